@@ -1,0 +1,138 @@
+"""Attempts: one execution of a job, and how it ended."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import msgspec
+
+from researchflow_tmux.domain.resources import Allocation
+
+# How an attempt ended -------------------------------------------------------------------------------------------------
+
+
+class Exited(msgspec.Struct, frozen=True, kw_only=True, tag="exited"):
+    """The job's process ended by itself (or was stopped after its marker appeared: `by_marker`)."""
+
+    code: int | None
+    succeeded: bool
+    marker: bool = False
+    by_marker: bool = False
+
+
+class Killed(msgspec.Struct, frozen=True, kw_only=True, tag="killed"):
+    """Ended by a signal: ours (by = user, scheduler, session_killed) or somebody's (by = signal)."""
+
+    by: str
+    signal: int | None = None
+
+
+class TimedOut(msgspec.Struct, frozen=True, kw_only=True, tag="timed_out"):
+    """Stopped by its time limit."""
+
+    limit_s: float | None = None
+
+
+class LaunchFailed(msgspec.Struct, frozen=True, kw_only=True, tag="launch_failed"):
+    """The job's program never started. `host` = the fault is tmux's or the machine's, not the job's."""
+
+    reason: str
+    host: bool = False
+
+
+class SlotTaken(msgspec.Struct, frozen=True, kw_only=True, tag="slot_taken"):
+    """The lease was not to be had: somebody else holds the GPU. Costs no retry."""
+
+    reason: str
+
+
+class Lost(msgspec.Struct, frozen=True, kw_only=True, tag="lost"):
+    """The runner is proven dead and left no exit record; the job's processes are proven dead too."""
+
+    last_seen_at: datetime | None = None
+    why: str = ""
+
+
+Outcome = Exited | Killed | TimedOut | LaunchFailed | SlotTaken | Lost
+
+# The phases of an attempt: each carries only what is valid in it ------------------------------------------------------
+
+
+class Planned(msgspec.Struct, frozen=True, kw_only=True, tag="planned"):
+    """The intent is durable; nothing has been asked of tmux yet, as far as we know."""
+
+    at: datetime
+
+
+class Launching(msgspec.Struct, frozen=True, kw_only=True, tag="launching"):
+    """tmux was asked; the runner has not been seen holding its claim yet."""
+
+    at: datetime
+    runner_pid: int | None = None
+    """None = tmux did not answer in time."""
+
+
+class Running(msgspec.Struct, frozen=True, kw_only=True, tag="running"):
+    """The runner holds its claim."""
+
+    started_at: datetime
+    runner_pid: int
+    headless: bool = False
+    """Its session is gone while it runs on (the tmux server died)."""
+
+
+class Stopping(msgspec.Struct, frozen=True, kw_only=True, tag="stopping"):
+    """Told to end; killed for good after `kill_at`."""
+
+    by: str
+    since: datetime
+    kill_at: datetime
+    runner_pid: int | None = None
+    started_at: datetime | None = None
+    requeue: bool = False
+    """Queue the job again when it has ended."""
+
+
+class Ended(msgspec.Struct, frozen=True, kw_only=True, tag="ended"):
+    """It is over, and its process tree is proven dead."""
+
+    outcome: Outcome
+    ended_at: datetime
+    started_at: datetime | None = None
+    peak_rss_mib: float | None = None
+    cpu_s: float | None = None
+    note: str = ""
+    """What the runner had to add: leftovers killed, log output dropped, marker not written."""
+
+
+Phase = Planned | Launching | Running | Stopping | Ended
+
+
+class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One execution of a job."""
+
+    job_id: int
+    number: int
+    """1-based within the job."""
+    allocation: Allocation
+    session: str
+    log: str | None
+    planned_at: datetime
+    boot_id: str
+    hostname: str
+    phase: Phase
+    quarantined: tuple[int, ...] = ()
+    """Pids that could not be killed: the slots stay taken until they are gone."""
+
+    @property
+    def key(self) -> AttemptKey:
+        """(job id, number)."""
+        return (self.job_id, self.number)
+
+    @property
+    def live(self) -> bool:
+        """True while it owns its slots."""
+        return not isinstance(self.phase, Ended) or bool(self.quarantined)
+
+
+AttemptKey = tuple[int, int]

@@ -1,0 +1,101 @@
+"""Every error a user can meet, as one tree.
+
+RfschedError
+├── ConfigError        the user's files say something that cannot be done: all problems at once
+├── UsageError         the command line asks for something that cannot be done
+├── StoreError         the workspace's state cannot be read or written
+│   └── WorkspaceBusy  somebody else is writing it (another scheduler, another host)
+├── HostUnreachable    tmux does not answer, or cannot be started
+├── LaunchError        one job could not be launched
+└── ProbeError         the GPUs could not be read
+
+`InvalidTransition` stands apart: it is a bug of ours and is never caught.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Problem(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing wrong with an input: where it is, what is wrong, what to do."""
+
+    message: str
+    file: str | None = None
+    line: int | None = None
+    """1-based."""
+    column: int | None = None
+    """1-based."""
+    hint: str | None = None
+    source_line: str | None = None
+
+    def __str__(self) -> str:
+        place = ":".join(str(part) for part in (self.file, self.line, self.column) if part is not None)
+        lines = [f"{place}: {self.message}" if place else self.message]
+        if self.source_line is not None and self.column is not None:
+            lines += [f"    {self.source_line}", "    " + " " * (self.column - 1) + "^"]
+        if self.hint:
+            lines.append(f"    hint: {self.hint}")
+        return "\n".join(lines)
+
+
+class RfschedError(Exception):
+    """The root: catching it catches everything this package raises on purpose."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}\n    hint: {self.hint}" if self.hint else self.message
+
+
+class UsageError(RfschedError):
+    """The command line asks for something that cannot be done."""
+
+    exit_code = 2
+
+
+class ConfigError(RfschedError):
+    """The user's files cannot be used; `problems` names every problem found, in file order."""
+
+    exit_code = 3
+
+    def __init__(self, problems: list[Problem] | tuple[Problem, ...]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+class StoreError(RfschedError):
+    """The workspace's state cannot be read or written."""
+
+    exit_code = 4
+
+
+class WorkspaceBusy(StoreError):
+    """Somebody else is writing the workspace's state."""
+
+
+class HostUnreachable(RfschedError):
+    """tmux does not answer or cannot be started. Nothing may be concluded about any job."""
+
+    exit_code = 5
+
+
+class LaunchError(RfschedError):
+    """One job could not be launched."""
+
+    exit_code = 6
+
+
+class ProbeError(RfschedError):
+    """The GPUs could not be read. An unread GPU is unknown, never free."""
+
+    exit_code = 7
+
+
+class InvalidTransition(Exception):  # noqa: N818 - it reads as the fact it states
+    """A state was asked to change in a way the transition table does not have: a bug, never caught."""

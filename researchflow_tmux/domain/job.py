@@ -1,0 +1,113 @@
+"""Jobs: what was asked for, and where each one stands."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Literal
+
+import msgspec
+
+from researchflow_tmux.domain.reasons import Reason
+from researchflow_tmux.domain.resources import ResourceRequest
+
+CompletionRule = Literal["exit_code", "marker", "marker_and_exit"]
+"""What makes an attempt a success: see docs/reference/config.md, `completion`."""
+
+
+class JobState(StrEnum):
+    """Where a job stands. Waiting for a dependency is QUEUED with a reason; HELD is by hand (or budget) only."""
+
+    HELD = "held"
+    QUEUED = "queued"
+    ACTIVE = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    SKIPPED = "skipped"
+
+    @property
+    def ended(self) -> bool:
+        """True when nothing more happens to the job by itself."""
+        return self in ENDED
+
+
+ENDED = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.SKIPPED})
+
+TRANSITIONS: dict[JobState, frozenset[JobState]] = {
+    JobState.HELD: frozenset({JobState.QUEUED, JobState.CANCELLED, JobState.SKIPPED}),
+    JobState.QUEUED: frozenset(
+        {JobState.HELD, JobState.ACTIVE, JobState.CANCELLED, JobState.SKIPPED, JobState.SUCCEEDED, JobState.FAILED}
+    ),
+    JobState.ACTIVE: frozenset(
+        {JobState.QUEUED, JobState.HELD, JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED}
+    ),
+    JobState.SUCCEEDED: frozenset({JobState.QUEUED}),
+    JobState.FAILED: frozenset({JobState.QUEUED}),
+    JobState.CANCELLED: frozenset({JobState.QUEUED}),
+    JobState.SKIPPED: frozenset({JobState.QUEUED}),
+}
+"""The one transition table. QUEUED → FAILED: a job that cannot be launched at all (its config vanished)."""
+
+
+class JobSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One requested command with its resources, as a job source yields it."""
+
+    source: str
+    """Which kind of source: "config" or "command"."""
+    key: str
+    """Identity within the source: for a config the path relative to the workspace, for a command a unique id."""
+    name: str
+    """For people: the config's stem, or what the user said."""
+    argv: tuple[str, ...] = ()
+    """The program and its arguments. Exactly one of `argv` and `shell` is given."""
+    shell: str | None = None
+    """A POSIX shell script, run by `/bin/sh -c` (bash when the workspace needs it)."""
+    workdir: str
+    env_digest: str
+    """Names the environment captured at submission (see `Store.save_environment`)."""
+    env: dict[str, str] = msgspec.field(default_factory=dict)
+    """Variables the user set for this job, laid over the captured environment."""
+    request: ResourceRequest = msgspec.field(default_factory=ResourceRequest)
+    completion: CompletionRule = "exit_code"
+    marker: str | None = None
+    """Absolute path of the completion file; None = the job has none."""
+    output_dir: str | None = None
+    config_path: str | None = None
+    """Absolute path of the job's own config."""
+    digests: dict[str, str] = msgspec.field(default_factory=dict)
+    """SHA-256 by absolute path of the config and script at submission; a change is told at launch."""
+    retries: int = 0
+    """Automatic further attempts after a failure."""
+    priority: int = 0
+    after: tuple[int, ...] = ()
+    """Ids of jobs that must have succeeded."""
+    group: str | None = None
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One job and where it stands. Changed only by `Workload.apply`."""
+
+    id: int
+    spec: JobSpec
+    slug: str
+    """The name in the form that tmux and file names allow; unique in the workspace."""
+    state: JobState
+    queued_at: datetime
+    reason: Reason | None = None
+    """Why it waits, or why it ended as it did."""
+    attempts: int = 0
+    """Number of the latest attempt; 0 = none yet."""
+    retries_used: int = 0
+    launch_failures: int = 0
+    """Launches in a row that the host (not the job) refused."""
+    not_before: datetime | None = None
+    """Backoff: no attempt before this."""
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    exit_code: int | None = None
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        return self.spec.name

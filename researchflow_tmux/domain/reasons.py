@@ -1,0 +1,84 @@
+"""Why a job waits or ended: a closed set, worded in one place."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+
+import msgspec
+
+
+class ReasonCode(StrEnum):
+    """The closed set of reasons."""
+
+    # why a job waits
+    NEXT = "next"
+    DEPENDENCY = "dep"
+    HELD = "held"
+    SLOTS_FULL = "capacity"
+    CPU_FULL = "cpu_capacity"
+    RESERVED = "reserved"
+    FOREIGN = "foreign"
+    LEASED = "leased"
+    UNREADABLE = "unreadable"
+    IMPOSSIBLE = "impossible"
+    BACKOFF = "backoff"
+    STOPPING = "stopping"
+    NO_SCHEDULER = "no_scheduler"
+    HOST = "host"
+    # why a job ended, or was put back into the queue
+    DONE_BEFORE = "done_before"
+    SUCCEEDED = "succeeded"
+    EXIT_CODE = "exit_code"
+    NO_MARKER = "no_marker"
+    SIGNALLED = "signalled"
+    TIME_LIMIT = "time_limit"
+    LAUNCH_FAILED = "launch_failed"
+    SLOT_TAKEN = "slot_taken"
+    LOST = "lost"
+    CANCELLED = "cancelled"
+    UPSTREAM = "upstream"
+    REQUEUED = "requeued"
+
+
+class Reason(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One reason: its code for programs, its words for people, and the time it is known to end, if any."""
+
+    code: ReasonCode
+    text: str = ""
+    """The particular fact: which job, which GPU, how much of what."""
+    until: datetime | None = None
+
+    def __str__(self) -> str:
+        words = WORDS[self.code]
+        return f"{words}: {self.text}" if self.text else words
+
+
+WORDS: dict[ReasonCode, str] = {
+    ReasonCode.NEXT: "starts next",
+    ReasonCode.DEPENDENCY: "waits for",
+    ReasonCode.HELD: "held",
+    ReasonCode.SLOTS_FULL: "all slots are taken",
+    ReasonCode.CPU_FULL: "all CPU-job places are taken",
+    ReasonCode.RESERVED: "slots are kept for an earlier job",
+    ReasonCode.FOREIGN: "GPU filled by others",
+    ReasonCode.LEASED: "GPU leased by another workspace",
+    ReasonCode.UNREADABLE: "GPU cannot be read",
+    ReasonCode.IMPOSSIBLE: "cannot run here",
+    ReasonCode.BACKOFF: "waits before the next try",
+    ReasonCode.STOPPING: "the scheduler is stopping",
+    ReasonCode.NO_SCHEDULER: "no scheduler is running",
+    ReasonCode.HOST: "tmux does not answer",
+    ReasonCode.DONE_BEFORE: "done before",
+    ReasonCode.SUCCEEDED: "succeeded",
+    ReasonCode.EXIT_CODE: "failed",
+    ReasonCode.NO_MARKER: "ended without its completion marker",
+    ReasonCode.SIGNALLED: "killed",
+    ReasonCode.TIME_LIMIT: "ran into its time limit",
+    ReasonCode.LAUNCH_FAILED: "could not be launched",
+    ReasonCode.SLOT_TAKEN: "slot taken by somebody else",
+    ReasonCode.LOST: "lost",
+    ReasonCode.CANCELLED: "cancelled",
+    ReasonCode.UPSTREAM: "an earlier job did not succeed",
+    ReasonCode.REQUEUED: "requeued",
+}

@@ -1,0 +1,86 @@
+"""GPUs, what a job asks of them, and what it was given."""
+
+from __future__ import annotations
+
+import msgspec
+
+SHARE_TOLERANCE = 1e-6
+"""Shares are sums of fractions such as 1/3: equal up to this."""
+
+
+class ResourceRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What one job needs while it runs."""
+
+    gpus: int = 1
+    """Number of GPUs; 0 = a CPU job."""
+    pinned: tuple[int, ...] = ()
+    """Physical indices the job must run on; empty = any."""
+    time_limit_s: float | None = None
+
+
+class GpuProcess(msgspec.Struct, frozen=True, kw_only=True):
+    """One process that holds memory on a GPU."""
+
+    pid: int
+    used_mib: int | None = None
+    """None = the driver does not say."""
+
+
+class GpuReading(msgspec.Struct, frozen=True, kw_only=True):
+    """One measurement of one GPU. None = unknown, never 0."""
+
+    uuid: str
+    index: int
+    name: str
+    total_mib: int | None = None
+    used_mib: int | None = None
+    util_pct: int | None = None
+    temperature_c: int | None = None
+    power_w: float | None = None
+    processes: tuple[GpuProcess, ...] | None = None
+    error: str | None = None
+    """Why this GPU could not be read (lost, Xid…); then every figure is None."""
+
+
+class GpuDevice(msgspec.Struct, frozen=True, kw_only=True):
+    """One GPU that the workspace may use: its lasting identity."""
+
+    uuid: str
+    index: int
+    name: str
+    kind: str
+    """"nvml" (real, leased machine-wide), "logical" (no driver to ask) or "simulated" (private to the workspace)."""
+    leased: bool = False
+    """True = a machine-wide lease is taken before use."""
+
+
+class GpuShare(msgspec.Struct, frozen=True, kw_only=True):
+    """The part of one GPU that an attempt owns."""
+
+    uuid: str
+    index: int
+    share: float
+    """Fraction of the GPU in [0, 1]; 0 = unlimited sharing."""
+
+
+class Allocation(msgspec.Struct, frozen=True, kw_only=True):
+    """The slots of one attempt, in ascending physical index. No GPUs = a CPU job."""
+
+    gpus: tuple[GpuShare, ...] = ()
+
+    @property
+    def indices(self) -> tuple[int, ...]:
+        """Physical indices, ascending."""
+        return tuple(gpu.index for gpu in self.gpus)
+
+
+class Ticket(msgspec.Struct, frozen=True, kw_only=True):
+    """A live machine-wide lease on a GPU, as another workspace or user sees it."""
+
+    uuid: str
+    share: float
+    holder: str
+    pid: int | None = None
+    session: str | None = None
+    tag: str | None = None
+    memory_mib: int = 0

@@ -1,0 +1,181 @@
+"""A workspace: its settings (every key of scheduler_config.yml, in one place) and the names of its files."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from researchflow_tmux.domain.job import CompletionRule
+
+STATE_DIR = ".rfsched"
+CONFIG_NAME = "scheduler_config.yml"
+
+Natural = Annotated[int, Meta(ge=0)]
+Positive = Annotated[int, Meta(ge=1)]
+Seconds = Annotated[float, Meta(ge=0)]
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Every key of scheduler_config.yml, with its default. The descriptions feed the editor schema and the reference."""
+
+    # -- names and places
+    task_name: Annotated[str, Meta(description="Name of the sessions and logs.", min_length=1)]
+    work_dir: Annotated[
+        str, Meta(description="Directory the jobs run in. Relative paths are relative to the workspace.")
+    ] = "."
+    config_dir: Annotated[str, Meta(description="Directory of the job configs; `${task_name}` is substituted.")] = (
+        "configs"
+    )
+    config_pattern: Annotated[str, Meta(description="Which files in config_dir are job configs (a glob).")] = "*.yml"
+    script_path: Annotated[str, Meta(description="The training script; `${task_name}` is substituted.")] = "train.py"
+    output_dir: Annotated[str, Meta(description="Where completion markers `{config stem}_completed.txt` are.")] = "out"
+
+    # -- sessions
+    scheduler_session_suffix: Annotated[
+        str, Meta(description="The scheduler's session is `{task_name}{this}`.", min_length=1)
+    ] = "_scheduler"
+    worker_prefix: Annotated[str, Meta(description="Prefix of job sessions; empty = task_name.")] = ""
+    cleanup_on_complete: Annotated[
+        bool, Meta(description="Close the session of a job that succeeded. Failed ones stay for a look.")
+    ] = False
+    keep_sessions: Annotated[
+        Natural, Meta(description="How many sessions of ended jobs stay at most; the oldest are closed first.")
+    ] = 20
+    tmux_socket: Annotated[
+        str, Meta(description="tmux socket: a name (as `tmux -L`) or an absolute path (as `tmux -S`); empty = default.")
+    ] = ""
+
+    # -- GPUs
+    gpu_count: Annotated[
+        Natural | str | list[int | str],
+        Meta(
+            description="`auto` (all), a number (the first N), a list of indices or UUIDs, "
+            "`simulated` or `simulated:N` (no hardware needed)."
+        ),
+    ] = "auto"
+    max_jobs_per_gpu: Annotated[
+        Positive | Literal["unlimited"],
+        Meta(description="Jobs at a time on one GPU; `unlimited` = no limit by number."),
+    ] = 1
+    max_cpu_jobs: Annotated[
+        Positive | Literal["auto"], Meta(description="CPU jobs (`gpus: 0`) at a time; `auto` = one per core.")
+    ] = "auto"
+    avoid_foreign: Annotated[
+        bool, Meta(description="Do not use a GPU that is filled by processes which are no rfsched jobs.")
+    ] = True
+    cuda_visible_devices_var: Annotated[
+        str, Meta(description="Variable that tells a job its GPUs.", pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
+    ] = "CUDA_VISIBLE_DEVICES"
+
+    # -- how a config becomes a command
+    command: Annotated[
+        str,
+        Meta(description="Command of a config job, a shell line; knows {python} {script} {config} {name} {output_dir}."),
+    ] = "{python} {script} --config_path {config}"
+    before: Annotated[
+        list[str], Meta(description="Shell lines run before the command in the same shell, e.g. `module load cuda`.")
+    ] = []
+    python_env: Annotated[
+        str,
+        Meta(
+            description="Python of the jobs: an executable, a venv directory, or a command such as `uv run python`; "
+            "empty = the `python` of the shell in which `start` or `add` was typed."
+        ),
+    ] = ""
+    conda_env: Annotated[str, Meta(description="Conda environment to activate (name or path); empty = none.")] = ""
+    env: Annotated[dict[str, str], Meta(description="Variables set for every job.")] = {}
+
+    # -- ends and retries
+    completion: Annotated[
+        CompletionRule,
+        Meta(description="What makes a success: `exit_code` (0), `marker` (the file), or `marker_and_exit` (both)."),
+    ] = "exit_code"
+    marker_grace: Annotated[
+        Seconds, Meta(description="Seconds a job may live on after its marker appeared before it is stopped.")
+    ] = 10.0
+    stop_grace: Annotated[
+        Seconds, Meta(description="Seconds between the polite signal (TERM) and the last one (KILL).")
+    ] = 10.0
+    time_limit: Annotated[
+        str | Natural | None, Meta(description="Time limit of each attempt: seconds or `90m`, `12h`, `2d`; empty = none.")
+    ] = None
+    auto_restart_failed: Annotated[bool, Meta(description="Try failed jobs again, up to max_retries times.")] = False
+    max_retries: Annotated[Natural, Meta(description="Further attempts of a failed job, if auto_restart_failed.")] = 3
+    retry_delay: Annotated[
+        Seconds, Meta(description="Seconds before the first retry; doubles with each one, up to an hour.")
+    ] = 10.0
+    restart_lost: Annotated[
+        bool,
+        Meta(description="Queue a job again whose runner was killed or whose machine went down. It may then run twice."),
+    ] = False
+
+    # -- watching
+    watch_configs: Annotated[
+        bool, Meta(description="Queue new files in config_dir while the scheduler runs (if started with all configs).")
+    ] = True
+    check_interval: Annotated[
+        Annotated[float, Meta(gt=0)],
+        Meta(description="Seconds between fallback sweeps. Refilling a free slot does not wait for them."),
+    ] = 10.0
+    startup_delay: Annotated[Seconds, Meta(description="Accepted for old configs; needless, 0 is right.")] = 0.0
+    command_delay: Annotated[Seconds, Meta(description="Accepted for old configs; needless, 0 is right.")] = 0.0
+
+    # -- logs
+    log_dir: Annotated[str, Meta(description="Where logs are written.")] = "logs"
+    enable_logging: Annotated[bool, Meta(description="Write log files.")] = True
+    log_cap: Annotated[
+        str | Natural | None, Meta(description="Size cap of one job's log, such as `1GiB`; empty = none.")
+    ] = "1GiB"
+
+
+class JobSection(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The reserved `rfsched:` section of a job's own config. Everything else in that file is the script's."""
+
+    gpus: Annotated[Natural, Meta(description="Number of GPUs; 0 = a CPU job.")] = 1
+    env: Annotated[dict[str, str], Meta(description="Variables for this job.")] = {}
+    time_limit: Annotated[str | Natural | None, Meta(description="Seconds, or `90m`, `12h`, `2d`.")] = None
+    retries: Annotated[Natural | None, Meta(description="Further attempts after a failure.")] = None
+    completion: Annotated[CompletionRule | None, Meta(description="As in scheduler_config.yml.")] = None
+    command: Annotated[str | None, Meta(description="As in scheduler_config.yml.")] = None
+    priority: Annotated[int, Meta(description="Higher starts first.")] = 0
+    after: Annotated[list[str], Meta(description="Names of jobs that must have succeeded first.")] = []
+
+
+class WorkspacePaths(msgspec.Struct, frozen=True, kw_only=True):
+    """The only place that knows where the workspace's own files are. All paths absolute."""
+
+    root: str
+    config: str
+    """The scheduler_config.yml in use."""
+
+    @property
+    def state(self) -> str:
+        """The private state directory (0700)."""
+        return os.path.join(self.root, STATE_DIR)
+
+    @property
+    def database(self) -> str:
+        """The SQLite file."""
+        return os.path.join(self.state, "state.db")
+
+    @property
+    def lock(self) -> str:
+        """Held by whoever writes the state: the scheduler, or the CLI while none runs."""
+        return os.path.join(self.state, "lock")
+
+    @property
+    def wake(self) -> str:
+        """FIFO: a byte in it makes the scheduler look at once."""
+        return os.path.join(self.state, "wake")
+
+    @property
+    def live(self) -> str:
+        """What the running scheduler last saw of GPUs and itself (JSON, replaced atomically)."""
+        return os.path.join(self.state, "live.json")
+
+    def attempt_dir(self, job_id: int, number: int) -> str:
+        """Where one attempt's spec, claim and exit record are."""
+        return os.path.join(self.state, "attempts", str(job_id), str(number))
