@@ -1,0 +1,249 @@
+"""NVIDIA GPUs, read by a child process that may be killed: a driver that hangs must not take the scheduler along."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from researchflow_tmux.domain.errors import ProbeError
+from researchflow_tmux.domain.resources import GpuProcess, GpuReading
+
+CHILD = os.path.join(os.path.dirname(os.path.abspath(__file__)), "nvml_child.py")
+MAX_ANSWER_BYTES = 16 * 1024 * 1024
+MAX_BACKOFF_S = 60.0
+
+
+class NoDriver(ProbeError):  # noqa: N818 - it reads as the fact it states
+    """There is no NVIDIA driver on this machine: a fact, not a trouble."""
+
+
+class NvmlProbe:
+    """A GpuProbe over nvidia-ml-py. `NoDriver` is remembered; other troubles are tried again, less and less often."""
+
+    def __init__(
+        self,
+        *,
+        deadline_s: float = 3.0,
+        start_deadline_s: float = 10.0,
+        environ: Mapping[str, str] | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Start nothing yet.
+
+        Args:
+            deadline_s: Time for one answer.
+            start_deadline_s: Time for a child's first answer: opening a driver without persistence mode takes seconds.
+            environ: Environment of the child; None = ours.
+            monotonic: Source of the time between tries.
+        """
+        self.driver: str | None = None
+        """Version of the driver, once it has been read."""
+        self._deadline_s, self._start_deadline_s = deadline_s, max(deadline_s, start_deadline_s)
+        self._environ = environ
+        self._monotonic = monotonic
+        self._child: _Child | None = None
+        self._no_driver: str | None = None
+        self._failures = 0
+        self._not_before = 0.0
+        self._last_error = ProbeError("the GPUs have not been read yet")
+        self._known: dict[int, tuple[str, str]] = {}
+        self._one_at_a_time = threading.Lock()
+
+    def read(self) -> list[GpuReading]:
+        """One reading per GPU, by PCI bus index.
+
+        Raises:
+            NoDriver: There is none; never asks again.
+            ProbeError: The driver did not answer, or not intelligibly.
+        """
+        with self._one_at_a_time:
+            if self._no_driver is not None:
+                raise NoDriver(self._no_driver)
+            try:
+                answer = self._ask()
+            except ProbeError as error:
+                self._note_failure(error)
+                raise
+            self._failures = 0
+            self.driver = answer.get("driver")
+            return self._readings(answer["gpus"])
+
+    def close(self) -> None:
+        """End the child. The next `read` would start another."""
+        with self._one_at_a_time:
+            if self._child is not None:
+                self._child.kill()
+                self._child = None
+
+    # -- asking
+
+    def _ask(self) -> dict[str, Any]:
+        child, deadline_s = self._ready_child()
+        asked = time.monotonic()
+        try:
+            answer = child.request(deadline_s)
+        except ProbeError:
+            child.kill()
+            raise
+        if deadline_s != self._deadline_s:  # now known: later starts need not be given the most
+            self._start_deadline_s = max(self._deadline_s, min(deadline_s, 3 * (time.monotonic() - asked)))
+        if "no_driver" in answer:
+            child.kill()
+            self._child = None
+            self._no_driver = f"no NVIDIA driver: {answer['no_driver']}"
+            raise NoDriver(self._no_driver)
+        if "error" in answer:
+            child.kill()
+            raise ProbeError(f"the NVIDIA driver reports: {answer['error']}", hint=_advice(answer["error"]))
+        return answer
+
+    def _ready_child(self) -> tuple[_Child, float]:
+        """The living child or a new one, with the time it has for its answer."""
+        if self._child is not None and self._child.alive:
+            if not self._child.killed:
+                return self._child, self._deadline_s
+            # Not even SIGKILL ended it: it sits in the kernel. Another one would only join it there.
+            raise ProbeError(
+                f"the NVIDIA driver holds process {self._child.pid} and does not let go of it",
+                hint="`dmesg | grep -i xid` tells what the driver met; such a driver needs a restart of the machine",
+            )
+        if self._failures > 1 and self._monotonic() < self._not_before:
+            raise ProbeError(self._last_error.message, hint=self._last_error.hint)
+        self._child = _Child(self._environ)
+        return self._child, self._start_deadline_s
+
+    def _note_failure(self, error: ProbeError) -> None:
+        if isinstance(error, NoDriver) or self._monotonic() < self._not_before:
+            return
+        self._failures += 1
+        self._last_error = error
+        # The first failure is tried again at once; a driver that keeps hanging must not cost every tick a deadline.
+        wait_s = 0.0 if self._failures == 1 else min(MAX_BACKOFF_S, 2.0 ** (self._failures - 1))
+        self._not_before = self._monotonic() + wait_s
+
+    # -- understanding
+
+    def _readings(self, gpus: list[dict[str, Any]]) -> list[GpuReading]:
+        present = {gpu["uuid"] for gpu in gpus if gpu["uuid"]}
+        for gpu in gpus:
+            if gpu["uuid"] is None:  # lost before it could say who it is: it is who it was, unless another one is that
+                uuid, name = self._known.get(gpu["index"], (f"index-{gpu['index']}", ""))
+                gpu["uuid"] = f"index-{gpu['index']}" if uuid in present else uuid
+                gpu["name"] = gpu["name"] or name
+        readings = [_reading(gpu) for gpu in gpus]
+        self._known |= {reading.index: (reading.uuid, reading.name) for reading in readings}
+        return readings
+
+
+def _reading(gpu: dict[str, Any]) -> GpuReading:
+    name = gpu["name"] or "unknown GPU"
+    if gpu["error"]:
+        return GpuReading(uuid=gpu["uuid"], index=gpu["index"], name=name, error=gpu["error"])
+    processes = gpu.pop("processes")
+    return GpuReading(
+        **{**gpu, "name": name},
+        processes=None if processes is None else tuple(GpuProcess(pid=pid, used_mib=used) for pid, used in processes),
+    )
+
+
+def _advice(error: str) -> str | None:
+    if "mismatch" in error.lower():
+        return "the driver was upgraded under the running kernel module: restart the machine"
+    return None
+
+
+class _Child:
+    """One running nvml_child.py and its two pipes."""
+
+    def __init__(self, environ: Mapping[str, str] | None) -> None:
+        spec = importlib.util.find_spec("pynvml")
+        directory = os.path.dirname(spec.origin) if spec is not None and spec.origin else ""
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", "-S", CHILD, directory],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                bufsize=0,
+                cwd="/",
+                env=None if environ is None else dict(environ),
+            )
+        except OSError as error:
+            raise ProbeError(f"the GPU reader could not be started: {sys.executable}: {error.strerror}") from error
+        self.pid = self._process.pid
+        self.killed = False
+        self._sent = 0
+
+    @property
+    def alive(self) -> bool:
+        """False once it has ended."""
+        return self._process.poll() is None
+
+    def request(self, deadline_s: float) -> dict[str, Any]:
+        """One question, one answer. Raises ProbeError; the child is of no use then."""
+        assert self._process.stdin is not None
+        self._sent += 1
+        line = json.dumps({"id": self._sent, "deadline_s": deadline_s}) + "\n"
+        try:
+            self._process.stdin.write(line.encode())
+        except OSError as error:
+            raise ProbeError(f"the GPU reader {self._end()}") from error
+        answer = self._line(time.monotonic() + deadline_s, deadline_s)
+        try:
+            value = json.loads(answer)
+        except ValueError as error:
+            raise ProbeError(f"the GPU reader gave no sensible answer: {answer[:80]!r}") from error
+        if not isinstance(value, dict) or value.get("id") != self._sent:
+            raise ProbeError(f"the GPU reader answered another question: {answer[:80]!r}")
+        return value
+
+    def _line(self, until: float, deadline_s: float) -> bytes:
+        assert self._process.stdout is not None
+        fd = self._process.stdout.fileno()
+        poller = select.poll()
+        poller.register(fd, select.POLLIN)
+        received = b""
+        while not received.endswith(b"\n"):
+            if not poller.poll(max(0.0, until - time.monotonic()) * 1000):
+                raise ProbeError(
+                    f"the NVIDIA driver did not answer within {deadline_s:g} s",
+                    hint="try `nvidia-smi`; if that hangs too, `dmesg | grep -i xid` tells what the driver met",
+                )
+            part = os.read(fd, 65536)
+            if not part:
+                raise ProbeError(f"the GPU reader {self._end()}")
+            received += part
+            if len(received) > MAX_ANSWER_BYTES:
+                raise ProbeError("the GPU reader does not stop talking")
+        return received
+
+    def _end(self) -> str:
+        """How it ended, in words."""
+        try:
+            code = self._process.wait(0.5)
+        except subprocess.TimeoutExpired:
+            return "closed its pipe"
+        if code >= 0:
+            return f"ended with exit code {code}"
+        return f"was killed by {signal.Signals(-code).name}"
+
+    def kill(self) -> None:
+        """SIGKILL, and wait a moment for the end; a child in the kernel's hands stays `alive`."""
+        self.killed = True
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                with contextlib.suppress(OSError):
+                    pipe.close()
+        self._process.kill()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(0.5)

@@ -1,0 +1,195 @@
+"""The child that talks to the NVIDIA driver: one JSON line per request line, on pipes.
+
+Run as a file (`python -I -S nvml_child.py DIR_OF_PYNVML`), so it imports nothing of the package. It exists because a
+call into a broken driver may never return: the parent kills this process, not the scheduler.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any
+
+MIB = 1024 * 1024
+UNKNOWN_U64 = 2**64 - 1
+"""What the driver writes where it has no figure."""
+
+
+class Lost(Exception):  # noqa: N818 - it reads as the fact it states
+    """This GPU does not answer any more; the others may."""
+
+
+def main(pynvml_dir: str) -> int:
+    """Answer until the parent closes our stdin."""
+    # Ctrl-C in the parent's terminal is the parent's affair; its pipe tells us when it goes.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sys.path.append(pynvml_dir)
+    session = Session()
+    for line in sys.stdin.buffer:
+        request = json.loads(line)
+        # A parent that was killed while we hang in the driver cannot kill us: the kernel's alarm does.
+        signal.setitimer(signal.ITIMER_REAL, float(request["deadline_s"]) + 1.0)
+        answer = session.answer()
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        answer["id"] = request["id"]
+        try:
+            os.write(1, json.dumps(answer).encode() + b"\n")
+        except BrokenPipeError:
+            break
+        if "no_driver" in answer:
+            break
+    return 0
+
+
+class Session:
+    """One opened NVML; opened again after trouble, because an old session does not see a GPU come back."""
+
+    def __init__(self) -> None:
+        self.nvml: Any = None
+        self.fresh = False
+
+    def answer(self) -> dict[str, Any]:
+        """What goes back to the parent: `gpus`, `no_driver` or `error`."""
+        try:
+            import pynvml
+        except ImportError as error:
+            return {"no_driver": f"the package nvidia-ml-py cannot be loaded ({error})"}
+        self.nvml = pynvml
+        absent = (pynvml.NVML_ERROR_LIBRARY_NOT_FOUND, pynvml.NVML_ERROR_DRIVER_NOT_LOADED)
+        try:
+            self._open()
+            gpus = [self._gpu(index) for index in range(pynvml.nvmlDeviceGetCount())]
+            driver = self._figure(pynvml.nvmlSystemGetDriverVersion)
+        except (pynvml.NVMLError, Lost) as error:
+            self._close()
+            if getattr(error, "value", None) in absent:
+                return {"no_driver": str(error)}
+            return {"error": str(error)}
+        if any(gpu["error"] for gpu in gpus):
+            self._close()
+        return {"gpus": gpus, "driver": driver}
+
+    def _open(self) -> None:
+        if not self.fresh:
+            self.nvml.nvmlInit()
+            self.fresh = True
+
+    def _close(self) -> None:
+        if self.fresh:
+            self.fresh = False
+            try:
+                self.nvml.nvmlShutdown()
+            except self.nvml.NVMLError:
+                return  # nothing is lost: the next request opens it again
+
+    def _gpu(self, index: int) -> dict[str, Any]:
+        """One GPU as the reading's fields; trouble with it is its own `error`."""
+        found: dict[str, Any] = {"index": index, "uuid": None, "name": None, "error": None}
+        nvml = self.nvml
+        try:
+            handle = nvml.nvmlDeviceGetHandleByIndex(index)
+            found["uuid"] = self._figure(nvml.nvmlDeviceGetUUID, handle)
+            found["name"] = self._figure(nvml.nvmlDeviceGetName, handle)
+            found.update(self._figures(handle))
+        except (nvml.NVMLError, Lost) as error:
+            found["error"] = str(error)
+        return found
+
+    def _figures(self, handle: Any) -> dict[str, Any]:
+        nvml = self.nvml
+        total, used = self._memory(handle)
+        rates = self._figure(nvml.nvmlDeviceGetUtilizationRates, handle)
+        power = self._figure(nvml.nvmlDeviceGetPowerUsage, handle)
+        return {
+            "total_mib": total,
+            "used_mib": used,
+            "util_pct": None if rates is None or rates.gpu > 100 else rates.gpu,
+            "temperature_c": self._temperature(handle),
+            "power_w": None if power is None else power / 1000,
+            "processes": self._processes(handle, total),
+        }
+
+    def _figure(self, call: Callable[..., Any], *args: Any) -> Any:
+        """The call's value; None if this driver or GPU does not offer it. Raises Lost if the GPU is gone."""
+        nvml = self.nvml
+        gone = (nvml.NVML_ERROR_GPU_IS_LOST, nvml.NVML_ERROR_RESET_REQUIRED, nvml.NVML_ERROR_UNINITIALIZED)
+        try:
+            return call(*args)
+        except nvml.NVMLError as error:
+            if error.value in gone:
+                raise Lost(str(error)) from error
+            return None
+
+    def _memory(self, handle: Any) -> tuple[int | None, int | None]:
+        """Total and used MiB. The second version does not count what the driver keeps for itself as used."""
+        nvml = self.nvml
+        memory = self._figure(nvml.nvmlDeviceGetMemoryInfo, handle, getattr(nvml, "nvmlMemory_v2", None))
+        if memory is None:
+            memory = self._figure(nvml.nvmlDeviceGetMemoryInfo, handle)
+        if memory is None or memory.total in (0, UNKNOWN_U64):
+            return None, None
+        used = None if memory.used > memory.total else -(-memory.used // MIB)
+        return memory.total // MIB, used
+
+    def _temperature(self, handle: Any) -> int | None:
+        nvml = self.nvml
+        value: int | None = self._figure(nvml.nvmlDeviceGetTemperature, handle, nvml.NVML_TEMPERATURE_GPU)
+        newer = getattr(nvml, "nvmlDeviceGetTemperatureV", None)
+        if value is None and newer is not None:
+            value = self._figure(newer, handle, nvml.NVML_TEMPERATURE_GPU)
+        return value
+
+    def _processes(self, handle: Any, total_mib: int | None) -> list[list[int | None]] | None:
+        """[pid, used MiB or None] of compute and graphics processes, one per pid; None = the driver does not say."""
+        lists = [self._process_list(handle, kind) for kind in ("Compute", "Graphics")]
+        if all(found is None for found in lists):
+            return None
+        merged: dict[int, int | None] = {}
+        for pid, used in (entry for found in lists for entry in found or ()):
+            if used is None or used == UNKNOWN_U64 or (total_mib is not None and used > total_mib * MIB):
+                merged.setdefault(pid, None)
+            else:
+                # A process in both lists is reported with the same memory twice, not with two halves.
+                merged[pid] = max(-(-used // MIB), merged.get(pid) or 0)
+        return [[pid, merged[pid]] for pid in sorted(merged)]
+
+    def _process_list(self, handle: Any, kind: str) -> list[tuple[int, int | None]] | None:
+        name = f"nvmlDeviceGet{kind}RunningProcesses"
+        for version in ("_v3", "_v2"):
+            call = getattr(self.nvml, name + version, None)
+            found = None if call is None else self._figure(call, handle)
+            if found is not None:
+                return [(entry.pid, entry.usedGpuMemory) for entry in found]
+        return self._figure(self._oldest_process_list, handle, name)  # type: ignore[no-any-return]
+
+    def _oldest_process_list(self, handle: Any, name: str) -> list[tuple[int, int | None]]:
+        """Drivers before 450 have only the unversioned call; the binding has no wrapper with its layout."""
+        nvml = self.nvml
+        call = getattr(nvml.nvmlLib, name, None)
+        if call is None:
+            raise nvml.NVMLError(nvml.NVML_ERROR_FUNCTION_NOT_FOUND)
+        count = ctypes.c_uint(64)
+        for _ in range(3):  # a process may start between two calls
+            table = (OldProcess * count.value)()
+            status = call(handle, ctypes.byref(count), table)
+            if status == nvml.NVML_SUCCESS:
+                return [(table[i].pid, table[i].used) for i in range(count.value)]
+            if status != nvml.NVML_ERROR_INSUFFICIENT_SIZE:
+                break
+            count.value = count.value * 2 + 5
+        raise nvml.NVMLError(status)
+
+
+class OldProcess(ctypes.Structure):
+    """nvmlProcessInfo_v1_t."""
+
+    _fields_ = (("pid", ctypes.c_uint), ("used", ctypes.c_ulonglong))
+
+
+if __name__ == "__main__":
+    # No teardown: the driver's library may hang in its own.
+    os._exit(main(sys.argv[1]))

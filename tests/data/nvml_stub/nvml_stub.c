@@ -1,0 +1,189 @@
+/* A libnvidia-ml.so.1 for tests: the calls rfsched makes, answered from the file named by RFSTUB_STATE.
+ *
+ * The file is read anew at every call, so a test changes the machine by rewriting it. Lines, fields separated by tabs:
+ *   init <code>                       what nvmlInitWithFlags returns
+ *   driver <version>
+ *   hang <call> <seconds>             a call of that name sleeps first
+ *   fail <call> <code>                a call of that name returns the code
+ *   gpu <uuid> <name> <total> <used> <util> <temperature> <power mW> <lost 0|1>     (-1 = not supported, -2 = ~0)
+ *   proc <gpu index> <c|g> <pid> <bytes or -2>
+ *
+ * -DOLD_DRIVER leaves out the _v2 and _v3 calls, as drivers of 2019 do.
+ */
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { SUCCESS = 0, INVALID_ARGUMENT = 2, NOT_SUPPORTED = 3, INSUFFICIENT_SIZE = 7, DRIVER_NOT_LOADED = 9, GPU_IS_LOST = 15 };
+enum { MAX_GPUS = 32, MAX_PROCS = 256 };
+
+typedef long long i64;
+typedef unsigned long long u64;
+typedef struct { char uuid[96], name[96]; i64 total, used, util, temperature, power; int lost; } gpu_t;
+typedef struct { int gpu; char kind; unsigned pid; i64 used; } proc_t;
+typedef struct { unsigned pid; u64 used; } proc_v1;
+typedef struct { unsigned pid; u64 used; unsigned gpu_instance, compute_instance; } proc_v2;
+typedef struct { u64 total, free, used; } memory_v1;
+typedef struct { unsigned version; u64 total, reserved, free, used; } memory_v2;
+typedef struct { unsigned gpu, memory; } util_t;
+
+static gpu_t gpus[MAX_GPUS];
+static proc_t procs[MAX_PROCS];
+static int gpu_count, proc_count, init_code, call_code;
+static char driver[80];
+
+static u64 figure(i64 value) { return value == -2 ? ~0ULL : (u64)value; }
+
+static void load(const char *call) {
+    char line[512], name[128];
+    double seconds;
+    int code;
+    const char *path = getenv("RFSTUB_STATE");
+    FILE *file = path ? fopen(path, "r") : NULL;
+    gpu_count = proc_count = call_code = 0;
+    init_code = file ? SUCCESS : DRIVER_NOT_LOADED;
+    strcpy(driver, "550.54.15");
+    while (file && fgets(line, sizeof line, file)) {
+        gpu_t *g = &gpus[gpu_count];
+        proc_t *p = &procs[proc_count];
+        if (sscanf(line, "init\t%d", &code) == 1) init_code = code;
+        else if (sscanf(line, "driver\t%79s", name) == 1) strcpy(driver, name);
+        else if (sscanf(line, "hang\t%127s\t%lf", name, &seconds) == 2) {
+            if (strcmp(name, call) == 0) usleep((useconds_t)(seconds * 1e6));
+        } else if (sscanf(line, "fail\t%127s\t%d", name, &code) == 2) {
+            if (strcmp(name, call) == 0) call_code = code;
+        } else if (sscanf(line, "gpu\t%95[^\t]\t%95[^\t]\t%lld\t%lld\t%lld\t%lld\t%lld\t%d", g->uuid, g->name, &g->total,
+                          &g->used, &g->util, &g->temperature, &g->power, &g->lost) == 8) {
+            if (gpu_count < MAX_GPUS - 1) gpu_count++;
+        } else if (sscanf(line, "proc\t%d\t%c\t%u\t%lld", &p->gpu, &p->kind, &p->pid, &p->used) == 4) {
+            if (proc_count < MAX_PROCS - 1) proc_count++;
+        }
+    }
+    if (file) fclose(file);
+}
+
+/* A handle is the index plus one, because a handle of NULL would hide a missing argument. */
+static int enter(const char *call, void *handle, gpu_t **gpu) {
+    load(call);
+    size_t index = (size_t)handle - 1;
+    if (call_code) return call_code;
+    if (handle == NULL || index >= (size_t)gpu_count) return INVALID_ARGUMENT;
+    *gpu = &gpus[index];
+    return (*gpu)->lost ? GPU_IS_LOST : SUCCESS;
+}
+
+int nvmlInitWithFlags(unsigned flags) { (void)flags; load("nvmlInitWithFlags"); return call_code ? call_code : init_code; }
+int nvmlShutdown(void) { load("nvmlShutdown"); return call_code; }
+const char *nvmlErrorString(int code) { (void)code; return "stub error"; }
+
+int nvmlSystemGetDriverVersion(char *out, unsigned size) {
+    load("nvmlSystemGetDriverVersion");
+    snprintf(out, size, "%s", driver);
+    return call_code;
+}
+
+int nvmlDeviceGetCount_v2(unsigned *count) {
+    load("nvmlDeviceGetCount");
+    *count = (unsigned)gpu_count;
+    return call_code;
+}
+
+int nvmlDeviceGetHandleByIndex_v2(unsigned index, void **handle) {
+    gpu_t *gpu;
+    *handle = (void *)((size_t)index + 1);
+    return enter("nvmlDeviceGetHandleByIndex", *handle, &gpu);
+}
+
+int nvmlDeviceGetUUID(void *handle, char *out, unsigned size) {
+    gpu_t *gpu;
+    int code = enter("nvmlDeviceGetUUID", handle, &gpu);
+    if (code == SUCCESS) snprintf(out, size, "%s", gpu->uuid);
+    return code;
+}
+
+int nvmlDeviceGetName(void *handle, char *out, unsigned size) {
+    gpu_t *gpu;
+    int code = enter("nvmlDeviceGetName", handle, &gpu);
+    if (code == SUCCESS) snprintf(out, size, "%s", gpu->name);
+    return code;
+}
+
+int nvmlDeviceGetMemoryInfo(void *handle, memory_v1 *out) {
+    gpu_t *gpu;
+    int code = enter("nvmlDeviceGetMemoryInfo", handle, &gpu);
+    if (code != SUCCESS) return code;
+    if (gpu->total == -1) return NOT_SUPPORTED;
+    out->total = figure(gpu->total);
+    out->used = figure(gpu->used);
+    out->free = out->total - out->used;
+    return SUCCESS;
+}
+
+static int number(const char *call, void *handle, size_t offset, unsigned *out) {
+    gpu_t *gpu;
+    int code = enter(call, handle, &gpu);
+    if (code != SUCCESS) return code;
+    i64 value = *(i64 *)((char *)gpu + offset);
+    if (value == -1) return NOT_SUPPORTED;
+    *out = (unsigned)figure(value);
+    return SUCCESS;
+}
+
+int nvmlDeviceGetUtilizationRates(void *handle, util_t *out) {
+    out->memory = 0;
+    return number("nvmlDeviceGetUtilizationRates", handle, offsetof(gpu_t, util), &out->gpu);
+}
+
+int nvmlDeviceGetTemperature(void *handle, unsigned sensor, unsigned *out) {
+    (void)sensor;
+    return number("nvmlDeviceGetTemperature", handle, offsetof(gpu_t, temperature), out);
+}
+
+int nvmlDeviceGetPowerUsage(void *handle, unsigned *out) {
+    return number("nvmlDeviceGetPowerUsage", handle, offsetof(gpu_t, power), out);
+}
+
+/* Called with no room first, to learn how much is needed; both layouts begin with pid and memory. */
+static int list(const char *call, void *handle, char kind, unsigned *count, void *out, size_t stride) {
+    gpu_t *gpu;
+    int code = enter(call, handle, &gpu);
+    if (code != SUCCESS) return code;
+    unsigned room = *count, found = 0;
+    for (int i = 0; i < proc_count; i++) {
+        if (procs[i].gpu != (int)(gpu - gpus) || procs[i].kind != kind) continue;
+        if (out && found < room) {
+            proc_v1 *entry = (proc_v1 *)((char *)out + found * stride);
+            memset(entry, 0, stride);
+            entry->pid = procs[i].pid;
+            entry->used = figure(procs[i].used);
+        }
+        found++;
+    }
+    *count = found;
+    return found > room ? INSUFFICIENT_SIZE : SUCCESS;
+}
+
+#define LIST(symbol, call, kind, type) \
+    int symbol(void *handle, unsigned *count, type *out) { return list(call, handle, kind, count, out, sizeof(type)); }
+
+LIST(nvmlDeviceGetComputeRunningProcesses, "nvmlDeviceGetComputeRunningProcesses", 'c', proc_v1)
+LIST(nvmlDeviceGetGraphicsRunningProcesses, "nvmlDeviceGetGraphicsRunningProcesses", 'g', proc_v1)
+
+#ifndef OLD_DRIVER
+int nvmlDeviceGetMemoryInfo_v2(void *handle, memory_v2 *out) {
+    memory_v1 plain;
+    int code = nvmlDeviceGetMemoryInfo(handle, &plain);
+    if (code != SUCCESS) return code;
+    out->total = plain.total;
+    out->reserved = 0;
+    out->free = plain.free;
+    out->used = plain.used;
+    return SUCCESS;
+}
+LIST(nvmlDeviceGetComputeRunningProcesses_v2, "nvmlDeviceGetComputeRunningProcesses", 'c', proc_v2)
+LIST(nvmlDeviceGetComputeRunningProcesses_v3, "nvmlDeviceGetComputeRunningProcesses", 'c', proc_v2)
+LIST(nvmlDeviceGetGraphicsRunningProcesses_v2, "nvmlDeviceGetGraphicsRunningProcesses", 'g', proc_v2)
+LIST(nvmlDeviceGetGraphicsRunningProcesses_v3, "nvmlDeviceGetGraphicsRunningProcesses", 'g', proc_v2)
+#endif

@@ -1,0 +1,104 @@
+"""A machine with GPUs for tests: the C stub of libnvidia-ml, compiled here and scripted by a file.
+
+The real pynvml loads it through LD_LIBRARY_PATH, so every line of our NVML path runs but the driver itself:
+
+    lib = build_stub(tmp_path)                       # skips the test where no gcc is
+    write_state(state, gpus=[StubGpu(uuid="GPU-a")])
+    env = stub_environ(lib, state)                   # for the process that shall see these GPUs
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parent / "data" / "nvml_stub" / "nvml_stub.c"
+GIB = 1024**3
+NOT_SUPPORTED = -1
+"""A figure that this GPU does not offer."""
+NOT_AVAILABLE = -2
+"""A figure that the driver writes as ~0."""
+DRIVER_NOT_LOADED = 9
+LIB_RM_VERSION_MISMATCH = 18
+
+
+@dataclass(frozen=True)
+class StubProcess:
+    """A process on a GPU; `kind` is "c" (compute) or "g" (graphics)."""
+
+    pid: int
+    used_bytes: int = GIB
+    kind: str = "c"
+
+
+@dataclass(frozen=True)
+class StubGpu:
+    """One GPU of the stub, in bytes, percent, degrees and milliwatts."""
+
+    uuid: str
+    name: str = "NVIDIA Stub 24G"
+    total_bytes: int = 24 * GIB
+    used_bytes: int = 0
+    util_pct: int = 0
+    temperature_c: int = 35
+    power_mw: int = 25_000
+    lost: bool = False
+    processes: tuple[StubProcess, ...] = ()
+
+
+def build_stub(directory: Path, *, old_driver: bool = False) -> Path:
+    """Compile the stub into `directory`; return the directory for LD_LIBRARY_PATH. Skips where there is no gcc."""
+    gcc = shutil.which("gcc")
+    if gcc is None:
+        pytest.skip("the NVML tests need gcc (Debian: apt install gcc libc6-dev)")
+    lib = directory / ("nvml_old" if old_driver else "nvml")
+    lib.mkdir(parents=True, exist_ok=True)
+    flags = ["-DOLD_DRIVER"] if old_driver else []
+    command = [gcc, "-O1", "-Wall", "-Werror", "-shared", "-fPIC", "-Wl,-soname,libnvidia-ml.so.1", *flags]
+    subprocess.run([*command, "-o", str(lib / "libnvidia-ml.so.1"), str(SOURCE)], check=True, timeout=60)
+    return lib
+
+
+def write_state(
+    path: Path,
+    gpus: Sequence[StubGpu] = (),
+    *,
+    init: int = 0,
+    driver: str = "550.54.15",
+    hang: Mapping[str, float] | None = None,
+    fail: Mapping[str, int] | None = None,
+) -> None:
+    """Replace the state of the stub, atomically: the next NVML call of anybody sees it.
+
+    Args:
+        path: The file that RFSTUB_STATE names.
+        gpus: The GPUs, in PCI order.
+        init: What nvmlInitWithFlags returns.
+        driver: The driver's version.
+        hang: Seconds that a call (its name without `_v2`, `_v3`) sleeps.
+        fail: The error code that a call returns.
+    """
+    lines = [f"init\t{init}", f"driver\t{driver}"]
+    lines += [f"hang\t{call}\t{seconds}" for call, seconds in (hang or {}).items()]
+    lines += [f"fail\t{call}\t{code}" for call, code in (fail or {}).items()]
+    for index, gpu in enumerate(gpus):
+        figures = (gpu.total_bytes, gpu.used_bytes, gpu.util_pct, gpu.temperature_c, gpu.power_mw, int(gpu.lost))
+        lines.append("\t".join(["gpu", gpu.uuid, gpu.name, *map(str, figures)]))
+        lines += [f"proc\t{index}\t{proc.kind}\t{proc.pid}\t{proc.used_bytes}" for proc in gpu.processes]
+    handle, temporary = tempfile.mkstemp(dir=path.parent)
+    with os.fdopen(handle, "w") as file:
+        file.write("\n".join(lines) + "\n")
+    os.replace(temporary, path)
+
+
+def stub_environ(lib: Path, state: Path, base: Mapping[str, str] | None = None) -> dict[str, str]:
+    """`base` (default: ours) with the stub's variables."""
+    environ = dict(os.environ if base is None else base)
+    return environ | {"LD_LIBRARY_PATH": str(lib), "RFSTUB_STATE": str(state)}
