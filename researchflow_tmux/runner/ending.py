@@ -1,0 +1,109 @@
+"""Judging how an attempt ended: from the facts to the exit record. No I/O here."""
+
+from __future__ import annotations
+
+import os
+
+from researchflow_tmux.runner import kernel
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+EXITED = "exited"
+KILLED = "killed"
+TIMED_OUT = "timed_out"
+LAUNCH_FAILED = "launch_failed"
+SLOT_TAKEN = "slot_taken"
+
+
+class Facts:
+    """What is known at the end of an attempt.
+
+    `cause` is why the runner ended the job: "stop", "limit", "marker", or "" when the job ended by itself. `status` is
+    that of waitpid for the job's main process, None if it was never collected.
+    """
+
+    def __init__(self) -> None:
+        self.outcome = ""  # set for an attempt whose job never ran
+        self.cause = ""
+        self.by: str | None = None
+        self.reason = ""
+        self.status: int | None = None
+        self.marker = False
+        self.leftovers = 0
+        self.unreaped: list[int] = []
+        self.notes: list[str] = []
+
+
+def judge(facts: Facts, rule: str) -> dict[str, Any]:
+    """Return outcome, succeeded, exit_code, signal, by and reason of the exit record.
+
+    A request, a limit and a marker decide before the exit status does: a job that answers SIGTERM with exit 0 was
+    still killed. After that the rule decides: `exit_code` wants exit 0 (or the marker, if the job then had to be
+    ended), `marker` a new marker whatever the status, `marker_and_exit` both, so a job that has to be ended after its
+    marker succeeds only if it answers with exit 0.
+    """
+    code, number = _split(facts.status)
+    outcome, by = _outcome(facts, number)
+    succeeded = outcome in (EXITED, KILLED) and _satisfied(facts, rule, code)
+    reason = facts.reason or _reason(facts, rule, code, number, succeeded)
+    return {
+        "outcome": outcome,
+        "succeeded": succeeded,
+        "exit_code": None if facts.outcome else code,
+        "signal": None if facts.outcome else number,
+        "by": by,
+        "reason": "; ".join(filter(None, [reason, *facts.notes])),
+        "marker": facts.marker,
+    }
+
+
+def _outcome(facts: Facts, number: int | None) -> tuple[str, str | None]:
+    if facts.outcome:
+        return facts.outcome, facts.by
+    if facts.cause:
+        return {"stop": KILLED, "limit": TIMED_OUT, "marker": EXITED}[facts.cause], facts.by
+    return (EXITED, None) if number is None else (KILLED, "signal")
+
+
+def _satisfied(facts: Facts, rule: str, code: int | None) -> bool:
+    if facts.cause == "stop":
+        return False
+    if rule == "marker":
+        return facts.marker
+    if rule == "marker_and_exit":
+        return facts.marker and code == 0
+    return facts.cause == "marker" or code == 0
+
+
+def _reason(facts: Facts, rule: str, code: int | None, number: int | None, succeeded: bool) -> str:
+    if facts.cause == "marker":
+        return "the marker appeared but the process did not end, so it was ended"
+    if number is not None:
+        return f"ended by {kernel.signal_name(number)}"
+    if not succeeded and rule != "exit_code" and not facts.marker and code == 0:
+        return "exit 0, but no new marker"
+    return "" if code is None else f"exit {code}"
+
+
+def _split(status: int | None) -> tuple[int | None, int | None]:
+    """Return (exit code, signal) of a wait status."""
+    if status is None:
+        return None, None
+    value = os.waitstatus_to_exitcode(status)
+    return (value, None) if value >= 0 else (None, -value)
+
+
+def last_line(record: dict[str, Any], title: str, log: str) -> str:
+    """Return the line that closes the pane's text."""
+    duration = record["duration_s"]
+    after = f" in {duration:.1f} s" if duration is not None else ""
+    told = {
+        EXITED: f"{'succeeded' if record['succeeded'] else 'failed'}{after} ({record['reason']})",
+        KILLED: f"was killed after {duration or 0:.1f} s ({record['reason']})",
+        TIMED_OUT: f"timed out{after} ({record['reason']})",
+        LAUNCH_FAILED: f"did not start: {record['reason']}",
+        SLOT_TAKEN: f"found its slot taken: {record['reason']}",
+    }[record["outcome"]]
+    return f"── {title} {told}{f' · log {log}' if log else ''} ──"

@@ -1,0 +1,203 @@
+"""One attempt from claim to exit record. Everything after the claim ends in a record, whatever goes wrong."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+import time
+
+from researchflow_tmux.runner import admission, claim, ending, kernel, record, stopping
+from researchflow_tmux.runner import log as logs
+from researchflow_tmux.runner import spec as specs
+from researchflow_tmux.runner.marker import Marker
+from researchflow_tmux.runner.screen import Screen
+from researchflow_tmux.runner.supervise import Supervisor
+from researchflow_tmux.runner.terminal import Pump
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
+
+    from researchflow_tmux.runner.tree import Tree
+
+SUCCEEDED, NOT_SUCCEEDED, USAGE, NOT_CLAIMED = 0, 1, 2, 3
+
+
+def main(argv: list[str]) -> NoReturn:
+    """Run the attempt of the spec named in `argv`; the exit code is for people, the exit record is the truth."""
+    signals = kernel.Signals()
+    if len(argv) != 2:
+        _leave(USAGE, "usage: python -I -S researchflow_tmux/runner SPEC.json")
+    path = os.path.abspath(argv[1])
+    try:
+        spec = specs.read(path)
+    except specs.SpecError as error:
+        _leave(_refuse_spec(path, str(error)), f"rfsched: {error}")
+    os.umask(spec.umask)
+    try:
+        claimed = claim.take(spec.dir, spec.tag)
+    except OSError as error:
+        why = f"nothing was started, because {spec.dir} cannot be written: {error.strerror}"
+        record.refuse(spec.dir, _record(spec.tag, _not_run(ending.LAUNCH_FAILED, why), "exit_code"))
+        _leave(NOT_CLAIMED, f"rfsched: {spec.title}: {why}")
+    if claimed is None:
+        _leave(NOT_CLAIMED, f"rfsched: {spec.title}: attempt {spec.tag} was already taken; nothing was started")
+    Attempt(spec, claimed, signals).run()
+
+
+class Attempt:
+    """One claimed attempt."""
+
+    def __init__(self, spec: specs.Spec, claimed: claim.Claimed, signals: kernel.Signals) -> None:
+        self.spec = spec
+        self.claimed = claimed
+        self.signals = signals
+        self.facts = ending.Facts()
+        self.log: logs.Log | logs.NoLog = logs.NoLog()
+        self.leases: admission.Leases | None = None
+        self.screen = Screen()
+        self.tree: Tree | None = None
+        self.started_at: float | None = None
+        self.started = 0.0
+
+    def run(self) -> NoReturn:
+        """Take what the job needs, run it, record how it ended, leave."""
+        wake(self.spec.wake)
+        marker = Marker(self.spec.completion.marker)
+        try:
+            if self._prepare():
+                self._supervise(marker)
+        except Exception as error:  # noqa: BLE001 - a fault of the runner must still end in a record
+            self.facts.outcome = self.facts.outcome or ending.LAUNCH_FAILED
+            self.facts.reason = f"the runner failed: {type(error).__name__}: {error}"
+        self._settle_marker(marker)
+        self._finish()
+
+    def _prepare(self) -> bool:
+        """Take leases and open the log; False, with the facts set, if the job must not run."""
+        try:
+            if self.spec.leases is not None:
+                self.leases = admission.take(self.spec.leases, self.spec.tag)
+            self.log = logs.open_log(self.spec.log_path, self.spec.log_cap_mib)
+        except admission.SlotTaken as taken:
+            return self._give_up(ending.SLOT_TAKEN, str(taken))
+        except logs.LogError as error:
+            return self._give_up(ending.LAUNCH_FAILED, str(error))
+        except (OSError, ValueError) as error:
+            reason = f"the lease directory cannot be used: {error}: correct it or set RFSCHED_LEASE_DIR"
+            return self._give_up(ending.LAUNCH_FAILED, reason)
+        if note := logs.point_latest(self.spec.log_latest, self.log):
+            self.facts.notes.append(note)
+        return not self._asked_to_stop()
+
+    def _give_up(self, outcome: str, reason: str) -> bool:
+        self.facts.outcome, self.facts.reason = outcome, reason
+        return False
+
+    def _asked_to_stop(self) -> bool:
+        """Tell whether somebody stopped the attempt before its job ran."""
+        stop = stopping.read_stop(self.spec.dir)
+        arrived = self.signals.arrived()
+        self.signals.put_back(arrived)
+        if stop is None and not {kernel.signal.SIGTERM, kernel.signal.SIGINT} & set(arrived):
+            return False
+        by, reason = stop or ("signal", "")
+        self.facts.by = by
+        self._give_up(ending.KILLED, f"stopped before its job started{f': {reason}' if reason else ''}")
+        return True
+
+    def _supervise(self, marker: Marker) -> None:
+        pump = Pump(self.log, self.screen)
+        self.started_at, self.started = time.time(), time.monotonic()
+        self.tree = Supervisor(self.spec, self.facts, self.signals, pump, marker, self.leases).run()
+
+    def _settle_marker(self, marker: Marker) -> None:
+        self.facts.marker = marker.is_new()
+        by_us = self.spec.completion.rule == "exit_code" and not self.facts.marker
+        if by_us and not self.facts.outcome and ending.judge(self.facts, "exit_code")["succeeded"]:
+            problem = marker.write(self.spec.title, self.spec.tag)
+            if problem:
+                self.facts.notes.append(problem)
+            self.facts.marker = marker.is_new()
+
+    def _finish(self) -> NoReturn:
+        if self.facts.leftovers:
+            self.facts.notes.append(f"{self.facts.leftovers} processes it left behind were ended")
+        self.log.close()
+        facts = self._record()
+        for _ in range(5):
+            try:
+                record.write(self.claimed.exit_fd, facts)
+                break
+            except OSError as error:
+                self.screen.feed(f"\r\nrfsched: the exit record cannot be written: {error.strerror}\r\n".encode())
+                time.sleep(0.2)
+        if self.leases is not None and not self.facts.unreaped:
+            self.leases.release()
+        wake(self.spec.wake)
+        line = ending.last_line(facts, self.spec.title, self.log.path)
+        if self.screen.is_tty:
+            line = f"\x1b[{32 if facts['succeeded'] else 31}m{line}\x1b[m"
+        self.screen.finish(f"\r\n{line}\r\n")
+        os._exit(SUCCEEDED if facts["succeeded"] else NOT_SUCCEEDED)
+
+    def _record(self) -> dict[str, Any]:
+        facts = _record(self.spec.tag, self.facts, self.spec.completion.rule)
+        facts["headless"] = self.screen.lost
+        facts["log"] = self.log.path
+        facts["log_dropped_bytes"] = self.log.dropped
+        if self.started_at is not None:
+            facts |= {"started_at": self.started_at, "duration_s": round(time.monotonic() - self.started, 6)}
+        if self.tree is not None:
+            facts |= {"max_rss_kib": self.tree.max_rss_kib, "cpu_s": round(self.tree.cpu_s, 6)}
+        return facts
+
+
+def wake(fifo: str | None) -> None:
+    """Tell a scheduler that reads this FIFO to look; nobody reading is no error, only a FIFO is ever written to."""
+    if fifo is None:
+        return
+    try:
+        fd = os.open(fifo, os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
+    except OSError:
+        return
+    try:
+        if stat.S_ISFIFO(os.fstat(fd).st_mode):
+            os.write(fd, b"\n")
+    except OSError:
+        pass  # full: the scheduler has enough reason to look already
+    os.close(fd)
+
+
+def _record(tag: str, facts: ending.Facts, rule: str) -> dict[str, Any]:
+    judged = ending.judge(facts, rule)
+    rest = {"started_at": None, "ended_at": time.time(), "duration_s": None, "leftovers": facts.leftovers}
+    used = {"unreaped": facts.unreaped, "max_rss_kib": 0, "cpu_s": 0.0, "log_dropped_bytes": 0, "headless": False}
+    return {"version": 1, "tag": tag} | judged | rest | used
+
+
+def _not_run(outcome: str, reason: str) -> ending.Facts:
+    facts = ending.Facts()
+    facts.outcome, facts.reason = outcome, reason
+    return facts
+
+
+def _refuse_spec(path: str, problem: str) -> int:
+    """Record, if the attempt is still free, that its spec is of no use; return the exit code."""
+    try:
+        claimed = claim.take(os.path.dirname(path), "")
+    except OSError:
+        return NOT_CLAIMED
+    if claimed is None:
+        return NOT_CLAIMED
+    record.write(claimed.exit_fd, _record("", _not_run(ending.LAUNCH_FAILED, problem), "exit_code"))
+    return NOT_SUCCEEDED
+
+
+def _leave(code: int, line: str) -> NoReturn:
+    try:
+        sys.stdout.write(line + "\n")
+        sys.stdout.flush()
+    finally:
+        os._exit(code)

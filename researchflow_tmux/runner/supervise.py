@@ -1,0 +1,211 @@
+"""The life of one running job: wait for everything at once, and end it when something says so."""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+
+from researchflow_tmux.runner import child, kernel, launch_error, server, stopping
+from researchflow_tmux.runner.kernel import signal
+from researchflow_tmux.runner.tree import Tree
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from researchflow_tmux.runner.admission import Leases
+    from researchflow_tmux.runner.ending import Facts
+    from researchflow_tmux.runner.kernel import Signals
+    from researchflow_tmux.runner.marker import Marker
+    from researchflow_tmux.runner.spec import Spec
+    from researchflow_tmux.runner.terminal import Pump
+
+_MARKER_POLL_S = 0.5
+_KILL_POLL_S = 0.05
+_KILL_PATIENCE_S = 30.0
+_REFRESH_S = 3600.0
+_RUNNING, _TERMINATING, _KILLING, _OVER = range(4)
+
+
+class Supervisor:
+    """Runs the job of `spec` to its end, whatever happens to terminal, tmux and scheduler; fills in `facts`."""
+
+    def __init__(
+        self, spec: Spec, facts: Facts, signals: Signals, pump: Pump, marker: Marker, leases: Leases | None
+    ) -> None:
+        self.spec = spec
+        self.facts = facts
+        self.signals = signals
+        self.screen = pump.screen
+        self.pump = pump
+        self.marker = marker
+        self.leases = leases
+        self.server = server.Server()
+        self.phase = _RUNNING
+        self.report = b""
+        self._subreaper = kernel.subreaper()
+        self._deadlines: dict[str, float] = {}
+
+    def run(self) -> Tree:
+        """Start the job and return when no process of it is left, or none that can be killed."""
+        pid, self._report_fd = child.start(self.spec, self.pump.slave, self.leases.inherit if self.leases else [])
+        self.tree = Tree(pid, self.spec.tag, subreaper=self._subreaper)
+        now = time.monotonic()
+        if self.spec.time_limit_s is not None:
+            self._deadlines["limit"] = now + self.spec.time_limit_s
+        if self.marker.path is not None:
+            self._deadlines["look"] = now + _MARKER_POLL_S
+        if self.leases is not None:
+            self._deadlines["refresh"] = now + _REFRESH_S
+        while self.phase != _OVER:
+            self._wait()
+            self._signals()
+            self._reap()
+            self._expire(time.monotonic())
+        self.pump.drain()
+        self.facts.status = self.tree.status
+        if self.report:
+            self.facts.outcome = "launch_failed"
+            self.facts.reason = launch_error.explain(self.report.decode(errors="surrogateescape"), self.spec)
+        return self.tree
+
+    def stop(self, cause: str, by: str, reason: str) -> None:
+        """End the job politely; asked again, at once."""
+        now = time.monotonic()
+        if self.phase != _RUNNING:
+            self._deadlines["kill"] = now
+            return
+        if self.tree.status is None:
+            self.facts.cause, self.facts.by, self.facts.reason = cause, by, reason
+        self._terminate(now)
+
+    def _wait(self) -> None:
+        now = time.monotonic()
+        wanted, until = self.pump.interests(now)
+        wanted.append((self.signals.fd, select.POLLIN))
+        if self._report_fd >= 0:
+            wanted.append((self._report_fd, select.POLLIN))
+        if "hangup" in self._deadlines and self.server.fd >= 0:
+            wanted.append((self.server.fd, select.POLLIN))
+        poller = select.poll()
+        for fd, mask in wanted:
+            poller.register(fd, mask)
+        times = [*self._deadlines.values(), *([] if until is None else [until])]
+        timeout = max(0.0, min(times) - now) * 1000 + 1 if times else None
+        for fd, events in poller.poll(timeout):
+            self._ready(fd, events)
+
+    def _ready(self, fd: int, events: int) -> None:
+        if fd == self.signals.fd:
+            return
+        if fd == self._report_fd:
+            self._read_report()
+        elif fd == self.server.fd:
+            self._hangup_decided()
+        else:
+            lost_before = self.screen.lost
+            self.pump.handle(fd, events)
+            if self.screen.lost and not lost_before:
+                self._hangup()
+
+    def _read_report(self) -> None:
+        try:
+            data = os.read(self._report_fd, 4096)
+        except BlockingIOError:
+            return
+        self.report += data
+        if not data:
+            os.close(self._report_fd)
+            self._report_fd = -1
+
+    def _signals(self) -> None:
+        for number in self.signals.arrived():
+            if number in (signal.SIGTERM, signal.SIGINT):
+                by_hand = ("signal", f"the runner got {kernel.signal_name(number)}")
+                self.stop("stop", *(stopping.read_stop(self.spec.dir) or by_hand))
+            elif number == signal.SIGHUP:
+                self._hangup()
+            elif number == signal.SIGWINCH and not self.screen.lost:
+                self.pump.resize()
+
+    def _hangup(self) -> None:
+        """The pane closed: either tmux ended and the job goes on without it, or the user killed the session."""
+        if "hangup" in self._deadlines:
+            return
+        if not self.screen.lost and not self.screen.gone():
+            self.stop("stop", "signal", "the runner got SIGHUP")
+            return
+        self.screen.lose()
+        if self.server.known:
+            self._deadlines["hangup"] = time.monotonic() + server.PATIENCE_S
+
+    def _hangup_decided(self) -> None:
+        if not self.server.gone() and self.phase == _RUNNING:
+            self.stop("stop", "session_killed", "its tmux session was killed")
+        self._deadlines["hangup"] = float("inf")
+
+    def _reap(self) -> None:
+        if self.tree.collect():
+            self._finish_report()
+            self.phase = _OVER
+        elif self.tree.status is not None and self.phase == _RUNNING and "leftover" not in self._deadlines:
+            self._deadlines["leftover"] = time.monotonic() + self.spec.leftover_grace_s
+            self._deadlines.pop("limit", None)
+            self._deadlines.pop("look", None)
+
+    def _finish_report(self) -> None:
+        while self._report_fd >= 0:
+            self._read_report()
+
+    def _expire(self, now: float) -> None:
+        for name in [name for name, at in self._deadlines.items() if at <= now]:
+            del self._deadlines[name]
+            if self.phase != _OVER:
+                getattr(self, f"_on_{name}")(now)
+
+    def _on_limit(self, _now: float) -> None:
+        if self.phase == _RUNNING:
+            self.stop("limit", "time_limit", f"its time limit of {self.spec.time_limit_s:g} s is over")
+
+    def _on_look(self, now: float) -> None:
+        if not self.marker.is_new():
+            self._deadlines["look"] = now + _MARKER_POLL_S
+        elif self.phase == _RUNNING:
+            self._deadlines["marker"] = now + self.spec.completion.grace_s
+            self._deadlines.pop("limit", None)  # it is complete; the grace bounds what follows
+
+    def _on_marker(self, _now: float) -> None:
+        if self.phase == _RUNNING and self.tree.status is None:
+            self.stop("marker", "marker", "")
+
+    def _on_hangup(self, _now: float) -> None:
+        self._hangup_decided()
+
+    def _on_refresh(self, now: float) -> None:
+        if self.leases is not None:
+            self.leases.refresh()
+            self._deadlines["refresh"] = now + _REFRESH_S
+
+    def _on_leftover(self, now: float) -> None:
+        if self.phase == _RUNNING:
+            self._terminate(now)
+
+    def _terminate(self, now: float) -> None:
+        self.phase = _TERMINATING
+        self._deadlines["kill"] = now + self.spec.stop_grace_s
+        if self.tree.status is None:
+            self.tree.terminate(self.pump)
+        else:
+            self.facts.leftovers = len(self.tree.send(signal.SIGTERM))
+            self.tree.send(signal.SIGCONT)
+
+    def _on_kill(self, now: float) -> None:
+        """Kill again and again: a process may have been forking when the list was made."""
+        if self.phase != _KILLING:
+            self.phase = _KILLING
+            self._deadlines["give_up"] = now + _KILL_PATIENCE_S
+        self.tree.send(signal.SIGKILL)
+        self._deadlines["kill"] = now + _KILL_POLL_S
+
+    def _on_give_up(self, _now: float) -> None:
+        self.facts.unreaped = self.tree.living()
+        self.phase = _OVER

@@ -1,0 +1,57 @@
+"""The processes of the job: who has ended, who is left, what they used."""
+
+from __future__ import annotations
+
+import os
+
+from researchflow_tmux.runner import procfs, reap
+from researchflow_tmux.runner.kernel import signal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from researchflow_tmux.runner.terminal import Pump
+
+
+class Tree:
+    """All processes below the runner. With a subreaper nothing leaves it; else the cookie finds what did."""
+
+    def __init__(self, main_pid: int, tag: str, *, subreaper: bool) -> None:
+        self.main_pid = main_pid
+        self.status: int | None = None
+        self.max_rss_kib = 0
+        self.cpu_s = 0.0
+        self._tag = tag
+        self._subreaper = subreaper
+
+    def collect(self) -> bool:
+        """Take note of every process that ended; True when none is left."""
+        while True:
+            try:
+                pid, status, usage = os.wait4(-1, os.WNOHANG)
+            except ChildProcessError:
+                return self._subreaper or not reap.find_by_cookie(self._tag)
+            if pid == 0:
+                return False
+            if pid == self.main_pid:
+                self.status = status
+            self.max_rss_kib = max(self.max_rss_kib, usage.ru_maxrss)
+            self.cpu_s += usage.ru_utime + usage.ru_stime
+
+    def living(self) -> list[int]:
+        """Return the processes of the tree that still run."""
+        found = procfs.descendants(os.getpid())
+        return found if self._subreaper else list(dict.fromkeys(found + reap.find_by_cookie(self._tag)))
+
+    def terminate(self, pump: Pump) -> None:
+        """Ask the job to end: its process group and what is in the foreground of its terminal."""
+        groups = {self.main_pid, pump.foreground_group()} - {os.getpgrp()}
+        for number in (signal.SIGTERM, signal.SIGCONT):
+            for group in groups:
+                reap.kill_group(group, number)
+
+    def send(self, number: int) -> list[int]:
+        """Send a signal to every living process; return who they were."""
+        targets = self.living()
+        for pid in targets:
+            reap.kill(pid, number)
+        return targets
