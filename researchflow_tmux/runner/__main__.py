@@ -1,13 +1,15 @@
-"""Entry of `PYTHON -I -S .../researchflow_tmux/runner SPEC.json`."""
+"""Entry of `PYTHON -I -S .../researchflow_tmux/runner/__main__.py SPEC.json` (see `command`)."""
 
 import os
 import sys
 
-# Running a directory puts that directory first on the path, where `log` or `child` would be top-level modules. The
-# parent of the package goes last instead, so that nothing beside the package can shadow the standard library.
-sys.path.pop(0)
-sys.path.append(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+_HERE = os.path.dirname(os.path.abspath(__file__))
+# Running the directory instead of this file puts it first on the path, where `log` or `child` would be top-level
+# modules. The parent of the package goes last, so that nothing beside the package can shadow the standard library.
+if sys.path[0] == _HERE:
+    sys.path.pop(0)
+sys.path.append(os.path.dirname(os.path.dirname(_HERE)))
 
-from researchflow_tmux.runner.main import main
+from researchflow_tmux.runner.main import main  # noqa: E402 - the path is set above
 
 main(sys.argv)

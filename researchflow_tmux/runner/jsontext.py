@@ -23,8 +23,9 @@ def dumps(value: object) -> str:
     try:
         import _json
 
-        encode = _json.make_encoder(None, None, _json.encode_basestring_ascii, None, ": ", ", ", False, False, True)
-        return "".join(encode(value, 0))  # type: ignore[arg-type]
+        make: Any = _json.make_encoder
+        encode = make(None, None, _json.encode_basestring_ascii, None, ": ", ", ", False, False, True)
+        return "".join(encode(value, 0))
     except (ImportError, AttributeError, TypeError):
         import json
 

@@ -54,7 +54,7 @@ def signal_name(number: int) -> str:
 def boot_id() -> str:
     """Return the kernel's id of this boot, "" where /proc does not tell."""
     try:
-        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        with open("/proc/sys/kernel/random/boot_id", encoding="utf-8") as file:
             return file.read().strip()
     except OSError:
         return ""
