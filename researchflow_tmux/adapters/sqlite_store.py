@@ -1,0 +1,146 @@
+"""The durable state in SQLite: the Store port, for the one process that holds the workspace lock."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from researchflow_tmux.adapters import sqlite_environments as environments
+from researchflow_tmux.adapters import sqlite_rows as rows
+from researchflow_tmux.adapters.sqlite_clean import LAST_JOB_ID, cleanable_ids, delete_jobs
+from researchflow_tmux.adapters.sqlite_database import open_database, stamp, transaction
+from researchflow_tmux.adapters.sqlite_errors import in_words
+from researchflow_tmux.domain.attempt import Attempt
+from researchflow_tmux.domain.errors import StoreError
+from researchflow_tmux.domain.events import Event, Payload
+from researchflow_tmux.domain.job import ENDED, Job, JobState
+from researchflow_tmux.ports import Request, StoredState
+
+KEEP_REPLIES = timedelta(hours=1)
+"""Answered requests are removed after this: nobody waits longer than seconds for a reply."""
+
+
+class SqliteStore:
+    """The Store port on `.rfsched/state.db`. Open it only while holding the workspace lock."""
+
+    def __init__(self, path: str, *, boot_id: str) -> None:
+        self.path = path
+        self.boot_id = boot_id
+        self._db = open_database(path)
+
+    def close(self) -> None:
+        """Give the file back."""
+        self._db.close()
+
+    def load(self) -> StoredState:
+        """The rows as they stand."""
+        with in_words(self.path), _readable(self.path), _without_gc():
+            self._db.execute("BEGIN")  # one snapshot for all four
+            try:
+                jobs = [rows.decode_job(doc) for (doc,) in self._db.execute("SELECT doc FROM jobs ORDER BY id")]
+                live = self._db.execute("SELECT doc FROM attempts WHERE live = 1 ORDER BY job_id, number")
+                attempts = [rows.decode_attempt(doc) for (doc,) in live]
+                meta = rows.read_meta(self._db)
+            finally:
+                self._db.execute("COMMIT")
+        last = max(jobs[-1].id if jobs else 0, int(meta.get(LAST_JOB_ID, "0")))
+        return StoredState(jobs=jobs, attempts=attempts, next_job_id=last + 1, meta=meta)
+
+    def commit(
+        self,
+        payloads: Sequence[Payload],
+        jobs: Iterable[Job],
+        attempts: Iterable[Attempt],
+        *,
+        at: datetime,
+        replies: Mapping[int, Mapping[str, Any]] | None = None,
+        meta: Mapping[str, str] | None = None,
+    ) -> list[Event]:
+        """One transaction, on disk when it returns; see the port. Raises StoreError, and then nothing is there."""
+        when = stamp(at)
+        with in_words(self.path):
+            event_rows = [rows.event_row(payload, when, self.boot_id) for payload in payloads]
+            job_rows = [rows.job_row(job) for job in jobs]
+            attempt_rows = [rows.attempt_row(attempt) for attempt in attempts]
+            answers = [(rows.to_json(dict(reply)), when, request) for request, reply in (replies or {}).items()]
+            with transaction(self._db):
+                seqs = [self._db.execute(rows.ADD_EVENT, row).lastrowid for row in event_rows]
+                self._db.executemany(rows.PUT_JOB, job_rows)
+                self._db.executemany(rows.PUT_ATTEMPT, attempt_rows)
+                if answers:
+                    self._answer(answers, at)
+                if meta:
+                    self._db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", list(meta.items()))
+        return [
+            Event(seq=seq or 0, at=at, boot_id=self.boot_id, payload=payload)
+            for seq, payload in zip(seqs, payloads, strict=True)
+        ]
+
+    def _answer(self, answers: list[tuple[str, str, int]], at: datetime) -> None:
+        self._db.executemany("UPDATE requests SET reply = ?, replied_at = ? WHERE id = ?", answers)
+        self._db.execute("DELETE FROM requests WHERE replied_at < ?", (stamp(at - KEEP_REPLIES),))
+
+    def load_meta(self) -> dict[str, str]:
+        """Facts about the workspace: `workspace_id`, `created_at`, `hostname`, and what `commit` was given."""
+        with in_words(self.path):
+            return rows.read_meta(self._db)
+
+    def requests(self) -> list[Request]:
+        """The unanswered requests, oldest first."""
+        query = 'SELECT id, kind, body, "by" FROM requests WHERE reply IS NULL ORDER BY id'
+        with in_words(self.path):
+            return [
+                Request(id=number, kind=kind, body=msgspec.json.decode(body), by=by)
+                for number, kind, body, by in self._db.execute(query)
+            ]
+
+    def environment(self, digest: str) -> dict[str, Any]:
+        """The environment captured under `digest`. Raises StoreError if there is none."""
+        return environments.load(self._db, self.path, digest)
+
+    def save_environment(self, digest: str, data: Mapping[str, Any]) -> None:
+        """Keep an environment under its digest, once."""
+        environments.save(self._db, self.path, digest, data)
+
+    def delete_jobs_before(
+        self, before: datetime, *, states: Collection[JobState] = ENDED, dry_run: bool = False
+    ) -> list[int]:
+        """Remove jobs that ended before `before`, with their attempts and events; return their ids.
+
+        A job that an unfinished one comes `after`, or that still has a live attempt, stays. Ids are never given again.
+        `dry_run` only tells. The attempts' directories are the caller's business.
+        """
+        with in_words(self.path), transaction(self._db):
+            ids = cleanable_ids(self._db, before, states)
+            if ids and not dry_run:
+                delete_jobs(self._db, ids)
+        return ids
+
+
+@contextmanager
+def _readable(path: str) -> Iterator[None]:
+    """A row that does not decode was not written by this program."""
+    try:
+        yield
+    except msgspec.MsgspecError as error:
+        raise StoreError(
+            f"{path} has a row that cannot be read: {error}",
+            hint="was it edited by hand, or written by another rfsched? A copy of it from before would do",
+        ) from error
+
+
+@contextmanager
+def _without_gc() -> Iterator[None]:
+    """No garbage collection meanwhile: walking a growing heap of 100 000 jobs again and again doubles the time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
