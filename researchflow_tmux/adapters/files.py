@@ -1,0 +1,47 @@
+"""Files that are whole or not there."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+
+
+def write_atomic(path: str, data: bytes | str, mode: int = 0o600, *, durable: bool = True) -> None:
+    """Replace the file at `path` with `data`: whoever opens it sees all of the old or all of the new. Raises OSError.
+
+    It is on disk on return; without `durable` a power cut may bring the old content back (never a mixture).
+    """
+    content = data.encode() if isinstance(data, str) else data
+    directory, name = os.path.split(path)
+    temporary = os.path.join(directory, f".{name}.{os.getpid()}.{os.urandom(4).hex()}.tmp")
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    try:
+        try:
+            os.fchmod(fd, mode)  # whatever the umask says
+            _write_all(fd, content)
+            if durable:
+                os.fsync(fd)
+        finally:
+            os.close(fd)
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+    if durable:
+        sync_directory(directory or ".")
+
+
+def sync_directory(path: str) -> None:
+    """Put the directory's entries on disk."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _write_all(fd: int, content: bytes) -> None:
+    view = memoryview(content)
+    while view:
+        view = view[os.write(fd, view) :]
