@@ -1,0 +1,209 @@
+"""Writing what the runner needs for one attempt: `spec.json`, and the job's config as it was at the launch."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+
+from researchflow_tmux.domain.attempt import Attempt
+from researchflow_tmux.domain.errors import LaunchError, StoreError
+from researchflow_tmux.domain.job import Job, JobSpec
+from researchflow_tmux.domain.names import short_hash
+from researchflow_tmux.domain.resources import Allocation
+from researchflow_tmux.domain.units import parse_size
+from researchflow_tmux.domain.workspace import Settings, WorkspacePaths
+from researchflow_tmux.runner import files, jsontext
+from researchflow_tmux.runner.reap import COOKIE
+from researchflow_tmux.runner.spec import VERSION
+
+SPEC_NAME = "spec.json"
+LEFTOVER_GRACE_S = 2.0
+"""Seconds that processes which outlive the job's main process get before KILL."""
+
+_SHELLS = ("/bin/bash", "/bin/sh")
+
+
+class Bench(msgspec.Struct, frozen=True, kw_only=True):
+    """What all attempts of a workspace have in common."""
+
+    workspace_id: str
+    paths: WorkspacePaths
+    settings: Settings
+    lease_dir: str | None = None
+    """None = no machine-wide leases (simulated or logical GPUs)."""
+    leased: frozenset[str] = frozenset()
+    """UUIDs of the GPUs that need one."""
+
+    def tag(self, attempt: Attempt) -> str:
+        """What marks the attempt's session, ticket and processes."""
+        return f"{self.workspace_id}/{attempt.job_id}.{attempt.number}"
+
+    def directory(self, attempt: Attempt) -> str:
+        """Where the attempt's files are."""
+        return self.paths.attempt_dir(attempt.job_id, attempt.number)
+
+
+def write_spec(bench: Bench, attempt: Attempt, job: Job, captured: Mapping[str, Any]) -> list[str]:
+    """Make the attempt's directory with its spec and a copy of the config; return warnings.
+
+    Raises:
+        LaunchError: The job cannot run: its config is gone.
+        StoreError: The disk refuses.
+    """
+    warnings = _changed(job.spec)
+    directory = bench.directory(attempt)
+    try:
+        os.makedirs(directory, mode=0o700, exist_ok=True)
+        _copy_config(job.spec, directory)
+        files.replace(os.path.join(directory, SPEC_NAME), jsontext.dumps(build(bench, attempt, job, captured)).encode())
+    except OSError as error:
+        raise StoreError(
+            f"the attempt's directory {directory} cannot be written: {error.strerror}",
+            hint="free disk space, or correct the permissions of the workspace",
+        ) from error
+    return warnings
+
+
+def build(bench: Bench, attempt: Attempt, job: Job, captured: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the content of spec.json."""
+    spec, settings = job.spec, bench.settings
+    return {
+        "version": VERSION,
+        "tag": bench.tag(attempt),
+        "dir": bench.directory(attempt),
+        "title": job.name,
+        "argv": list(spec.argv) if spec.shell is None else [_shell(), "-c", spec.shell],
+        "cwd": spec.workdir,
+        "env": environment(bench, attempt, job, captured.get("env") or {}),
+        "umask": captured.get("umask", 0o022),
+        "nice": captured.get("nice", 0),
+        "affinity": captured.get("affinity"),
+        "rlimits": captured.get("rlimits") or {},
+        "log": _log(bench, attempt, job),
+        "time_limit_s": spec.request.time_limit_s,
+        "stop_grace_s": settings.stop_grace,
+        "leftover_grace_s": LEFTOVER_GRACE_S,
+        "completion": {"rule": spec.completion, "marker": spec.marker, "grace_s": settings.marker_grace},
+        "leases": _leases(bench, attempt),
+        "wake": bench.paths.wake,
+    }
+
+
+# The job's environment ------------------------------------------------------------------------------------------------
+
+
+def environment(bench: Bench, attempt: Attempt, job: Job, captured: Mapping[str, str]) -> dict[str, str]:
+    """Return the job's whole environment: captured at submission, then the workspace's, the job's and ours."""
+    env = {name: value for name, value in captured.items() if not name.startswith("RFSCHED_")}
+    for name in ("TMUX", "TMUX_PANE", "OLDPWD", "_"):
+        env.pop(name, None)
+    env["PWD"] = job.spec.workdir
+    given = {**bench.settings.env, **job.spec.env}
+    env |= given
+    env |= gpu_variables(attempt.allocation, bench.settings.cuda_visible_devices_var, given)
+    env |= {
+        "RFSCHED_JOB": job.name,
+        "RFSCHED_JOB_ID": str(job.id),
+        COOKIE: bench.tag(attempt),
+        "RFSCHED_ATTEMPT_NUMBER": str(attempt.number),
+        "RFSCHED_WORKSPACE": bench.paths.root,
+    }
+    if job.spec.output_dir is not None:
+        env["RFSCHED_OUTPUT_DIR"] = job.spec.output_dir
+    return env
+
+
+def gpu_variables(allocation: Allocation, variable: str, given: Mapping[str, str]) -> dict[str, str]:
+    """Return what tells the job its GPUs.
+
+    Indices are physical: without PCI_BUS_ID, CUDA's "GPU 1" is another card than the driver's. A MIG part has no
+    index, so there every device goes by UUID. A CPU job gets an empty list, so that it cannot take a GPU by accident;
+    somebody who sets the variable for it on purpose has the last word. With GPUs, the allocation has.
+    """
+    gpus = allocation.gpus
+    if not gpus:
+        return {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", variable: given.get(variable, "")}
+    by_uuid = any(gpu.uuid.startswith("MIG-") for gpu in gpus)
+    ordered = sorted(gpus, key=lambda gpu: gpu.index)
+    names = [gpu.uuid if by_uuid else str(gpu.index) for gpu in ordered]
+    return {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", variable: ",".join(names)}
+
+
+# Parts of the spec ----------------------------------------------------------------------------------------------------
+
+
+def log_paths(bench: Bench, slug: str, number: int) -> tuple[str, str]:
+    """Return the log of one attempt and the link to the job's latest.
+
+    A log_dir outside the workspace may be shared with other workspaces: then the names carry this one's hash.
+    """
+    root = bench.paths.root
+    log_dir = os.path.normpath(os.path.join(root, os.path.expanduser(bench.settings.log_dir)))
+    outside = os.path.commonpath([root, log_dir]) != os.path.normpath(root)
+    stem = os.path.join(log_dir, "train_logs", f"{slug}_{short_hash(bench.workspace_id)}" if outside else slug)
+    return f"{stem}_a{number}.log", f"{stem}.log"
+
+
+def _log(bench: Bench, attempt: Attempt, job: Job) -> dict[str, Any] | None:
+    if not bench.settings.enable_logging:
+        return None
+    path, latest = log_paths(bench, job.slug, attempt.number)
+    cap = bench.settings.log_cap
+    return {"path": path, "latest": latest, "cap_mib": None if cap in (None, "") else parse_size(cap)}
+
+
+def _leases(bench: Bench, attempt: Attempt) -> dict[str, Any] | None:
+    gpus = [gpu for gpu in attempt.allocation.gpus if gpu.uuid in bench.leased]
+    if bench.lease_dir is None or not gpus:
+        return None
+    return {
+        "dir": bench.lease_dir,
+        "holder": f"{bench.settings.task_name} ({bench.paths.root})",
+        "session": attempt.session,
+        "gpus": [{"uuid": gpu.uuid, "index": gpu.index, "share": gpu.share, "memory_mib": 0} for gpu in gpus],
+    }
+
+
+def _shell() -> str:
+    return next((shell for shell in _SHELLS if os.access(shell, os.X_OK)), _SHELLS[-1])
+
+
+# The job's files ------------------------------------------------------------------------------------------------------
+
+
+def _changed(spec: JobSpec) -> list[str]:
+    """Compare the job's files with what they were at submission. Raises LaunchError when the config is gone."""
+    if spec.config_path is not None and not os.path.isfile(spec.config_path):
+        raise LaunchError(
+            f"the config {spec.key} is gone ({spec.config_path})", hint="put it back and requeue the job, or cancel it"
+        )
+    warnings = []
+    for path, digest in spec.digests.items():
+        now = _digest(path)
+        if now != digest:
+            shown = spec.key if path == spec.config_path else path
+            fact = "cannot be read any more" if now is None else "changed since it was queued"
+            warnings.append(f"{shown} {fact}")
+    return warnings
+
+
+def _digest(path: str) -> str | None:
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return None
+
+
+def _copy_config(spec: JobSpec, directory: str) -> None:
+    """Keep the config as it is now, beside the attempt's other files: results can then be explained later."""
+    if spec.config_path is not None:
+        target = os.path.join(directory, f"config{os.path.splitext(spec.config_path)[1]}")
+        with suppress(FileNotFoundError):  # gone since we looked: the job itself will say so
+            shutil.copyfile(spec.config_path, target)

@@ -1,0 +1,235 @@
+"""Our sessions on a tmux server: a snapshot of all, opening one, closing or renaming only what carries our tag."""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+from collections.abc import Iterator, Sequence
+
+from researchflow_tmux.adapters.tmux import MAX_COMMAND_BYTES, Answer, Output, Tmux
+from researchflow_tmux.adapters.tmux_socket import ensure_socket
+from researchflow_tmux.domain.errors import LaunchError
+from researchflow_tmux.ports import (
+    Launched,
+    LaunchRefused,
+    LaunchResult,
+    NameTaken,
+    ServerDown,
+    Session,
+    Sessions,
+    Snapshot,
+    Unknown,
+)
+
+TAG_OPTION = "@rf_attempt"
+SPARE_DESCRIPTORS = 32
+"""A server without free descriptors wedges and hangs its clients: one pane takes one."""
+
+# tmux turns ":" in session names into "_", so it cannot occur before the tag, which comes last.
+_FORMAT = (
+    "#{session_name}:#{session_created}:#{session_attached}:#{pane_id}:#{pane_pid}:#{pane_dead}:#{" + TAG_OPTION + "}"
+)
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+_TAG = re.compile(r"[A-Za-z0-9._/-]+")
+_PAUSES_S = (0.02, 0.05, 0.1, 0.2, 0.4)
+"""Right after `kill-server` the old server refuses while it goes: waits between tries, 0.8 s in all."""
+_GOING = ("server exited unexpectedly", "lost server")
+
+
+class TmuxSessions:
+    """The sessions of one workspace (tags `{workspace_id}/…`) among everybody's on the server."""
+
+    def __init__(self, tmux: Tmux, workspace_id: str) -> None:
+        self._tmux = tmux
+        self._prefix = f"{workspace_id}/"
+        self._server_pid: int | None = None
+        self._pause = threading.Event()  # never set: a bounded wait
+
+    def snapshot(self) -> Snapshot:
+        """All sessions, in one call."""
+        answer = self._ask("display-message", "-p", "#{pid}", ";", "list-panes", "-a", "-F", _FORMAT)
+        if isinstance(answer, Unknown):
+            return answer
+        if answer.server_down:
+            self._server_pid = None
+            return ServerDown()
+        if answer.rc != 0 or not answer.stdout or not answer.stdout[0].isdigit():
+            return Unknown(why=f"tmux answered with code {answer.rc}: {answer.stderr or answer.stdout[:1]}")
+        self._server_pid = int(answer.stdout[0])
+        return self._parse(answer.stdout[1:], self._server_pid)
+
+    def new_session(
+        self, name: str, tag: str, argv: Sequence[str], cwd: str, width: int = 200, height: int = 50
+    ) -> LaunchResult:
+        """Open session `name`, tagged, running `argv` (no shell between); starts the server if there is none.
+
+        Asking again for the same name and tag is answered with the session that is there.
+        """
+        refusal = _refusal(name, tag, argv) or self._no_room()
+        if refusal is not None:
+            return refusal
+        try:
+            answer = self._open(_new_session(name, tag, argv, cwd, f"-x{width}", f"-y{height}"))
+        except LaunchError as error:
+            return LaunchRefused(why=str(error), host=False)
+        if isinstance(answer, Unknown):
+            return answer
+        if answer.rc == 0 and answer.stdout:
+            server, _, pane = answer.stdout[0].partition(":")
+            self._server_pid = int(server)
+            return Launched(runner_pid=int(pane))
+        if "duplicate session" in answer.stderr:
+            return self._owner(name, tag)
+        return LaunchRefused(why=f"tmux would not open session {name}: {answer.stderr or 'no reason given'}", host=True)
+
+    def kill_if_tag(self, sessions: Sequence[tuple[str, str]]) -> None:
+        """Close the sessions given as (name, tag), each only if it still carries that tag."""
+        self._if_tag([(name, tag, f"kill-session -t ={name}:") for name, tag in sessions])
+
+    def rename_if_tag(self, sessions: Sequence[tuple[str, str, str]]) -> None:
+        """Rename the sessions given as (name, tag, new name), each only if it still carries that tag."""
+        valid = [entry for entry in sessions if _NAME.fullmatch(entry[2])]
+        self._if_tag([(name, tag, f"rename-session -t ={name}: {new}") for name, tag, new in valid])
+
+    # -- asking
+
+    def _ask(self, *args: str) -> Answer:
+        """Ask; where only the socket's file is gone, have the server bring it back and ask again."""
+        answer = self._tmux.call("-N", *args)
+        for pause_s in _PAUSES_S:
+            if isinstance(answer, Unknown) or not answer.socket_missing:
+                return answer
+            found = ensure_socket(self._tmux.socket_path, self._server_pid)
+            if found == "absent":
+                return answer
+            if found == "unknown":
+                return Unknown(why=f"the tmux server lost its socket {self._tmux.socket_path} and does not recreate it")
+            self._pause.wait(pause_s)
+            answer = self._tmux.call("-N", *args)
+        return answer
+
+    def _open(self, command: Sequence[str]) -> Answer:
+        """Open a session on the running server, else start one. `-N` first: never a second server beside the first."""
+        answer: Answer = Unknown(why="not asked")
+        for pause_s in (*_PAUSES_S, None):
+            answer = self._ask(*command)
+            if isinstance(answer, Output) and answer.server_down:
+                answer = self._tmux.start(*command)
+            if isinstance(answer, Unknown) or not _going(answer) or pause_s is None:
+                break
+            self._pause.wait(pause_s)
+        if isinstance(answer, Output) and _going(answer):
+            return Unknown(why=f"tmux went away while it opened a session: {answer.stderr}")
+        return answer
+
+    def _if_tag(self, commands: Sequence[tuple[str, str, str]]) -> None:
+        batch: list[str] = []
+        for name, tag, command in commands:
+            if not (_NAME.fullmatch(name) and _TAG.fullmatch(tag)):
+                continue  # no such session can be ours
+            condition = f"#{{==:#{{{TAG_OPTION}}},{tag}}}"
+            step = ["if-shell", "-F", "-t", f"={name}:", condition, command]
+            if sum(map(len, batch)) + len(batch) + sum(map(len, step)) > MAX_COMMAND_BYTES // 2:
+                self._ask(*batch)
+                batch = []
+            batch += [";", *step] if batch else step
+        if batch:
+            self._ask(*batch)
+
+    def _owner(self, name: str, tag: str) -> LaunchResult:
+        seen = self.snapshot()
+        if isinstance(seen, Unknown):
+            return seen
+        if isinstance(seen, Sessions):
+            session = seen.by_name.get(name)
+            if session is not None:
+                return Launched(runner_pid=session.pane_pid) if session.tag == tag else NameTaken(owner=session.tag)
+            if name in seen.foreign_names:
+                return NameTaken(owner=f"a session that is not of this workspace (tmux attach -t ={name})")
+        return Unknown(why=f"session {name} was there and is gone")
+
+    def _no_room(self) -> LaunchRefused | None:
+        if self._server_pid is None:
+            return None
+        used, limit = _descriptors(self._server_pid)
+        if limit is None or used < limit - SPARE_DESCRIPTORS:
+            return None
+        return LaunchRefused(
+            why=f"the tmux server (pid {self._server_pid}) has {used} of {limit} descriptors in use: close sessions, "
+            "or restart it with a higher `ulimit -n`",
+            host=True,
+        )
+
+    # -- reading
+
+    def _parse(self, lines: Sequence[str], server_pid: int) -> Sessions:
+        ours: dict[str, Session] = {}
+        oldest: dict[str, int] = {}
+        foreign = set()
+        for name, fields in _rows(lines):
+            created, attached, pane_id, pane_pid, dead, tag = fields
+            if not tag.startswith(self._prefix):
+                foreign.add(name)
+                continue
+            number = int(pane_id[1:])
+            if number > oldest.setdefault(name, number):
+                continue  # a pane that the user opened beside the runner's
+            oldest[name] = number
+            ours[name] = Session(
+                name=name,
+                tag=tag,
+                pane_pid=int(pane_pid or 0),
+                pane_dead=dead == "1",
+                attached=int(attached),
+                created_at=float(created),
+            )
+        return Sessions(by_name=ours, foreign_names=frozenset(foreign), server_pid=server_pid)
+
+
+def _rows(lines: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
+    """A line with too few fields is the rest of somebody's option with a line break in it."""
+    for line in lines:
+        name, *fields = line.split(":", 6)
+        if len(fields) == 6 and fields[2][1:].isdigit():
+            yield name, fields
+
+
+def _new_session(name: str, tag: str, argv: Sequence[str], cwd: str, *size: str) -> list[str]:
+    """One batch: as two calls, a job that ends at once or a user's `destroy-unattached` takes the session along."""
+    target = f"={name}:"
+    # The server was started without it, but a Python from an environment module may need it to start at all.
+    libraries = [f"-eLD_LIBRARY_PATH={path}" for path in (os.environ.get("LD_LIBRARY_PATH"),) if path]
+    return [
+        "new-session", "-d", "-P", "-F", "#{pid}:#{pane_pid}", "-s", name, *size, "-c", cwd.replace("#", "##"),
+        *libraries, *argv,
+        ";", "set-option", "-t", target, TAG_OPTION, tag,
+        ";", "set-option", "-t", target, "destroy-unattached", "off",
+        ";", "set-option", "-w", "-t", target, "remain-on-exit", "on",
+    ]  # fmt: skip
+
+
+def _refusal(name: str, tag: str, argv: Sequence[str]) -> LaunchRefused | None:
+    if not _NAME.fullmatch(name):
+        return LaunchRefused(why=f"{name!r} cannot be a session name: letters, digits, _ and - only", host=False)
+    if not _TAG.fullmatch(tag):
+        return LaunchRefused(why=f"{tag!r} cannot be a session tag", host=False)
+    if len(argv) < 2:
+        # tmux gives a lone word to the user's shell, which may be nologin.
+        return LaunchRefused(why=f"the command of session {name} must have at least two words", host=False)
+    return None
+
+
+def _going(answer: Output) -> bool:
+    return answer.rc != 0 and (answer.server_down or any(words in answer.stderr for words in _GOING))
+
+
+def _descriptors(pid: int) -> tuple[int, int | None]:
+    """Descriptors in use and the limit of a process; (0, None) when /proc does not tell."""
+    try:
+        with open(f"/proc/{pid}/limits", encoding="ascii") as file:
+            line = next(line for line in file if line.startswith("Max open files"))
+        soft = line.split()[3]
+        return len(os.listdir(f"/proc/{pid}/fd")), int(soft) if soft.isdigit() else None
+    except (OSError, StopIteration):
+        return 0, None
