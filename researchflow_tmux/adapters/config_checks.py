@@ -1,0 +1,120 @@
+"""What must hold of settings beyond their types, and what deserves a word though it is allowed."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+
+from researchflow_tmux.adapters.config_fields import MAX_INT, Check, show
+from researchflow_tmux.domain.units import DURATION_WORDS, SIZE_WORDS, parse_duration, parse_size
+from researchflow_tmux.domain.workspace import Settings
+
+PLACEHOLDERS = ("python", "script", "config", "name", "output_dir")
+
+_SIMULATED = re.compile(r"simulated(?::[1-9][0-9]{0,3})?")
+_BRACED = re.compile(r"(?<![$\\{])\{([A-Za-z_]{2,20})\}")
+GPU_COUNT_WORDS = "`auto`, a number of GPUs, a list such as [0, 2], `simulated` or `simulated:N`"
+
+
+def check_time_limit(value: str | float | None) -> str | None:
+    """A time that can be a limit."""
+    if value is None:
+        return None
+    try:
+        seconds = parse_duration(value)
+    except ValueError:
+        return f"expected {DURATION_WORDS}, got {show(value)}"
+    return None if seconds > 0 else "a limit of 0 would stop every attempt at once; leave it empty for no limit"
+
+
+def check_size(value: str | float | None) -> str | None:
+    """A size that can be a cap."""
+    if value is None:
+        return None
+    try:
+        mib = parse_size(value)
+    except ValueError:
+        return f"expected {SIZE_WORDS}, got {show(value)}"
+    return None if mib > 0 else "a cap of 0 would drop every line; leave it empty for no cap"
+
+
+def check_gpu_count(value: int | str | list[int | str]) -> str | None:
+    """One of the forms that can be read."""
+    if isinstance(value, str):
+        good = value == "auto" or _SIMULATED.fullmatch(value)
+        return None if good else f"expected {GPU_COUNT_WORDS}, got {show(value)}"
+    if isinstance(value, int):
+        return None
+    if len(set(map(str, value))) != len(value):
+        return f"names a GPU twice: {show(value)}"
+    bad = [item for item in value if (isinstance(item, int) and not 0 <= item <= MAX_INT) or item == ""]
+    return f"expected indices from 0 or UUIDs, got {show(bad[0])}" if bad else None
+
+
+def check_pattern(value: str) -> str | None:
+    """A glob inside config_dir."""
+    if not value:
+        return "expected a pattern such as `*.yml`, got nothing"
+    if os.path.isabs(value) or ".." in value.split("/"):
+        return f"is a pattern for files inside config_dir, such as `*.yml`; got {show(value)}"
+    return None
+
+
+def check_suffix(value: str) -> str | None:
+    """Something that tmux takes in a session name."""
+    if re.fullmatch(r"[A-Za-z0-9_-]+", value):
+        return None
+    return f"expected letters, digits, `_` and `-` (tmux takes nothing else in a name), got {show(value)}"
+
+
+def check_socket(value: str) -> str | None:
+    """A name, or an absolute path short enough for a socket."""
+    if "/" in value and not os.path.isabs(value):
+        return f"expected a name without `/`, or an absolute path; got {show(value)}"
+    if len(os.fsencode(value)) > 100:
+        return "is longer than the 100 bytes that a socket's path may have"
+    return None
+
+
+def check_command(value: str) -> str | None:
+    """Not blank."""
+    return None if value.strip() else "expected a shell line, got nothing"
+
+
+SETTINGS_CHECKS: dict[str, Check] = {
+    "time_limit": check_time_limit,
+    "log_cap": check_size,
+    "gpu_count": check_gpu_count,
+    "config_pattern": check_pattern,
+    "scheduler_session_suffix": check_suffix,
+    "tmux_socket": check_socket,
+    "command": check_command,
+}
+SECTION_CHECKS: dict[str, Check] = {
+    "time_limit": check_time_limit,
+    "command": lambda value: None if value is None else check_command(value),
+}
+
+
+def warnings_of(settings: Settings, given: set[str]) -> list[str]:
+    """Allowed, but worth a word. `given` = the keys that the file sets."""
+    found = [
+        f"{key} is needless: nothing here waits for tmux to settle. The line can go."
+        for key in ("startup_delay", "command_delay")
+        if key in given and getattr(settings, key) > 0
+    ]
+    found += placeholder_warnings("command", settings.command)
+    if "max_retries" in given and not settings.auto_restart_failed and settings.max_retries not in (0, 3):
+        found.append("max_retries does nothing while auto_restart_failed is false")
+    return found
+
+
+def placeholder_warnings(key: str, command: str) -> list[str]:
+    """Braced words that look like a misspelt placeholder."""
+    found = []
+    for word in _BRACED.findall(command):
+        close = difflib.get_close_matches(word, PLACEHOLDERS, n=1, cutoff=0.75)
+        if word not in PLACEHOLDERS and close:
+            found.append(f"{key} says {{{word}}}, which stays as it is; did you mean {{{close[0]}}}?")
+    return found
