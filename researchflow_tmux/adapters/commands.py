@@ -1,0 +1,149 @@
+"""How a config becomes a command: placeholders, the job's Python, conda and the lines before it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from researchflow_tmux.adapters.command_python import PythonChoice, choose_python
+from researchflow_tmux.adapters.command_shell import (
+    RUNS_IN_SHELL,
+    conda_lines,
+    has_module_call,
+    is_plain,
+    module_lines,
+    step_lines,
+)
+from researchflow_tmux.adapters.places import Places, absolute, resolve_places
+from researchflow_tmux.domain.workspace import JobSection, Settings, WorkspacePaths
+
+_PLACEHOLDER = re.compile(r"(?<![$\\])\{(python|script|config|name|output_dir)\}")
+_IN_QUOTES = re.compile(rf"""(["'])({_PLACEHOLDER.pattern})\1""")
+"""What is put in brings quotes of its own: those that are there already go."""
+
+
+class Command(msgspec.Struct, frozen=True, kw_only=True):
+    """A command ready to run: exactly one of `argv` and `shell` is given."""
+
+    argv: tuple[str, ...] = ()
+    shell: str | None = None
+    """A script for `shell_argv`."""
+    warnings: tuple[str, ...] = ()
+
+
+def build_command(
+    settings: Settings, section: JobSection, config_path: str, env: Mapping[str, str], paths: WorkspacePaths
+) -> Command:
+    """The command of one config job; `env` is the captured environment. Raises ConfigError."""
+    return CommandBuilder(settings, env, paths).build(section, config_path)
+
+
+def build_shell_job(settings: Settings, words: Sequence[str], env: Mapping[str, str], paths: WorkspacePaths) -> Command:
+    """The command of `rfsched add -- WORDS`: as given, in the workspace's conda environment and after its `before`.
+
+    One single word with blanks or shell signs in it is a shell line.
+    """
+    return CommandBuilder(settings, env, paths).build_words(words)
+
+
+def shell_argv(script: str, env: Mapping[str, str]) -> tuple[str, ...]:
+    """How a shell script is run: by bash if there is one, since that is what people write, else by sh."""
+    import shutil
+
+    bash = shutil.which("bash", path=env.get("PATH") or os.defpath) or shutil.which("bash", path="/bin:/usr/bin")
+    return (bash or "/bin/sh", "-c", script)
+
+
+class CommandBuilder:
+    """Builds the commands of many jobs; what they share (Python, conda) is looked up once."""
+
+    def __init__(self, settings: Settings, env: Mapping[str, str], paths: WorkspacePaths) -> None:
+        self.settings = settings
+        self.env = env
+        self.root = paths.root
+        self.places: Places = resolve_places(paths, settings)
+        self._conda: tuple[list[str], list[str]] | None = None
+        self._python: PythonChoice | None = None
+
+    def build(self, section: JobSection, config_path: str, output_dir: str | None = None) -> Command:
+        """The command of one config; `output_dir` replaces the workspace's (a config's `root_dir`).
+
+        Raises:
+            ConfigError: No usable Python, or no conda for the environment that is asked for.
+        """
+        template = self.settings.command if section.command is None else section.command
+        setup, warnings = self._setup(template)
+        values = {
+            "script": [self.places.script],
+            "config": [config_path],
+            "name": [os.path.splitext(os.path.basename(config_path))[0]],
+            "output_dir": [output_dir or self.places.output_dir],
+        }
+        if "{python}" in template:
+            values["python"] = list(self.python().words)
+        words = _split(template)
+        if not setup and words is not None:
+            return Command(argv=tuple(part for word in words for part in _fill(word, values)), warnings=warnings)
+        line = _PLACEHOLDER.sub(lambda match: shlex.join(values[match[1]]), _IN_QUOTES.sub(r"\2", template))
+        can_exec = words is not None and (words[0] in ("{python}", "{script}") or os.path.isabs(words[0]))
+        return Command(shell=_script(setup, line, can_exec), warnings=warnings)
+
+    def build_words(self, words: Sequence[str]) -> Command:
+        """See `build_shell_job`."""
+        text = words[0] if len(words) == 1 and not is_plain(words[0], one_word=True) else None
+        setup, warnings = self._setup(text or " ".join(words))
+        if text is None and not setup:
+            return Command(argv=tuple(words), warnings=warnings)
+        if text is None:
+            can_exec = words[0] not in RUNS_IN_SHELL and (os.path.isabs(words[0]) or not self.settings.before)
+            return Command(shell=_script(setup, shlex.join(words), can_exec), warnings=warnings)
+        return Command(shell=_script(setup, text, can_exec=False), warnings=warnings)
+
+    def python(self) -> PythonChoice:
+        """The jobs' Python. Raises ConfigError if there is none."""
+        if self._python is None:
+            activated = bool(self._conda_lines()[0])
+            self._python = choose_python(self.settings.python_env, self.env, self.root, activated)
+        return self._python
+
+    def _setup(self, command: str) -> tuple[list[str], tuple[str, ...]]:
+        """The script's lines before the command, and warnings."""
+        conda, warnings = self._conda_lines()
+        before = self.settings.before
+        lines = module_lines() if has_module_call([*before, command]) else []
+        lines += step_lines(before)
+        return [*lines, *conda], tuple(warnings)
+
+    def _conda_lines(self) -> tuple[list[str], list[str]]:
+        if self._conda is None:
+            name = self.settings.conda_env
+            if "/" in name or name.startswith("~"):
+                name = absolute(self.root, name)
+            self._conda = conda_lines(name, self.env, bool(self.settings.python_env)) if name else ([], [])
+        return self._conda
+
+
+def _split(template: str) -> list[str] | None:
+    """The words of a line that needs no shell, else None."""
+    if not is_plain(_PLACEHOLDER.sub("x", template)):
+        return None
+    try:
+        words = shlex.split(template)
+    except ValueError:
+        return None
+    return words if words and words[0] not in RUNS_IN_SHELL and "=" not in words[0] else None
+
+
+def _fill(word: str, values: Mapping[str, list[str]]) -> list[str]:
+    match = _PLACEHOLDER.fullmatch(word)
+    if match:
+        return values[match[1]]  # `{python}` may be several words
+    return [_PLACEHOLDER.sub(lambda found: " ".join(values[found[1]]), word)]
+
+
+def _script(setup: list[str], line: str, can_exec: bool) -> str:
+    return "\n".join([*setup, f"exec {line}" if can_exec else line]) + "\n"
