@@ -1,0 +1,44 @@
+"""Job sources: where jobs come from. Each yields drafts; submitting one fills in what only the workspace knows."""
+
+from __future__ import annotations
+
+import msgspec
+
+from researchflow_tmux.domain.errors import Problem
+from researchflow_tmux.domain.job import CompletionRule, JobSpec
+from researchflow_tmux.domain.resources import ResourceRequest
+
+
+class JobDraft(msgspec.Struct, frozen=True, kw_only=True):
+    """A `JobSpec` without the stored environment, and with upstream jobs by name. See there for the fields."""
+
+    source: str
+    key: str
+    name: str
+    argv: tuple[str, ...] = ()
+    shell: str | None = None
+    workdir: str
+    env: dict[str, str] = {}
+    request: ResourceRequest = ResourceRequest()
+    completion: CompletionRule = "exit_code"
+    marker: str | None = None
+    output_dir: str | None = None
+    config_path: str | None = None
+    digests: dict[str, str] = {}
+    retries: int = 0
+    priority: int = 0
+    after: tuple[str, ...] = ()
+    """Names of jobs that must have succeeded first."""
+
+    def to_spec(self, env_digest: str, after: tuple[int, ...] = (), group: str | None = None) -> JobSpec:
+        """The spec, once the environment is stored and the upstream jobs are found."""
+        fields = {name: getattr(self, name) for name in self.__struct_fields__ if name != "after"}
+        return JobSpec(**fields, env_digest=env_digest, after=after, group=group)
+
+
+class ScanResult(msgspec.Struct, frozen=True, kw_only=True):
+    """What a source has: good jobs, and what keeps the others from being jobs."""
+
+    drafts: tuple[JobDraft, ...]
+    problems: tuple[Problem, ...] = ()
+    warnings: tuple[str, ...] = ()
