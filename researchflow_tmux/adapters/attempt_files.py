@@ -5,23 +5,12 @@ from __future__ import annotations
 import os
 import select
 import signal
-from collections.abc import Mapping
-from datetime import UTC, datetime
-from typing import Any
+from datetime import datetime
 
-from researchflow_tmux.domain.attempt import (
-    Ended,
-    Exited,
-    Killed,
-    LaunchFailed,
-    Outcome,
-    SlotTaken,
-    TimedOut,
-)
+from researchflow_tmux.adapters.exit_facts import Facts, ended_from, time_from
+from researchflow_tmux.domain.attempt import Ended
 from researchflow_tmux.ports import ClaimFree, ClaimHeld, Fenced, NotClaimed, Observation, Unknown, Unreaped
 from researchflow_tmux.runner import claim, kernel, procfs, reap, record
-
-Facts = Mapping[str, Any]
 
 
 def observe(directory: str, tag: str) -> Observation:
@@ -63,7 +52,7 @@ def _by_claim(directory: str, tag: str) -> Observation:
     host = probe.content.get("host")
     if host not in (None, kernel.hostname()):
         return Unknown(why=f"the attempt was claimed on {host}; only that machine can tell whether it lives")
-    started_at = _time(probe.content.get("at"))
+    started_at = time_from(probe.content.get("at"))
     pid = _pid(probe.content)
     if probe.state == claim.HELD and _here(probe.content):
         if pid is None or started_at is None:
@@ -86,57 +75,6 @@ def _refused(directory: str) -> Ended | None:
     return None if facts is None else ended_from(facts, host=True)
 
 
-# The exit record ------------------------------------------------------------------------------------------------------
-
-
-def ended_from(facts: Facts, *, host: bool = False) -> Ended:
-    """Translate the runner's exit record; `host` says whose fault a failed launch is."""
-    peak = facts.get("max_rss_kib")
-    return Ended(
-        outcome=_outcome(facts, host),
-        ended_at=_time(facts.get("ended_at")) or datetime.fromtimestamp(0, UTC),
-        started_at=_time(facts.get("started_at")),
-        peak_rss_mib=peak / 1024 if peak else None,
-        cpu_s=facts.get("cpu_s"),
-        note=_note(facts),
-    )
-
-
-def _outcome(facts: Facts, host: bool) -> Outcome:
-    reason = str(facts.get("reason") or "")
-    kind = facts.get("outcome")
-    if kind == "exited" or facts.get("succeeded"):  # also one that died of a signal after its marker, if that is enough
-        return Exited(
-            code=facts.get("exit_code"),
-            succeeded=bool(facts.get("succeeded")),
-            marker=bool(facts.get("marker")),
-            by_marker=facts.get("by") == "marker",
-        )
-    match kind:
-        case "killed":
-            return Killed(by=str(facts.get("by") or "signal"), signal=facts.get("signal"))
-        case "timed_out":
-            return TimedOut()
-        case "slot_taken":
-            return SlotTaken(reason=reason)
-        case "launch_failed":
-            return LaunchFailed(reason=reason, host=host)
-    return LaunchFailed(reason=f"the exit record has the unknown outcome {kind!r}", host=True)
-
-
-def _note(facts: Facts) -> str:
-    """What the runner had to add to the bare outcome; "exit 1" is said by the outcome already."""
-    ran = facts.get("outcome") in ("exited", "killed", "timed_out")
-    parts = str(facts.get("reason") or "").split("; ") if ran else []
-    if parts and parts[0] == f"exit {facts.get('exit_code')}":
-        parts = parts[1:]
-    if facts.get("unreaped"):
-        parts.append(f"could not kill {', '.join(map(str, facts['unreaped']))}")
-    if facts.get("log_dropped_bytes"):
-        parts.append(f"{facts['log_dropped_bytes']} bytes of its output are not in the log")
-    return "; ".join(filter(None, parts))
-
-
 # Who lives ------------------------------------------------------------------------------------------------------------
 
 
@@ -155,16 +93,12 @@ def _still_lives(pid: int, ended_at: datetime) -> bool:
     started = procfs.start_time(pid)
     if started is None or not procfs.alive(pid, started):
         return False
-    return _boot_time() + started / os.sysconf("SC_CLK_TCK") <= ended_at.timestamp() + 1.0
+    return _boottime_from() + started / os.sysconf("SC_CLK_TCK") <= ended_at.timestamp() + 1.0
 
 
-def _boot_time() -> float:
+def _boottime_from() -> float:
     with open("/proc/stat", encoding="ascii") as file:
         return next(float(line.split()[1]) for line in file if line.startswith("btime "))
-
-
-def _time(epoch: Any) -> datetime | None:
-    return datetime.fromtimestamp(epoch, UTC) if isinstance(epoch, int | float) else None
 
 
 def signal_runner(directory: str, number: int, wait_s: float = 0.0) -> int | None:
@@ -184,7 +118,9 @@ def signal_runner(directory: str, number: int, wait_s: float = 0.0) -> int | Non
         if procfs.start_time(pid) != probe.content.get("start_time"):
             return None
         signal.pidfd_send_signal(handle, number)
-        return None if select.select([handle], [], [], wait_s)[0] else pid
+        poller = select.poll()
+        poller.register(handle, select.POLLIN)
+        return None if poller.poll(wait_s * 1000) else pid
     except ProcessLookupError:
         return None
     finally:

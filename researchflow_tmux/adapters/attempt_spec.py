@@ -9,17 +9,13 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-import msgspec
-
+from researchflow_tmux.adapters.attempt_bench import Bench, log_paths
+from researchflow_tmux.adapters.job_environment import environment
 from researchflow_tmux.domain.attempt import Attempt
 from researchflow_tmux.domain.errors import LaunchError, StoreError
 from researchflow_tmux.domain.job import Job, JobSpec
-from researchflow_tmux.domain.names import short_hash
-from researchflow_tmux.domain.resources import Allocation
 from researchflow_tmux.domain.units import parse_size
-from researchflow_tmux.domain.workspace import Settings, WorkspacePaths
 from researchflow_tmux.runner import files, jsontext
-from researchflow_tmux.runner.reap import COOKIE
 from researchflow_tmux.runner.spec import VERSION
 
 SPEC_NAME = "spec.json"
@@ -27,26 +23,6 @@ LEFTOVER_GRACE_S = 2.0
 """Seconds that processes which outlive the job's main process get before KILL."""
 
 _SHELLS = ("/bin/bash", "/bin/sh")
-
-
-class Bench(msgspec.Struct, frozen=True, kw_only=True):
-    """What all attempts of a workspace have in common."""
-
-    workspace_id: str
-    paths: WorkspacePaths
-    settings: Settings
-    lease_dir: str | None = None
-    """None = no machine-wide leases (simulated or logical GPUs)."""
-    leased: frozenset[str] = frozenset()
-    """UUIDs of the GPUs that need one."""
-
-    def tag(self, attempt: Attempt) -> str:
-        """What marks the attempt's session, ticket and processes."""
-        return f"{self.workspace_id}/{attempt.job_id}.{attempt.number}"
-
-    def directory(self, attempt: Attempt) -> str:
-        """Where the attempt's files are."""
-        return self.paths.attempt_dir(attempt.job_id, attempt.number)
 
 
 def write_spec(bench: Bench, attempt: Attempt, job: Job, captured: Mapping[str, Any]) -> list[str]:
@@ -95,59 +71,7 @@ def build(bench: Bench, attempt: Attempt, job: Job, captured: Mapping[str, Any])
     }
 
 
-# The job's environment ------------------------------------------------------------------------------------------------
-
-
-def environment(bench: Bench, attempt: Attempt, job: Job, captured: Mapping[str, str]) -> dict[str, str]:
-    """Return the job's whole environment: captured at submission, then the workspace's, the job's and ours."""
-    env = {name: value for name, value in captured.items() if not name.startswith("RFSCHED_")}
-    for name in ("TMUX", "TMUX_PANE", "OLDPWD", "_"):
-        env.pop(name, None)
-    env["PWD"] = job.spec.workdir
-    given = {**bench.settings.env, **job.spec.env}
-    env |= given
-    env |= gpu_variables(attempt.allocation, bench.settings.cuda_visible_devices_var, given)
-    env |= {
-        "RFSCHED_JOB": job.name,
-        "RFSCHED_JOB_ID": str(job.id),
-        COOKIE: bench.tag(attempt),
-        "RFSCHED_ATTEMPT_NUMBER": str(attempt.number),
-        "RFSCHED_WORKSPACE": bench.paths.root,
-    }
-    if job.spec.output_dir is not None:
-        env["RFSCHED_OUTPUT_DIR"] = job.spec.output_dir
-    return env
-
-
-def gpu_variables(allocation: Allocation, variable: str, given: Mapping[str, str]) -> dict[str, str]:
-    """Return what tells the job its GPUs.
-
-    Indices are physical: without PCI_BUS_ID, CUDA's "GPU 1" is another card than the driver's. A MIG part has no
-    index, so there every device goes by UUID. A CPU job gets an empty list, so that it cannot take a GPU by accident;
-    somebody who sets the variable for it on purpose has the last word. With GPUs, the allocation has.
-    """
-    gpus = allocation.gpus
-    if not gpus:
-        return {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", variable: given.get(variable, "")}
-    by_uuid = any(gpu.uuid.startswith("MIG-") for gpu in gpus)
-    ordered = sorted(gpus, key=lambda gpu: gpu.index)
-    names = [gpu.uuid if by_uuid else str(gpu.index) for gpu in ordered]
-    return {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", variable: ",".join(names)}
-
-
 # Parts of the spec ----------------------------------------------------------------------------------------------------
-
-
-def log_paths(bench: Bench, slug: str, number: int) -> tuple[str, str]:
-    """Return the log of one attempt and the link to the job's latest.
-
-    A log_dir outside the workspace may be shared with other workspaces: then the names carry this one's hash.
-    """
-    root = bench.paths.root
-    log_dir = os.path.normpath(os.path.join(root, os.path.expanduser(bench.settings.log_dir)))
-    outside = os.path.commonpath([root, log_dir]) != os.path.normpath(root)
-    stem = os.path.join(log_dir, "train_logs", f"{slug}_{short_hash(bench.workspace_id)}" if outside else slug)
-    return f"{stem}_a{number}.log", f"{stem}.log"
 
 
 def _log(bench: Bench, attempt: Attempt, job: Job) -> dict[str, Any] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -13,10 +13,14 @@ from msgspec.structs import replace
 
 from researchflow_tmux import runner
 from researchflow_tmux.adapters import attempt_files
-from researchflow_tmux.adapters.attempt_spec import SPEC_NAME, Bench, log_paths, write_spec
+from researchflow_tmux.adapters.attempt_bench import Bench, log_paths
+from researchflow_tmux.adapters.attempt_spec import SPEC_NAME, write_spec
+from researchflow_tmux.adapters.tmux import Tmux
 from researchflow_tmux.adapters.tmux_sessions import TmuxSessions
 from researchflow_tmux.domain.attempt import Attempt
 from researchflow_tmux.domain.job import Job
+from researchflow_tmux.domain.resources import GpuDevice
+from researchflow_tmux.domain.workspace import Settings, WorkspacePaths
 from researchflow_tmux.ports import LaunchResult, NameTaken, Observation, Sessions, Snapshot
 from researchflow_tmux.runner import claim, reap, stopping
 
@@ -26,14 +30,33 @@ DESTROY_TIMEOUT_S = 3.0
 class TmuxHost:
     """The SessionHost over one tmux server and one workspace's attempt directories."""
 
-    def __init__(self, sessions: TmuxSessions, bench: Bench, *, python: str | None = None) -> None:
-        self._sessions = sessions
-        self._bench = bench
+    def __init__(
+        self,
+        *,
+        workspace_id: str,
+        paths: WorkspacePaths,
+        settings: Settings,
+        socket_path: str,
+        lease_dir: str | None = None,
+        devices: Iterable[GpuDevice] = (),
+        python: str | None = None,
+        tmux: Tmux | None = None,
+    ) -> None:
+        self._tmux = tmux or Tmux(socket_path)
+        self.sessions = TmuxSessions(self._tmux, workspace_id)
+        leased = frozenset(device.uuid for device in devices if device.leased)
+        self._bench = Bench(
+            workspace_id=workspace_id, paths=paths, settings=settings, lease_dir=lease_dir, leased=leased
+        )
         self._python = python or real_python()
+
+    def close(self) -> None:
+        """Give back the thread, and the child of a call that hangs."""
+        self._tmux.close()
 
     def snapshot(self) -> Snapshot:
         """All sessions, in one call."""
-        return self._sessions.snapshot()
+        return self.sessions.snapshot()
 
     def observe(self, attempt: Attempt) -> Observation:
         """What the attempt's files say now; no tmux call."""
@@ -76,24 +99,24 @@ class TmuxHost:
 
     def close_sessions(self, names: Sequence[tuple[str, str]]) -> None:
         """Close sessions given as (name, tag), under that name or the one `launch` gave them to make way."""
-        self._sessions.kill_if_tag([pair for name, tag in names for pair in ((name, tag), (_old_name(name, tag), tag))])
+        self.sessions.kill_if_tag([pair for name, tag in names for pair in ((name, tag), (_old_name(name, tag), tag))])
 
     def rename_session(self, name: str, tag: str, new_name: str) -> None:
         """Rename a session that carries `tag`."""
-        self._sessions.rename_if_tag([(name, tag, new_name)])
+        self.sessions.rename_if_tag([(name, tag, new_name)])
 
     def _new_session(self, attempt: Attempt) -> LaunchResult:
         spec_path = os.path.join(self._bench.directory(attempt), SPEC_NAME)
         command = runner.command(self._python, spec_path)
-        return self._sessions.new_session(attempt.session, self._bench.tag(attempt), command, self._bench.paths.root)
+        return self.sessions.new_session(attempt.session, self._bench.tag(attempt), command, self._bench.paths.root)
 
     def _make_way(self, name: str) -> bool:
         """Rename a kept session of an earlier attempt: the plain name is always the live one's."""
-        seen = self._sessions.snapshot()
+        seen = self.sessions.snapshot()
         holder = seen.by_name.get(name) if isinstance(seen, Sessions) else None
         if holder is None or not holder.pane_dead:
             return False
-        self._sessions.rename_if_tag([(name, holder.tag, _old_name(name, holder.tag))])
+        self.sessions.rename_if_tag([(name, holder.tag, _old_name(name, holder.tag))])
         return True
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import re
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from researchflow_tmux.adapters.tmux import MAX_COMMAND_BYTES, Answer, Output, Tmux
+from researchflow_tmux.adapters.tmux_snapshot import FORMAT, TAG_OPTION, parse
 from researchflow_tmux.adapters.tmux_socket import ensure_socket
 from researchflow_tmux.domain.errors import LaunchError
 from researchflow_tmux.ports import (
@@ -16,20 +17,14 @@ from researchflow_tmux.ports import (
     LaunchResult,
     NameTaken,
     ServerDown,
-    Session,
     Sessions,
     Snapshot,
     Unknown,
 )
 
-TAG_OPTION = "@rf_attempt"
 SPARE_DESCRIPTORS = 32
 """A server without free descriptors wedges and hangs its clients: one pane takes one."""
 
-# tmux turns ":" in session names into "_", so it cannot occur before the tag, which comes last.
-_FORMAT = (
-    "#{session_name}:#{session_created}:#{session_attached}:#{pane_id}:#{pane_pid}:#{pane_dead}:#{" + TAG_OPTION + "}"
-)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 _TAG = re.compile(r"[A-Za-z0-9._/-]+")
 _PAUSES_S = (0.02, 0.05, 0.1, 0.2, 0.4)
@@ -48,7 +43,7 @@ class TmuxSessions:
 
     def snapshot(self) -> Snapshot:
         """All sessions, in one call."""
-        answer = self._ask("display-message", "-p", "#{pid}", ";", "list-panes", "-a", "-F", _FORMAT)
+        answer = self._ask("display-message", "-p", "#{pid}", ";", "list-panes", "-a", "-F", FORMAT)
         if isinstance(answer, Unknown):
             return answer
         if answer.server_down:
@@ -57,20 +52,32 @@ class TmuxSessions:
         if answer.rc != 0 or not answer.stdout or not answer.stdout[0].isdigit():
             return Unknown(why=f"tmux answered with code {answer.rc}: {answer.stderr or answer.stdout[:1]}")
         self._server_pid = int(answer.stdout[0])
-        return self._parse(answer.stdout[1:], self._server_pid)
+        return parse(answer.stdout[1:], self._prefix, self._server_pid)
 
     def new_session(
-        self, name: str, tag: str, argv: Sequence[str], cwd: str, width: int = 200, height: int = 50
+        self,
+        name: str,
+        tag: str,
+        argv: Sequence[str],
+        cwd: str,
+        *,
+        width: int = 200,
+        height: int = 50,
+        remain: bool = True,
     ) -> LaunchResult:
         """Open session `name`, tagged, running `argv` (no shell between); starts the server if there is none.
 
-        Asking again for the same name and tag is answered with the session that is there.
+        Asking again for the same name and tag is answered with the session that is there. `remain`: keep it for a look
+        when its process has ended.
         """
         refusal = _refusal(name, tag, argv) or self._no_room()
         if refusal is not None:
             return refusal
         try:
-            answer = self._open(_new_session(name, tag, argv, cwd, f"-x{width}", f"-y{height}"))
+            answer = self._open(
+                ["new-session", "-d", "-P", "-F", "#{pid}:#{pane_pid}", "-s", name, f"-x{width}", f"-y{height}"]
+                + ["-c", cwd.replace("#", "##"), *_libraries(), *argv, *_options(name, tag, remain=remain)]
+            )
         except LaunchError as error:
             return LaunchRefused(why=str(error), host=False)
         if isinstance(answer, Unknown):
@@ -161,52 +168,21 @@ class TmuxSessions:
             host=True,
         )
 
-    # -- reading
 
-    def _parse(self, lines: Sequence[str], server_pid: int) -> Sessions:
-        ours: dict[str, Session] = {}
-        oldest: dict[str, int] = {}
-        foreign = set()
-        for name, fields in _rows(lines):
-            created, attached, pane_id, pane_pid, dead, tag = fields
-            if not tag.startswith(self._prefix):
-                foreign.add(name)
-                continue
-            number = int(pane_id[1:])
-            if number > oldest.setdefault(name, number):
-                continue  # a pane that the user opened beside the runner's
-            oldest[name] = number
-            ours[name] = Session(
-                name=name,
-                tag=tag,
-                pane_pid=int(pane_pid or 0),
-                pane_dead=dead == "1",
-                attached=int(attached),
-                created_at=float(created),
-            )
-        return Sessions(by_name=ours, foreign_names=frozenset(foreign), server_pid=server_pid)
-
-
-def _rows(lines: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
-    """A line with too few fields is the rest of somebody's option with a line break in it."""
-    for line in lines:
-        name, *fields = line.split(":", 6)
-        if len(fields) == 6 and fields[2][1:].isdigit():
-            yield name, fields
-
-
-def _new_session(name: str, tag: str, argv: Sequence[str], cwd: str, *size: str) -> list[str]:
-    """One batch: as two calls, a job that ends at once or a user's `destroy-unattached` takes the session along."""
+def _options(name: str, tag: str, *, remain: bool) -> list[str]:
+    """In one batch with new-session: later, a job that ends at once or a user's `destroy-unattached` would be faster."""
     target = f"={name}:"
-    # The server was started without it, but a Python from an environment module may need it to start at all.
-    libraries = [f"-eLD_LIBRARY_PATH={path}" for path in (os.environ.get("LD_LIBRARY_PATH"),) if path]
     return [
-        "new-session", "-d", "-P", "-F", "#{pid}:#{pane_pid}", "-s", name, *size, "-c", cwd.replace("#", "##"),
-        *libraries, *argv,
         ";", "set-option", "-t", target, TAG_OPTION, tag,
         ";", "set-option", "-t", target, "destroy-unattached", "off",
-        ";", "set-option", "-w", "-t", target, "remain-on-exit", "on",
+        ";", "set-option", "-w", "-t", target, "remain-on-exit", "on" if remain else "off",
     ]  # fmt: skip
+
+
+def _libraries() -> list[str]:
+    """The server was started without it, but a Python from an environment module may need it to start at all."""
+    path = os.environ.get("LD_LIBRARY_PATH")
+    return [f"-eLD_LIBRARY_PATH={path}"] if path else []
 
 
 def _refusal(name: str, tag: str, argv: Sequence[str]) -> LaunchRefused | None:

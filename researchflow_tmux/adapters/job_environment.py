@@ -1,0 +1,48 @@
+"""The environment of a job's process."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from researchflow_tmux.adapters.attempt_bench import Bench
+from researchflow_tmux.domain.attempt import Attempt
+from researchflow_tmux.domain.job import Job
+from researchflow_tmux.domain.resources import Allocation
+from researchflow_tmux.runner.reap import COOKIE
+
+
+def environment(bench: Bench, attempt: Attempt, job: Job, captured: Mapping[str, str]) -> dict[str, str]:
+    """Return the job's whole environment: captured at submission, then the workspace's, the job's and ours."""
+    env = {name: value for name, value in captured.items() if not name.startswith("RFSCHED_")}
+    for name in ("TMUX", "TMUX_PANE", "OLDPWD", "_"):
+        env.pop(name, None)
+    env["PWD"] = job.spec.workdir
+    given = {**bench.settings.env, **job.spec.env}
+    env |= given
+    env |= gpu_variables(attempt.allocation, bench.settings.cuda_visible_devices_var, given)
+    env |= {
+        "RFSCHED_JOB": job.name,
+        "RFSCHED_JOB_ID": str(job.id),
+        COOKIE: bench.tag(attempt),
+        "RFSCHED_ATTEMPT_NUMBER": str(attempt.number),
+        "RFSCHED_WORKSPACE": bench.paths.root,
+    }
+    if job.spec.output_dir is not None:
+        env["RFSCHED_OUTPUT_DIR"] = job.spec.output_dir
+    return env
+
+
+def gpu_variables(allocation: Allocation, variable: str, given: Mapping[str, str]) -> dict[str, str]:
+    """Return what tells the job its GPUs.
+
+    Indices are physical: without PCI_BUS_ID, CUDA's "GPU 1" is another card than the driver's. A MIG part has no
+    index, so there every device goes by UUID. A CPU job gets an empty list, so that it cannot take a GPU by accident;
+    somebody who sets the variable for it on purpose has the last word. With GPUs, the allocation has.
+    """
+    gpus = allocation.gpus
+    if not gpus:
+        return {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", variable: given.get(variable, "")}
+    by_uuid = any(gpu.uuid.startswith("MIG-") for gpu in gpus)
+    ordered = sorted(gpus, key=lambda gpu: gpu.index)
+    names = [gpu.uuid if by_uuid else str(gpu.index) for gpu in ordered]
+    return {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", variable: ",".join(names)}
