@@ -45,8 +45,9 @@ def loads(text: str) -> Any:
         return json.loads(text)
     try:
         value, end = scan(text, 0)
-    except StopIteration as stop:
-        raise ValueError(f"no JSON value at character {stop.value}") from None
+    except (StopIteration, SystemError):
+        # SystemError: up to Python 3.12 the scanner cannot raise JSONDecodeError unless `json` was imported.
+        raise ValueError("not a JSON value") from None
     if end != len(text):
         raise ValueError(f"text after the JSON value at character {end}")
     return value
