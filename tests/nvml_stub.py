@@ -74,6 +74,7 @@ def write_state(
     driver: str = "550.54.15",
     hang: Mapping[str, float] | None = None,
     fail: Mapping[str, int] | None = None,
+    crash: Sequence[str] = (),
 ) -> None:
     """Replace the state of the stub, atomically: the next NVML call of anybody sees it.
 
@@ -84,10 +85,12 @@ def write_state(
         driver: The driver's version.
         hang: Seconds that a call (its name without `_v2`, `_v3`) sleeps.
         fail: The error code that a call returns.
+        crash: Calls that end the process with SIGSEGV.
     """
     lines = [f"init\t{init}", f"driver\t{driver}"]
     lines += [f"hang\t{call}\t{seconds}" for call, seconds in (hang or {}).items()]
     lines += [f"fail\t{call}\t{code}" for call, code in (fail or {}).items()]
+    lines += [f"crash\t{call}" for call in crash]
     for index, gpu in enumerate(gpus):
         figures = (gpu.total_bytes, gpu.used_bytes, gpu.util_pct, gpu.temperature_c, gpu.power_mw, int(gpu.lost))
         lines.append("\t".join(["gpu", gpu.uuid, gpu.name, *map(str, figures)]))

@@ -21,6 +21,8 @@ from researchflow_tmux.domain.resources import GpuProcess, GpuReading
 CHILD = os.path.join(os.path.dirname(os.path.abspath(__file__)), "nvml_child.py")
 MAX_ANSWER_BYTES = 16 * 1024 * 1024
 MAX_BACKOFF_S = 60.0
+MIN_START_S = 2.0
+"""No start of a child is given less, however fast the last one was: the machine may be busy."""
 
 
 class NoDriver(ProbeError):  # noqa: N818 - it reads as the fact it states
@@ -96,7 +98,8 @@ class NvmlProbe:
             child.kill()
             raise
         if deadline_s != self._deadline_s:  # now known: later starts need not be given the most
-            self._start_deadline_s = max(self._deadline_s, min(deadline_s, 3 * (time.monotonic() - asked)))
+            usual_s = max(MIN_START_S, self._deadline_s, 3 * (time.monotonic() - asked))
+            self._start_deadline_s = min(deadline_s, usual_s)
         if "no_driver" in answer:
             child.kill()
             self._child = None
@@ -119,6 +122,8 @@ class NvmlProbe:
             )
         if self._failures > 1 and self._monotonic() < self._not_before:
             raise ProbeError(self._last_error.message, hint=self._last_error.hint)
+        if self._child is not None:
+            self._child.kill()  # gone already: closes our ends of its pipes
         self._child = _Child(self._environ)
         return self._child, self._start_deadline_s
 

@@ -5,11 +5,13 @@
  *   driver <version>
  *   hang <call> <seconds>             a call of that name sleeps first
  *   fail <call> <code>                a call of that name returns the code
+ *   crash <call>                      a call of that name takes the process with it
  *   gpu <uuid> <name> <total> <used> <util> <temperature> <power mW> <lost 0|1>     (-1 = not supported, -2 = ~0)
  *   proc <gpu index> <c|g> <pid> <bytes or -2>
  *
  * -DOLD_DRIVER leaves out the _v2 and _v3 calls, as drivers of 2019 do.
  */
+#include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -54,6 +56,8 @@ static void load(const char *call) {
             if (strcmp(name, call) == 0) usleep((useconds_t)(seconds * 1e6));
         } else if (sscanf(line, "fail\t%127s\t%d", name, &code) == 2) {
             if (strcmp(name, call) == 0) call_code = code;
+        } else if (sscanf(line, "crash\t%127s", name) == 1) {
+            if (strcmp(name, call) == 0) raise(SIGSEGV);
         } else if (sscanf(line, "gpu\t%95[^\t]\t%95[^\t]\t%lld\t%lld\t%lld\t%lld\t%lld\t%d", g->uuid, g->name, &g->total,
                           &g->used, &g->util, &g->temperature, &g->power, &g->lost) == 8) {
             if (gpu_count < MAX_GPUS - 1) gpu_count++;

@@ -1,0 +1,259 @@
+"""What the NVML path does with a driver that lacks, hangs, dies or is not there. The real binding on a stub library."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from researchflow_tmux.adapters.nvml import CHILD, NoDriver, NvmlProbe
+from researchflow_tmux.domain.errors import ProbeError
+from tests.nvml_stub import (
+    DRIVER_NOT_LOADED,
+    GIB,
+    LIB_RM_VERSION_MISMATCH,
+    NOT_AVAILABLE,
+    NOT_SUPPORTED,
+    StubGpu,
+    StubProcess,
+    build_stub,
+    stub_environ,
+    write_state,
+)
+from tests.support import eventually
+
+ONE = [StubGpu("GPU-a")]
+UNKNOWN = 999
+
+
+class Bench:
+    """A probe on the stub, with a clock that the test moves."""
+
+    def __init__(self, lib: Path, state: Path) -> None:
+        self.state = state
+        self.now = 1000.0
+        self.environ = stub_environ(lib, state)
+        self.probe = NvmlProbe(environ=self.environ, deadline_s=0.5, start_deadline_s=5.0, monotonic=lambda: self.now)
+        write_state(state, ONE)
+
+    def refused(self) -> str:
+        with pytest.raises(ProbeError) as caught:
+            self.probe.read()
+        return str(caught.value)
+
+    def child(self) -> int:
+        child = self.probe._child
+        assert child is not None
+        return child.pid
+
+
+@pytest.fixture(scope="module")
+def lib(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_stub(tmp_path_factory.mktemp("stub"))
+
+
+@pytest.fixture
+def bench(lib: Path, tmp_path: Path) -> Iterator[Bench]:
+    bench = Bench(lib, tmp_path / "state")
+    yield bench
+    bench.probe.close()
+
+
+def test_what_the_driver_does_not_say_is_none_and_never_zero(bench: Bench) -> None:
+    shy = StubGpu(
+        "GPU-a",
+        total_bytes=NOT_SUPPORTED,
+        util_pct=NOT_SUPPORTED,
+        temperature_c=NOT_SUPPORTED,
+        power_mw=NOT_SUPPORTED,
+        processes=(StubProcess(7, NOT_AVAILABLE),),
+    )
+    odd = StubGpu("GPU-b", total_bytes=NOT_AVAILABLE, used_bytes=NOT_AVAILABLE)
+    vague = StubGpu("GPU-c", used_bytes=NOT_AVAILABLE)
+    write_state(bench.state, [shy, odd, vague])
+    for reading in bench.probe.read()[:2]:
+        assert (reading.total_mib, reading.used_mib) == (None, None)
+        assert reading.error is None
+    first, _, third = bench.probe.read()
+    assert (first.util_pct, first.temperature_c, first.power_w) == (None, None, None)
+    assert [(process.pid, process.used_mib) for process in first.processes or ()] == [(7, None)]
+    assert (third.total_mib, third.used_mib) == (24_576, None)
+
+
+def test_compute_and_graphics_processes_are_one_list_by_pid(bench: Bench) -> None:
+    processes = (
+        StubProcess(30, 2 * GIB, "c"),
+        StubProcess(30, 2 * GIB, "g"),
+        StubProcess(10, NOT_AVAILABLE, "g"),
+        StubProcess(10, GIB, "c"),
+        StubProcess(20, 1, "g"),
+        StubProcess(40, 999 * GIB, "c"),  # more than there is: no figure
+    )
+    write_state(bench.state, [StubGpu("GPU-a", processes=processes)])
+    (reading,) = bench.probe.read()
+    found = [(process.pid, process.used_mib) for process in reading.processes or ()]
+    assert found == [(10, 1024), (20, 1), (30, 2048), (40, None)]
+
+
+@pytest.mark.parametrize("old_driver", [False, True])
+def test_more_processes_than_the_first_guess(bench: Bench, tmp_path: Path, old_driver: bool) -> None:
+    probe = NvmlProbe(environ=stub_environ(build_stub(tmp_path, old_driver=old_driver), bench.state))
+    write_state(bench.state, [StubGpu("GPU-a", processes=tuple(StubProcess(pid) for pid in range(1, 151)))])
+    assert len(probe.read()[0].processes or ()) == 150
+    probe.close()
+
+
+def test_process_lists_that_are_refused_are_unknown_and_not_empty(bench: Bench) -> None:
+    fail = {"nvmlDeviceGetComputeRunningProcesses": UNKNOWN, "nvmlDeviceGetGraphicsRunningProcesses": UNKNOWN}
+    write_state(bench.state, ONE, fail=fail)
+    assert bench.probe.read()[0].processes is None
+    assert bench.probe.driver == "550.54.15"
+
+
+def test_a_gpu_lost_from_the_start_has_no_name_but_a_number(bench: Bench) -> None:
+    write_state(bench.state, [StubGpu("GPU-a", lost=True), StubGpu("GPU-b")])
+    lost, well = bench.probe.read()
+    assert (lost.uuid, lost.index, lost.error) == ("index-0", 0, "GPU is lost")
+    assert well.uuid == "GPU-b"
+
+
+def test_no_gpus(bench: Bench) -> None:
+    write_state(bench.state, [])
+    assert bench.probe.read() == []
+
+
+def test_one_child_answers_many_times(bench: Bench) -> None:
+    bench.probe.read()
+    first = bench.child()
+    bench.probe.read()
+    assert bench.child() == first
+
+
+def test_a_driver_that_hangs_costs_the_deadline_and_the_child(bench: Bench) -> None:
+    bench.probe.read()
+    child = bench.child()
+    write_state(bench.state, ONE, hang={"nvmlDeviceGetMemoryInfo": 600})
+    began = time.monotonic()
+    assert "did not answer within 0.5 s" in bench.refused()
+    assert time.monotonic() - began < 2.5
+    assert not os.path.exists(f"/proc/{child}")
+    write_state(bench.state, ONE)
+    assert len(bench.probe.read()) == 1
+    assert bench.child() != child
+
+
+def test_a_driver_that_keeps_hanging_is_asked_less_and_less_often(bench: Bench) -> None:
+    bench.probe.read()
+    write_state(bench.state, ONE, hang={"nvmlDeviceGetMemoryInfo": 600})
+    words = [bench.refused(), bench.refused()]
+    write_state(bench.state, ONE)
+    assert "did not answer" in words[1]
+    assert "did not answer" in bench.refused(), "asked again at once after the second failure"
+    bench.now += 2.1
+    assert len(bench.probe.read()) == 1
+    # what went well is forgotten: the next failure is tried again at once
+    write_state(bench.state, ONE, hang={"nvmlDeviceGetMemoryInfo": 600})
+    bench.refused()
+    write_state(bench.state, ONE)
+    assert len(bench.probe.read()) == 1
+
+
+def test_a_child_that_died_meanwhile_is_replaced_unnoticed(bench: Bench) -> None:
+    bench.probe.read()
+    child = bench.child()
+    os.kill(child, signal.SIGKILL)
+    eventually(lambda: not _runs(child))
+    assert len(bench.probe.read()) == 1
+
+
+def test_a_child_that_dies_in_the_driver_is_an_error_and_then_replaced(bench: Bench) -> None:
+    write_state(bench.state, ONE, crash=["nvmlDeviceGetUUID"])
+    assert "was killed by SIGSEGV" in bench.refused()
+    write_state(bench.state, ONE)
+    assert len(bench.probe.read()) == 1
+
+
+def test_a_mismatch_of_library_and_module_advises_a_restart(bench: Bench) -> None:
+    write_state(bench.state, ONE, init=LIB_RM_VERSION_MISMATCH)
+    assert "restart the machine" in bench.refused()
+    write_state(bench.state, ONE)
+    assert len(bench.probe.read()) == 1
+
+
+def test_no_driver_is_a_fact_that_is_remembered(bench: Bench) -> None:
+    write_state(bench.state, ONE, init=DRIVER_NOT_LOADED)
+    with pytest.raises(NoDriver, match="no NVIDIA driver: Driver Not Loaded"):
+        bench.probe.read()
+    assert bench.probe._child is None
+    write_state(bench.state, ONE)
+    with pytest.raises(NoDriver):
+        bench.probe.read()
+
+
+def test_no_library(tmp_path: Path) -> None:
+    (tmp_path / "libnvidia-ml.so.1").write_text("no library")
+    probe = NvmlProbe(environ={"LD_LIBRARY_PATH": str(tmp_path)})
+    with pytest.raises(NoDriver, match="no NVIDIA driver: NVML Shared Library Not Found"):
+        probe.read()
+
+
+@pytest.mark.parametrize("talk", ["print('not json')", "print('[]')", "print('{\"id\": 77}')", "raise SystemExit(3)"])
+def test_a_child_that_does_not_keep_to_the_protocol_is_ended(
+    talk: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = tmp_path / "child.py"
+    script.write_text(f"import sys\nsys.stdin.readline()\n{talk}\nsys.stdout.flush()\nsys.stdin.readline()\n")
+    monkeypatch.setattr("researchflow_tmux.adapters.nvml.CHILD", str(script))
+    probe = NvmlProbe()
+    with pytest.raises(ProbeError, match="GPU reader"):
+        probe.read()
+    assert probe._child is not None
+    assert not probe._child.alive
+
+
+@pytest.mark.parametrize("hangs", [False, True])
+def test_the_child_goes_when_its_parent_is_killed(bench: Bench, hangs: bool) -> None:
+    write_state(bench.state, ONE, hang={"nvmlDeviceGetMemoryInfo": 600} if hangs else {})
+    script = """
+        import sys
+        from researchflow_tmux.adapters.nvml import NvmlProbe, _Child
+        child = _Child(None)
+        print(child.pid, flush=True)
+        try:
+            child.request(0.2)
+        finally:
+            sys.stdin.read()
+    """
+    parent = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(script)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=bench.environ | {"PYTHONPATH": str(Path(CHILD).parents[2])},
+    )
+    assert parent.stdout is not None
+    child = int(parent.stdout.readline())
+    parent.kill()
+    parent.communicate()
+    eventually(lambda: not _runs(child), what="the child to go")
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_the_child_loads_nothing_of_the_package(bench: Bench) -> None:
+    bench.probe.read()
+    maps = Path(f"/proc/{bench.child()}/maps").read_text()
+    assert "libnvidia-ml.so.1" in maps
+    assert "msgspec" not in maps
