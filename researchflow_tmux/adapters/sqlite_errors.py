@@ -6,6 +6,8 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import msgspec
+
 from researchflow_tmux.domain.errors import StoreError
 
 _WORDS: dict[int, tuple[str, str]] = {
@@ -23,7 +25,7 @@ _WORDS: dict[int, tuple[str, str]] = {
     ),
     sqlite3.SQLITE_CORRUPT: (
         "{path} is damaged ({error})",
-        "move it away with its -wal and -shm files; then `rfsched start` begins a new queue (jobs with a marker are done)",
+        "move it away with its -wal and -shm files; then `rfsched start` begins a new queue (a marker means done)",
     ),
     sqlite3.SQLITE_BUSY: (
         "{path} is being written by another process that does not finish",
@@ -72,4 +74,16 @@ def in_words(path: str) -> Iterator[None]:
     except OSError as error:
         raise StoreError(
             f"{path}: {error.strerror}", hint="check that its directory exists and that you may write there"
+        ) from error
+
+
+@contextmanager
+def readable(path: str) -> Iterator[None]:
+    """A row that does not decode was not written by this program."""
+    try:
+        yield
+    except msgspec.MsgspecError as error:
+        raise StoreError(
+            f"{path} has a row that cannot be read: {error}",
+            hint="was it edited by hand, or written by another rfsched? A copy of it from before would do",
         ) from error

@@ -14,9 +14,8 @@ from researchflow_tmux.adapters import sqlite_environments as environments
 from researchflow_tmux.adapters import sqlite_rows as rows
 from researchflow_tmux.adapters.sqlite_clean import LAST_JOB_ID, cleanable_ids, delete_jobs
 from researchflow_tmux.adapters.sqlite_database import open_database, stamp, transaction
-from researchflow_tmux.adapters.sqlite_errors import in_words
+from researchflow_tmux.adapters.sqlite_errors import in_words, readable
 from researchflow_tmux.domain.attempt import Attempt
-from researchflow_tmux.domain.errors import StoreError
 from researchflow_tmux.domain.events import Event, Payload
 from researchflow_tmux.domain.job import ENDED, Job, JobState
 from researchflow_tmux.ports import Request, StoredState
@@ -39,7 +38,7 @@ class SqliteStore:
 
     def load(self) -> StoredState:
         """The rows as they stand."""
-        with in_words(self.path), _readable(self.path), _without_gc():
+        with in_words(self.path), readable(self.path), _without_gc():
             self._db.execute("BEGIN")  # one snapshot for all four
             try:
                 jobs = [rows.decode_job(doc) for (doc,) in self._db.execute("SELECT doc FROM jobs ORDER BY id")]
@@ -120,18 +119,6 @@ class SqliteStore:
             if ids and not dry_run:
                 delete_jobs(self._db, ids)
         return ids
-
-
-@contextmanager
-def _readable(path: str) -> Iterator[None]:
-    """A row that does not decode was not written by this program."""
-    try:
-        yield
-    except msgspec.MsgspecError as error:
-        raise StoreError(
-            f"{path} has a row that cannot be read: {error}",
-            hint="was it edited by hand, or written by another rfsched? A copy of it from before would do",
-        ) from error
 
 
 @contextmanager

@@ -1,0 +1,140 @@
+"""The file `.rfsched/live.json`: what the running scheduler last saw of the GPUs and of itself.
+
+It is a view, not state: written without waiting for the disk, removed at a clean end, and only believed while the
+workspace lock is held.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+
+import msgspec
+
+from researchflow_tmux.adapters.files import write_atomic
+from researchflow_tmux.domain.errors import StoreError
+from researchflow_tmux.domain.reasons import Reason
+from researchflow_tmux.domain.resources import SHARE_TOLERANCE, GpuDevice, GpuReading, Ticket
+
+SCHEMA = "rfsched.live/1"
+
+
+class LiveGpu(msgspec.Struct, frozen=True, kw_only=True):
+    """One GPU that the workspace may use."""
+
+    device: GpuDevice
+    slots: int | None
+    """Jobs of this workspace that fit on it; None = any number."""
+    reading: GpuReading | None = None
+    """None = not read (yet, or there is nothing to read)."""
+    blocked: Reason | None = None
+    """Why nothing is started on it now."""
+    tickets: tuple[Ticket, ...] = ()
+    """Leases that other workspaces hold on it."""
+
+
+class Live(msgspec.Struct, frozen=True, kw_only=True):
+    """What a scheduler tells about itself."""
+
+    schema: str = SCHEMA
+    pid: int
+    session: str
+    started_at: datetime
+    at: datetime
+    """The heartbeat: when this was true."""
+    gpus: tuple[LiveGpu, ...] = ()
+    share: float
+    """Part of a GPU that one job takes; 0 = unlimited."""
+    cpu_places: int
+    note: str = ""
+    """Where the list of GPUs comes from."""
+    halt: Reason | None = None
+    """Why nothing at all is started now."""
+    warnings: tuple[str, ...] = ()
+    error: str | None = None
+    """The last thing that went wrong and still stands."""
+
+
+def snapshot(
+    *,
+    now: datetime,
+    started_at: datetime,
+    session: str,
+    devices: Sequence[GpuDevice],
+    readings: Sequence[GpuReading],
+    blocked: Mapping[str, Reason],
+    tickets: Sequence[Ticket],
+    share: float,
+    cpu_places: int,
+    note: str = "",
+    halt: Reason | None = None,
+    warnings: Sequence[str] = (),
+    error: str | None = None,
+) -> Live:
+    """Put together what this process knows; `blocked` is by UUID."""
+    by_uuid = {reading.uuid: reading for reading in readings}
+    slots = None if share <= 0 else math.floor(1 / share + SHARE_TOLERANCE)
+    gpus = tuple(
+        LiveGpu(
+            device=device,
+            slots=slots,
+            reading=by_uuid.get(device.uuid),
+            blocked=blocked.get(device.uuid),
+            tickets=tuple(ticket for ticket in tickets if ticket.uuid == device.uuid),
+        )
+        for device in devices
+    )
+    return Live(
+        pid=os.getpid(),
+        session=session,
+        started_at=started_at,
+        at=now,
+        gpus=gpus,
+        share=share,
+        cpu_places=cpu_places,
+        note=note,
+        halt=halt,
+        warnings=tuple(warnings),
+        error=error,
+    )
+
+
+_published: dict[str, Live] = {}
+"""What this process last wrote, by path: a tick in which nothing changed writes nothing."""
+
+
+def publish(path: str, live: Live, *, every_s: float = 10.0) -> bool:
+    """Write the file if anything but the time changed, or if it is `every_s` seconds old; True = written.
+
+    Raises StoreError when it cannot be written: then it is merely old.
+    """
+    last = _published.get(path)
+    young = last is not None and abs(live.at - last.at) < timedelta(seconds=every_s)
+    if last is not None and young and msgspec.structs.replace(live, at=last.at) == last:
+        return False
+    try:
+        write_atomic(path, msgspec.json.encode(live), durable=False)
+    except OSError as error:
+        raise StoreError(f"{path}: {error.strerror}", hint="status will show an older view of the GPUs") from error
+    _published[path] = live
+    return True
+
+
+def read(path: str) -> Live | None:
+    """What the last scheduler wrote; None = nothing, or nothing this version understands."""
+    try:
+        with open(path, "rb") as file:
+            live = msgspec.json.decode(file.read(), type=Live)
+    except (OSError, msgspec.MsgspecError):
+        return None
+    return live if live.schema == SCHEMA else None
+
+
+def remove(path: str) -> None:
+    """The scheduler ends: nothing is live any more."""
+    _published.pop(path, None)
+    with contextlib.suppress(OSError):
+        os.unlink(path)
