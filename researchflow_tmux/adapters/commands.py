@@ -31,7 +31,7 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
 
     argv: tuple[str, ...] = ()
     shell: str | None = None
-    """A script for `shell_argv`."""
+    """A script that bash and plain sh understand alike."""
     warnings: tuple[str, ...] = ()
 
 
@@ -48,14 +48,6 @@ def build_shell_job(settings: Settings, words: Sequence[str], env: Mapping[str, 
     One single word with blanks or shell signs in it is a shell line.
     """
     return CommandBuilder(settings, env, paths).build_words(words)
-
-
-def shell_argv(script: str, env: Mapping[str, str]) -> tuple[str, ...]:
-    """How a shell script is run: by bash if there is one, since that is what people write, else by sh."""
-    import shutil
-
-    bash = shutil.which("bash", path=env.get("PATH") or os.defpath) or shutil.which("bash", path="/bin:/usr/bin")
-    return (bash or "/bin/sh", "-c", script)
 
 
 class CommandBuilder:

@@ -15,9 +15,6 @@ _DROPPED = frozenset({"TMUX", "TMUX_PANE", "TERM", "COLORTERM"})
 _OURS = "RFSCHED_"
 _KEPT = frozenset({"RFSCHED_LEASE_DIR"})
 
-_PROCESS_KEY = "=process"
-"""No variable can be called that. It carries everything but the variables through a mapping of texts."""
-
 _LIMITS = ("AS", "CORE", "CPU", "DATA", "FSIZE", "MEMLOCK", "NOFILE", "NPROC", "STACK")
 
 
@@ -38,15 +35,11 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
     variables: dict[str, str]
     process: ProcessSettings
 
-    def flat(self) -> dict[str, str]:
-        """The form that the store keeps; `unflatten` is its inverse."""
-        return {**self.variables, _PROCESS_KEY: msgspec.json.encode(self.process).decode()}
-
     @property
     def digest(self) -> str:
         """SHA-256 over everything captured, whatever its order."""
         # The standard library's JSON: bytes that are not UTF-8 are lone surrogates in Python, and it writes them.
-        text = json.dumps(self.flat(), sort_keys=True)
+        text = json.dumps([self.variables, msgspec.to_builtins(self.process)], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -60,7 +53,7 @@ def capture(variables: Mapping[str, str] | None = None) -> Environment:
     return Environment(
         variables={name: value for name, value in source.items() if _wanted(name)},
         process=ProcessSettings(
-            umask=_umask(),
+            umask=current_umask(),
             nice=os.getpriority(os.PRIO_PROCESS, 0),
             affinity=tuple(sorted(os.sched_getaffinity(0))),
             rlimits={name: resource.getrlimit(getattr(resource, f"RLIMIT_{name}")) for name in _LIMITS},
@@ -68,18 +61,11 @@ def capture(variables: Mapping[str, str] | None = None) -> Environment:
     )
 
 
-def unflatten(data: Mapping[str, str]) -> Environment:
-    """The environment that `flat` made `data` of. Data without process settings gets their defaults."""
-    variables = dict(data)
-    process = variables.pop(_PROCESS_KEY, "{}")
-    return Environment(variables=variables, process=msgspec.json.decode(process, type=ProcessSettings))
-
-
 def _wanted(name: str) -> bool:
     return name not in _DROPPED and (name in _KEPT or not name.startswith(_OURS))
 
 
-def _umask() -> int:
+def current_umask() -> int:
     """This process's umask, read without changing it: os.umask() would, for a moment, in every thread."""
     try:
         with open("/proc/self/status", encoding="ascii", errors="replace") as file:
