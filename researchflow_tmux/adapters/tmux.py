@@ -49,8 +49,10 @@ Answer = Output | Unknown
 class Tmux:
     """One tmux server, by the absolute path of its socket.
 
-    A server that does not answer (stopped, out of descriptors) costs a caller one deadline, once. Then calls answer
-    Unknown at once, while a single harmless trial call waits for the server; its answer ends that state.
+    A server that does not answer (stopped, out of descriptors) costs a caller one deadline, once; the client is then
+    ended, so that it cannot act late. Further calls answer Unknown at once, while a single harmless trial call waits
+    for the server; its answer ends that state. A client hands its descriptors to the server, so libtmux reads on from
+    a dead client until the server goes on or ends: that is the one thread and the one defunct child that wait.
     """
 
     def __init__(self, socket_path: str, *, deadline_s: float = 5.0, config_file: str | None = None) -> None:
@@ -100,7 +102,7 @@ class Tmux:
             if call.wait(self.deadline_s):
                 return _answer(call)
             self._stuck = True
-            self._end(call)
+            self._worker.end_children()
             return self._silent()
         finally:
             self._turn.release()
@@ -117,12 +119,9 @@ class Tmux:
             self._trial = None
             self._stuck = isinstance(_answer(trial), Unknown)
         elif now - self._trial_since > self.deadline_s:
-            self._end(trial)
+            self._worker.end_children()
+            self._trial_since = now
         return not self._stuck
-
-    def _end(self, call: Call[Output]) -> None:
-        self._worker.end_children()
-        call.wait(_TRIAL_WAIT_S)
 
     def _silent(self) -> Unknown:
         return Unknown(why=f"the tmux server on {self.socket_path} does not answer within {self.deadline_s:g} s")
@@ -168,7 +167,7 @@ def _check_length(args: tuple[str, ...]) -> None:
     size = sum(len(os.fsencode(arg)) + 1 for arg in args)
     if size > MAX_COMMAND_BYTES:
         raise LaunchError(
-            f"the tmux command `{args[0]}` has {size} bytes; tmux takes {MAX_COMMAND_BYTES}",
+            f"the tmux command that begins `{' '.join(args)[:60]}` has {size} bytes; tmux takes {MAX_COMMAND_BYTES}",
             hint="shorten the path of the workspace",
         )
 

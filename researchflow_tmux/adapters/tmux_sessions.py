@@ -74,10 +74,9 @@ class TmuxSessions:
         if refusal is not None:
             return refusal
         try:
-            answer = self._open(
-                ["new-session", "-d", "-P", "-F", "#{pid}:#{pane_pid}", "-s", name, f"-x{width}", f"-y{height}"]
-                + ["-c", cwd.replace("#", "##"), *_libraries(), *argv, *_options(name, tag, remain=remain)]
-            )
+            place = (f"-x{width}", f"-y{height}", "-c", cwd.replace("#", "##"), *_libraries())
+            options = _options(name, tag, remain=remain)
+            answer = self._open(("new-session", "-dP", "-F", "#{pid}:#{pane_pid}", "-s", name, *place, *argv, *options))
         except LaunchError as error:
             return LaunchRefused(why=str(error), host=False)
         if isinstance(answer, Unknown):
@@ -170,7 +169,7 @@ class TmuxSessions:
 
 
 def _options(name: str, tag: str, *, remain: bool) -> list[str]:
-    """In one batch with new-session: later, a job that ends at once or a user's `destroy-unattached` would be faster."""
+    """One batch with new-session: later, a job that ends at once or a user's `destroy-unattached` would be faster."""
     target = f"={name}:"
     return [
         ";", "set-option", "-t", target, TAG_OPTION, tag,

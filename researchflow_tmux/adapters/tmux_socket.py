@@ -14,7 +14,7 @@ from researchflow_tmux.domain.errors import HostUnreachable
 from researchflow_tmux.runner import procfs
 
 _LISTENING = "00010000"
-_REVIVAL_S = 2.0
+_REVIVAL_S = 1.0
 
 
 def resolve_socket(setting: str, environ: Mapping[str, str]) -> str:
