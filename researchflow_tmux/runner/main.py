@@ -14,13 +14,13 @@ from researchflow_tmux.runner.marker import Marker
 from researchflow_tmux.runner.screen import Screen
 from researchflow_tmux.runner.supervise import Supervisor
 from researchflow_tmux.runner.terminal import Pump
+from researchflow_tmux.runner.tree import Tree
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NoReturn
 
-    from researchflow_tmux.runner.tree import Tree
-
+_FAILED_PATIENCE_S = 30.0
 SUCCEEDED, NOT_SUCCEEDED, USAGE, NOT_CLAIMED = 0, 1, 2, 3
 
 
@@ -69,8 +69,7 @@ class Attempt:
             if self._prepare():
                 self._supervise(marker)
         except Exception as error:  # noqa: BLE001 - a fault of the runner must still end in a record
-            self.facts.outcome = self.facts.outcome or ending.LAUNCH_FAILED
-            self.facts.reason = f"the runner failed: {type(error).__name__}: {error}"
+            self._fail(error)
         self._settle_marker(marker)
         self._finish()
 
@@ -90,6 +89,15 @@ class Attempt:
         if note := logs.point_latest(self.spec.log_latest, self.log):
             self.facts.notes.append(note)
         return not self._asked_to_stop()
+
+    def _fail(self, error: Exception) -> None:
+        """End the job, if there is one: an attempt nobody supervises must not go on."""
+        self.facts.outcome = self.facts.outcome or (ending.LAUNCH_FAILED if self.started_at is None else ending.KILLED)
+        self.facts.by = "runner"
+        self.facts.reason = f"the runner failed: {type(error).__name__}: {error}"
+        if self.started_at is not None:
+            self.tree = self.tree or Tree(0, self.spec.tag, subreaper=True)
+            self.facts.unreaped = self.tree.end(_FAILED_PATIENCE_S)
 
     def _give_up(self, outcome: str, reason: str) -> bool:
         self.facts.outcome, self.facts.reason = outcome, reason

@@ -47,10 +47,12 @@ def kill(pid: int, number: int) -> None:
         return
 
 
-def kill_group(group: int, number: int) -> None:
-    """Send a signal to a process group that may be gone; 0 and 1 would mean other things and are left alone."""
-    if group > 1:
-        try:
-            os.killpg(group, number)
-        except OSError:
-            return
+def kill_group(group: int, number: int) -> bool:
+    """Send a signal to a process group; False if it is gone. 0 and 1 would mean other things and are left alone."""
+    if group <= 1:
+        return False
+    try:
+        os.killpg(group, number)
+    except OSError:
+        return False
+    return True

@@ -21,7 +21,7 @@ class Server:
             self._started = procfs.start_time(self.pid)
             try:
                 self.fd = os.pidfd_open(self.pid)
-            except OSError:
+            except (OSError, AttributeError):
                 self.fd = -1  # gone already, or a kernel without pidfds: /proc answers below
 
     @property

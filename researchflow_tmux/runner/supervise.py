@@ -42,6 +42,7 @@ class Supervisor:
         self.server = server.Server()
         self.phase = _RUNNING
         self.report = b""
+        self.hung_up = False
         self._subreaper = kernel.subreaper()
         self._deadlines: dict[str, float] = {}
 
@@ -107,15 +108,17 @@ class Supervisor:
             if self.screen.lost and not lost_before:
                 self._hangup()
 
-    def _read_report(self) -> None:
+    def _read_report(self) -> bool:
+        """Take in what the child says about its start; False when there is nothing to wait for at present."""
         try:
             data = os.read(self._report_fd, 4096)
         except BlockingIOError:
-            return
+            return False
         self.report += data
         if not data:
             os.close(self._report_fd)
             self._report_fd = -1
+        return bool(data)
 
     def _signals(self) -> None:
         for number in self.signals.arrived():
@@ -129,32 +132,38 @@ class Supervisor:
 
     def _hangup(self) -> None:
         """The pane closed: either tmux ended and the job goes on without it, or the user killed the session."""
-        if "hangup" in self._deadlines:
+        if self.hung_up:
             return
         if not self.screen.lost and not self.screen.gone():
             self.stop("stop", "signal", "the runner got SIGHUP")
             return
+        self.hung_up = True
         self.screen.lose()
         if self.server.known:
             self._deadlines["hangup"] = time.monotonic() + server.PATIENCE_S
 
     def _hangup_decided(self) -> None:
+        self._deadlines.pop("hangup", None)
         if not self.server.gone() and self.phase == _RUNNING:
             self.stop("stop", "session_killed", "its tmux session was killed")
-        self._deadlines["hangup"] = float("inf")
 
     def _reap(self) -> None:
+        running = self.tree.status is None
         if self.tree.collect():
-            self._finish_report()
+            while self._report_fd >= 0 and self._read_report():
+                pass
             self.phase = _OVER
-        elif self.tree.status is not None and self.phase == _RUNNING and "leftover" not in self._deadlines:
-            self._deadlines["leftover"] = time.monotonic() + self.spec.leftover_grace_s
-            self._deadlines.pop("limit", None)
-            self._deadlines.pop("look", None)
+        elif running and self.tree.status is not None:
+            self._main_ended()
 
-    def _finish_report(self) -> None:
-        while self._report_fd >= 0:
-            self._read_report()
+    def _main_ended(self) -> None:
+        """Only what the job left behind still runs: let it end by itself for a while, unless all has to end anyway."""
+        for name in ("limit", "look", "marker"):
+            self._deadlines.pop(name, None)
+        if self.phase == _RUNNING:
+            self._deadlines["leftover"] = time.monotonic() + self.spec.leftover_grace_s
+        elif self.phase == _TERMINATING:
+            self._end_leftovers()
 
     def _expire(self, now: float) -> None:
         for name in [name for name, at in self._deadlines.items() if at <= now]:
@@ -195,8 +204,11 @@ class Supervisor:
         if self.tree.status is None:
             self.tree.terminate(self.pump)
         else:
-            self.facts.leftovers = len(self.tree.send(signal.SIGTERM))
-            self.tree.send(signal.SIGCONT)
+            self._end_leftovers()
+
+    def _end_leftovers(self) -> None:
+        self.facts.leftovers = len(self.tree.send(signal.SIGTERM))
+        self.tree.send(signal.SIGCONT)
 
     def _on_kill(self, now: float) -> None:
         """Kill again and again: a process may have been forking when the list was made."""

@@ -79,7 +79,7 @@ class Pump:
                 parts.append(part)
                 size += len(part)
         except OSError:
-            pass  # nothing more at present; the slave we keep open leaves no other reason
+            pass  # nothing more at present
         data = b"".join(parts)
         if data:
             self._log.write(data)

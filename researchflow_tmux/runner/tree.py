@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 
 from researchflow_tmux.runner import procfs, reap
 from researchflow_tmux.runner.kernel import signal
@@ -44,10 +45,22 @@ class Tree:
 
     def terminate(self, pump: Pump) -> None:
         """Ask the job to end: its process group and what is in the foreground of its terminal."""
-        groups = {self.main_pid, pump.foreground_group()} - {os.getpgrp()}
+        foreground = pump.foreground_group()
         for number in (signal.SIGTERM, signal.SIGCONT):
-            for group in groups:
-                reap.kill_group(group, number)
+            if not reap.kill_group(self.main_pid, number):
+                reap.kill(self.main_pid, number)  # forked, but not yet the leader of a group
+            if foreground not in (self.main_pid, os.getpgrp()):
+                reap.kill_group(foreground, number)
+
+    def end(self, patience_s: float) -> list[int]:
+        """Kill everything at once; return what is still there after `patience_s`."""
+        deadline = time.monotonic() + patience_s
+        while not self.collect():
+            left = self.send(signal.SIGKILL)
+            if time.monotonic() > deadline:
+                return left
+            time.sleep(0.01)
+        return []
 
     def send(self, number: int) -> list[int]:
         """Send a signal to every living process; return who they were."""

@@ -36,11 +36,19 @@ def test_a_job_that_exits_3_fails_and_gets_no_marker(attempts: Attempts) -> None
 @pytest.mark.parametrize("number", [9, 11, 15])
 def test_a_job_ended_by_a_signal_of_its_own_is_killed_by_signal(attempts: Attempts, number: int) -> None:
     record = attempts.sh(f"kill -{number} $$").run()
-    assert (record["outcome"], record["by"], record["signal"], record["succeeded"]) == ("killed", "signal", number, False)
+    assert (record["outcome"], record["by"], record["signal"], record["succeeded"]) == (
+        "killed",
+        "signal",
+        number,
+        False,
+    )
 
 
 def test_the_job_has_a_real_terminal_and_exactly_its_environment(attempts: Attempts) -> None:
-    code = "import os,sys;print([os.isatty(n) for n in (0,1,2)],os.get_terminal_size(),sorted(os.environ),os.getsid(0)==os.getpid())"
+    code = (
+        "import os; print([os.isatty(n) for n in (0, 1, 2)], os.get_terminal_size(), sorted(os.environ))\n"
+        "print(os.getsid(0) == os.getpid())"
+    )
     attempt = attempts.python(code, env={"PATH": "/bin", "ONLY": "1"})
     attempt.run()
     assert "[True, True, True]" in attempt.output()
@@ -52,7 +60,8 @@ def test_the_job_has_a_real_terminal_and_exactly_its_environment(attempts: Attem
 
 
 def test_limits_umask_nice_and_affinity_are_the_specs(attempts: Attempts) -> None:
-    script = "umask; ulimit -Sn; ulimit -Hn; nice; grep Cpus_allowed_list /proc/self/status; grep -E 'SigIgn|SigBlk' /proc/self/status"
+    wanted = "-e Cpus_allowed_list -e SigIgn -e SigBlk"
+    script = f"umask; ulimit -Sn; ulimit -Hn; nice; grep {wanted} /proc/self/status | sort"
     attempt = attempts.sh(script, umask=0o027, nice=5, affinity=[0], rlimits={"NOFILE": [100, 200], "CORE": [0, -1]})
     attempt.run()
     lines = attempt.output().replace("\r", "").splitlines()
@@ -198,7 +207,14 @@ def test_the_time_limit_ends_the_job(attempts: Attempts) -> None:
 
 
 def test_what_the_job_leaves_behind_gets_a_grace_and_is_then_ended(attempts: Attempts, tmp_path: Path) -> None:
-    daemon = f"import os\nif os.fork()==0:\n os.setsid()\n if os.fork()==0:\n  open('{tmp_path}/pid','w').write(str(os.getpid()))\n  import time; time.sleep(60)\n os._exit(0)\nos.wait()"
+    daemon = (
+        "import os, time\n"
+        "if os.fork() == 0:\n os.setsid()\n"
+        " if os.fork() == 0:\n"
+        f"  open('{tmp_path}/pid', 'w').write(str(os.getpid())); time.sleep(60)\n"
+        " os._exit(0)\n"
+        f"os.wait()\nwhile not os.path.exists('{tmp_path}/pid'): time.sleep(0.01)"
+    )
     record = attempts.python(daemon).run()
     pid = int((tmp_path / "pid").read_text())
     assert not alive(pid)
@@ -294,7 +310,9 @@ def test_the_runner_imports_only_what_is_on_the_list() -> None:
     )
     root = str(Path(__file__).parents[3])
     modules = subprocess.run([PYTHON, "-I", "-S", "-c", code, root], capture_output=True, text=True, check=True).stdout
-    bare = subprocess.run([PYTHON, "-I", "-S", "-c", "import os, sys; print(*sys.modules)"], capture_output=True, text=True, check=True)
+    bare = subprocess.run(
+        [PYTHON, "-I", "-S", "-c", "import os, sys; print(*sys.modules)"], capture_output=True, text=True, check=True
+    )
     new = set(modules.split()) - set(bare.stdout.split())
     ours = {name for name in new if name.split(".")[0] == "researchflow_tmux"}
     assert all(name == "researchflow_tmux" or name.startswith("researchflow_tmux.runner") for name in ours)
