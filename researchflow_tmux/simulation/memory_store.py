@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -19,6 +20,13 @@ _decode_attempt = msgspec.json.Decoder(Attempt).decode
 _decode_event = msgspec.json.Decoder(Event).decode
 
 
+def _encode(value: object) -> bytes:
+    try:
+        return msgspec.json.encode(value)
+    except UnicodeEncodeError as error:
+        raise StoreError(f"{error.object!r} is not valid UTF-8 and cannot be recorded") from error
+
+
 class MemoryStore:
     """Keeps everything as JSON: what goes in is really serialised, and what comes out belongs to the caller alone."""
 
@@ -34,7 +42,7 @@ class MemoryStore:
         self._events: list[bytes] = []
         self._requests: dict[int, bytes] = {}
         self._replies: dict[int, bytes] = {}
-        self._environments: dict[str, bytes] = {}
+        self._environments: dict[str, dict[str, Any]] = {}
         self._meta = {"workspace_id": workspace_id}
         self._faults: list[str] = []
 
@@ -70,11 +78,10 @@ class MemoryStore:
             for offset, payload in enumerate(payloads)
         ]
         # Everything that can fail comes before the first change.
-        encode = msgspec.json.encode
-        new_events = [encode(event) for event in events]
-        new_jobs = {job.id: encode(job) for job in jobs}
-        new_attempts = {attempt.key: encode(attempt) for attempt in attempts}
-        new_replies = {number: encode(dict(reply)) for number, reply in (replies or {}).items()}
+        new_events = [_encode(event) for event in events]
+        new_jobs = {job.id: _encode(job) for job in jobs}
+        new_attempts = {attempt.key: _encode(attempt) for attempt in attempts}
+        new_replies = {number: _encode(dict(reply)) for number, reply in (replies or {}).items()}
         ids = self._checked_ids(jobs)
 
         self._events += new_events
@@ -106,7 +113,7 @@ class MemoryStore:
         """The environment captured under `digest`. Raises StoreError if there is none."""
         if digest not in self._environments:
             raise StoreError(f"there is no environment {digest}")
-        return dict(msgspec.json.decode(self._environments[digest]))
+        return copy.deepcopy(self._environments[digest])
 
     # What clients use -------------------------------------------------------------------------------------------------
 
@@ -123,7 +130,7 @@ class MemoryStore:
 
     def save_environment(self, digest: str, data: Mapping[str, Any]) -> None:
         """Keep an environment under its digest, once."""
-        self._environments.setdefault(digest, msgspec.json.encode(dict(data)))
+        self._environments.setdefault(digest, copy.deepcopy(dict(data)))
 
     # What tests look at -----------------------------------------------------------------------------------------------
 
