@@ -80,7 +80,7 @@ class Store(Protocol):
         """The unanswered requests, oldest first."""
         ...
 
-    def environment(self, digest: str) -> dict[str, str]:
+    def environment(self, digest: str) -> dict[str, Any]:
         """The environment captured under `digest`. Raises StoreError if there is none."""
         ...
 
@@ -145,6 +145,13 @@ class LaunchRefused(msgspec.Struct, frozen=True, kw_only=True):
 LaunchResult = Launched | NameTaken | LaunchRefused | Unknown
 
 
+class Unreaped(msgspec.Struct, frozen=True, kw_only=True):
+    """There is a valid exit record, and processes of the job that could not be killed: its slots are not free."""
+
+    ended: Ended
+    pids: tuple[int, ...]
+
+
 class ClaimFree(msgspec.Struct, frozen=True, kw_only=True):
     """Claimed once, and the runner is dead; `survivors` are processes of the job that still live."""
 
@@ -167,7 +174,7 @@ class Fenced(msgspec.Struct, frozen=True, kw_only=True):
     """The claim was taken by a scheduler: no runner can ever start this attempt."""
 
 
-Observation = Ended | ClaimHeld | ClaimFree | NotClaimed | Fenced | Unknown
+Observation = Ended | Unreaped | ClaimHeld | ClaimFree | NotClaimed | Fenced | Unknown
 """What the attempt's own files say. `Ended` = a valid exit record."""
 
 
@@ -182,8 +189,9 @@ class SessionHost(Protocol):
         """What the attempt's files say now; no tmux call."""
         ...
 
-    def prepare(self, attempt: Attempt, job: Job, env: Mapping[str, str]) -> list[str]:
-        """Write the attempt's directory and spec; return warnings (a script that changed since it was queued).
+    def prepare(self, attempt: Attempt, job: Job, env: Mapping[str, Any]) -> tuple[Attempt, list[str]]:
+        """Write the attempt's directory and spec; return the attempt with its log path, and warnings (a script that
+        changed since it was queued). `env` is what the store has under the job's `env_digest`.
 
         Raises LaunchError when the job cannot run (its config vanished), StoreError when the disk refuses.
         Calling it again for the same attempt replaces the spec.
@@ -215,6 +223,33 @@ class SessionHost(Protocol):
         ...
 
 
+class Wakeup(msgspec.Struct, frozen=True, kw_only=True):
+    """Why the wait ended."""
+
+    runners: frozenset[AttemptKey] = frozenset()
+    """Attempts whose runner has ended."""
+    poked: bool = False
+    """Somebody wrote to the wake FIFO: a request, a claim or an exit record."""
+    files: bool = False
+    """Something changed in a watched directory."""
+
+
+class Waiter(Protocol):
+    """Sleeps until something happens."""
+
+    def watch_runner(self, key: AttemptKey, pid: int) -> None:
+        """Wake up when the process ends. A pid that is gone already wakes up at once."""
+        ...
+
+    def forget_runner(self, key: AttemptKey) -> None:
+        """Stop watching; unknown keys are fine."""
+        ...
+
+    def wait(self, timeout_s: float) -> Wakeup:
+        """Block until something happened, at most `timeout_s` seconds."""
+        ...
+
+
 # GpuProbe and Leases --------------------------------------------------------------------------------------------------
 
 
@@ -231,6 +266,10 @@ class Leases(Protocol):
 
     def live(self, uuids: Sequence[str]) -> list[Ticket]:
         """The live tickets on these GPUs, our own included. Raises ProbeError when the directory cannot be read."""
+        ...
+
+    def managed(self, runner_pids: Iterable[int], candidates: Iterable[int]) -> frozenset[int]:
+        """Those of `candidates` that belong to a job of any rfsched workspace: descendants of the runners."""
         ...
 
 
@@ -257,4 +296,7 @@ __all__ = [
     "Store",
     "StoredState",
     "Unknown",
+    "Unreaped",
+    "Waiter",
+    "Wakeup",
 ]

@@ -73,7 +73,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     # -- how a config becomes a command
     command: Annotated[
         str,
-        Meta(description="Command of a config job, a shell line; knows {python} {script} {config} {name} {output_dir}."),
+        Meta(
+            description="Command of a config job, a shell line; knows {python} {script} {config} {name} {output_dir}."
+        ),
     ] = "{python} {script} --config_path {config}"
     before: Annotated[
         list[str], Meta(description="Shell lines run before the command in the same shell, e.g. `module load cuda`.")
@@ -100,7 +102,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         Seconds, Meta(description="Seconds between the polite signal (TERM) and the last one (KILL).")
     ] = 10.0
     time_limit: Annotated[
-        str | Natural | None, Meta(description="Time limit of each attempt: seconds or `90m`, `12h`, `2d`; empty = none.")
+        str | Natural | None,
+        Meta(description="Time limit of each attempt: seconds or `90m`, `12h`, `2d`; empty = none."),
     ] = None
     auto_restart_failed: Annotated[bool, Meta(description="Try failed jobs again, up to max_retries times.")] = False
     max_retries: Annotated[Natural, Meta(description="Further attempts of a failed job, if auto_restart_failed.")] = 3
@@ -109,7 +112,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     ] = 10.0
     restart_lost: Annotated[
         bool,
-        Meta(description="Queue a job again whose runner was killed or whose machine went down. It may then run twice."),
+        Meta(
+            description="Queue a job again whose runner was killed or whose machine went down. It may then run twice."
+        ),
     ] = False
 
     # -- watching

@@ -1,0 +1,231 @@
+"""Starting and ending: the scheduler's session, draining, and kill-all."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Sequence
+
+import msgspec
+
+from researchflow_tmux import intake, scheduler_session
+from researchflow_tmux.adapters import workspace_lock
+from researchflow_tmux.adapters.places import resolve_places
+from researchflow_tmux.adapters.sqlite_inbox import SqliteInbox
+from researchflow_tmux.api import asking
+from researchflow_tmux.api.workspace import Workspace
+from researchflow_tmux.domain.errors import ConfigError, HostUnreachable, Problem, StoreError, WorkspaceBusy
+from researchflow_tmux.engine.requests import Submission, Submitted
+from researchflow_tmux.ports import Sessions
+from researchflow_tmux.wiring import META_SOCKET, Parts
+
+START_TIMEOUT_S = 20.0
+POLL_S = 0.02
+
+
+class Started(msgspec.Struct, kw_only=True):
+    """What `start` did."""
+
+    submitted: Submitted
+    session: str | None
+    """The scheduler's session, if it was opened now."""
+    already_running: bool
+    gpu_note: str | None = None
+    warnings: list[str] = msgspec.field(default_factory=list)
+
+
+def ready(workspace: Workspace) -> intake.Captured:
+    """Make the state directory, check what can be checked before anything is queued, and keep the environment.
+
+    Raises ConfigError or StoreError; then nothing was changed.
+    """
+    _check_log_dir(workspace)
+    captured = intake.capture()
+    inbox = SqliteInbox(workspace.paths.database)
+    try:
+        inbox.save_environment(captured.digest, captured.stored)
+    finally:
+        inbox.close()
+    return captured
+
+
+def start(
+    workspace: Workspace,
+    names: Sequence[str] | None,
+    pins: Sequence[str | int | None] = (),
+    *,
+    rerun: bool = False,
+    configs: bool = True,
+    skip_bad: bool = False,
+    foreground: bool = False,
+) -> Started:
+    """Queue configs (all, or those named) and make sure that a scheduler runs.
+
+    Raises ConfigError with every problem of every config; then nothing was queued (unless `skip_bad`).
+    """
+    settings = workspace.settings
+    captured = ready(workspace)
+    running = asking.scheduler(workspace.paths) is not None
+    note = None if running else _gpu_note(workspace)
+    found = intake.Intake(drafts=())
+    if configs:
+        found = intake.from_configs(workspace.paths, settings, captured.digest, captured.variables, names, pins)
+        if found.problems and not skip_bad:
+            raise ConfigError(found.problems)
+    submission = Submission(drafts=found.drafts, named=names is not None, rerun=rerun, by=asking.whoami())
+    watch = {intake.META_WATCH: captured.digest} if configs and names is None else {}
+    workspace.ask("remember", {scheduler_session.META_ENVIRONMENT: captured.digest, META_STOPPED: "", **watch})
+    submitted = workspace.submit(submission.drafts, named=submission.named, rerun=rerun)
+    warnings = [*workspace.loaded.warnings, *found.warnings, *(str(problem) for problem in found.problems)]
+    session = None if running or foreground else open_scheduler(workspace)
+    return Started(submitted=submitted, session=session, already_running=running, gpu_note=note, warnings=warnings)
+
+
+META_STOPPED = "stopped_by"
+"""Who stopped the scheduler by hand: `add` then queues without starting it again."""
+
+
+def was_stopped(workspace: Workspace) -> bool:
+    """Whether somebody stopped the scheduler on purpose."""
+    with workspace.reader() as reader:
+        return bool(reader.meta().get(META_STOPPED))
+
+
+def open_scheduler(workspace: Workspace) -> str | None:
+    """Open the scheduler's session and wait until it is at work; None = one was running already.
+
+    Raises HostUnreachable with the scheduler's own last words when it does not come up.
+    """
+    if asking.scheduler(workspace.paths) is not None:
+        return None
+    scheduler_session.forget_last_words(workspace.paths)
+    parts = Parts(workspace.paths, workspace.settings, os.environ)
+    try:
+        workspace.ask("remember", {META_SOCKET: parts.socket})
+        session = scheduler_session.open_session(parts)
+    finally:
+        parts.close()
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while asking.scheduler(workspace.paths) is None:
+        words = scheduler_session.last_words(workspace.paths)
+        if words:
+            raise HostUnreachable(f"the scheduler did not start: {words}")
+        if time.monotonic() > deadline:
+            raise HostUnreachable(
+                f"the scheduler did not start within {START_TIMEOUT_S:g} s",
+                hint=f"look at it with `tmux attach -t {session}`, or run `rfsched start --foreground`",
+            )
+        time.sleep(POLL_S)
+    return session
+
+
+class Stopped(msgspec.Struct, kw_only=True):
+    """What `stop` left behind."""
+
+    was_running: bool
+    running: list[str] = msgspec.field(default_factory=list)
+    """Jobs that run on."""
+    queued: int = 0
+
+
+def stop(workspace: Workspace, *, drain: bool = False, timeout_s: float | None = None) -> Stopped:
+    """End the scheduler; running jobs run on. `drain` = wait until they have ended. Raises TimeoutError."""
+    if asking.scheduler(workspace.paths) is None:
+        return Stopped(was_running=False)
+    workspace.ask("remember", {META_STOPPED: asking.whoami()})
+    reply = workspace.ask("stop", {"drain": drain})
+    deadline = time.monotonic() + (timeout_s if timeout_s is not None else float("inf") if drain else 30.0)
+    while asking.scheduler(workspace.paths) is not None:
+        if time.monotonic() > deadline:
+            raise TimeoutError("the scheduler is still at work")
+        time.sleep(POLL_S)
+    return Stopped(was_running=True, running=list(reply.get("running", [])), queued=int(reply.get("queued", 0)))
+
+
+class Killed(msgspec.Struct, kw_only=True):
+    """What `kill-all` did."""
+
+    scheduler: bool
+    jobs: list[str]
+    sessions: list[str]
+    left: list[str] = msgspec.field(default_factory=list)
+    """Jobs whose processes could not be killed."""
+    queued: int = 0
+
+
+def kill_all(workspace: Workspace) -> Killed:
+    """End the scheduler, then this workspace's jobs, then its tagged sessions. Nobody else's are touched."""
+    had_scheduler = _end_scheduler(workspace)
+    with workspace_lock.acquire(workspace.paths, "cli", wait_s=10.0):
+        parts = Parts(workspace.paths, workspace.settings, os.environ)
+        try:
+            return _kill_jobs(parts, had_scheduler)
+        finally:
+            parts.close()
+
+
+def _end_scheduler(workspace: Workspace) -> bool:
+    """Politely, then by force: its keeper is in the same session, which is closed afterwards."""
+    holder = asking.scheduler(workspace.paths)
+    if holder is None:
+        return False
+    try:
+        stop(workspace, timeout_s=5.0)
+    except (TimeoutError, StoreError):
+        again = asking.scheduler(workspace.paths)
+        if again is not None and again.host == os.uname().nodename:
+            os.kill(again.pid, signal.SIGKILL)
+    return True
+
+
+def _kill_jobs(parts: Parts, had_scheduler: bool) -> Killed:
+    engine = parts.engine(listen=False)
+    engine.stopping = True
+    engine.tick()
+    ids = sorted({key[0] for key in engine.workload.attempts})
+    names = [engine.workload.jobs[job_id].name for job_id in ids]
+    engine.cancel(ids, by="scheduler")
+    deadline = time.monotonic() + engine.rules.stop_grace_s + 45.0
+    while engine.workload.attempts and time.monotonic() < deadline:
+        engine.tick(engine.waiter.wait(0.05))
+    left = [engine.workload.jobs[key[0]].name for key in engine.workload.attempts]
+    snapshot = engine.sessions(fresh=True)
+    sessions = sorted(snapshot.by_name.values(), key=lambda s: s.name) if isinstance(snapshot, Sessions) else []
+    engine.host.close_sessions([(session.name, session.tag) for session in sessions])
+    return Killed(
+        scheduler=had_scheduler,
+        jobs=names,
+        sessions=[session.name for session in sessions],
+        left=left,
+        queued=engine.workload.queue_length,
+    )
+
+
+def _gpu_note(workspace: Workspace) -> str:
+    """Look at the GPUs before anything is queued: a `gpu_count` that cannot be had is told at once."""
+    parts = Parts(workspace.paths, workspace.settings, os.environ)
+    try:
+        found = parts.look_at_gpus()
+        return "\n".join([found.note, *found.warnings])
+    finally:
+        parts.close()
+
+
+def _check_log_dir(workspace: Workspace) -> None:
+    settings = workspace.settings
+    if not settings.enable_logging:
+        return
+    directory = resolve_places(workspace.paths, settings).log_dir
+    try:
+        os.makedirs(directory, mode=0o700, exist_ok=True)
+        if not os.access(directory, os.W_OK | os.X_OK):
+            raise PermissionError(13, "permission denied")
+    except OSError as error:
+        place = workspace.loaded.origins.get("log_dir", "")
+        message = f"log_dir {directory} cannot be written: {(error.strerror or str(error)).lower()} (set in {place})"
+        hint = "`rfsched config set log_dir logs` keeps the logs in the workspace"
+        raise ConfigError([Problem(message=message, file=workspace.paths.config, hint=hint)]) from None
+
+
+__all__ = ["Killed", "Started", "Stopped", "WorkspaceBusy", "kill_all", "open_scheduler", "ready", "start", "stop"]

@@ -1,0 +1,142 @@
+"""Building the status view: the rows, what the scheduler last saw, and the engine's own words for who waits for what."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+
+from researchflow_tmux.adapters.live_file import Live
+from researchflow_tmux.adapters.workspace_lock import LockHolder
+from researchflow_tmux.api.views import GpuView, JobView, SchedulerView, StatusView
+from researchflow_tmux.domain.attempt import Attempt, Running
+from researchflow_tmux.domain.job import Job, JobState
+from researchflow_tmux.domain.reasons import Reason, ReasonCode
+from researchflow_tmux.domain.workspace import Settings, WorkspacePaths
+from researchflow_tmux.engine.decide import Capacity, capacity, explain
+from researchflow_tmux.engine.workload import Workload
+
+
+def build(
+    *,
+    paths: WorkspacePaths,
+    settings: Settings,
+    workload: Workload,
+    last_attempts: Mapping[int, Attempt],
+    live: Live | None,
+    holder: LockHolder | None,
+    now: datetime,
+) -> StatusView:
+    """The whole view. `last_attempts` = the latest attempt of each job that has one."""
+    room = seen_room(workload, live, running=holder is not None)
+    reasons = explain(workload, room, now)
+    jobs = [job_view(job, last_attempts.get(job.id), reasons.get(job.id), now) for job in workload.jobs.values()]
+    return StatusView(
+        at=now,
+        workspace=paths.root,
+        task_name=settings.task_name,
+        counts=counts(workload.jobs.values()),
+        jobs=jobs,
+        gpus=gpu_views(workload, live),
+        scheduler=scheduler_view(live, holder),
+    )
+
+
+def counts(jobs: Iterable[Job]) -> dict[str, int]:
+    """Number of jobs by state; every state is there."""
+    found = Counter(str(job.state) for job in jobs)
+    return {str(state): found.get(state, 0) for state in JobState}
+
+
+def seen_room(workload: Workload, live: Live | None, *, running: bool) -> Capacity:
+    """The room as the scheduler last saw it."""
+    halted = None if running else Reason(code=ReasonCode.NO_SCHEDULER, text="`rfsched start`")
+    if live is None:
+        return Capacity(views=[], share=1.0, cpu_places=0, halted=halted or Reason(code=ReasonCode.NEXT))
+    return capacity(
+        workload,
+        [gpu.device for gpu in live.gpus],
+        share=live.share,
+        max_cpu_jobs=live.cpu_places,
+        tickets=[ticket for gpu in live.gpus for ticket in gpu.tickets],
+        blocked={gpu.device.uuid: gpu.blocked for gpu in live.gpus if gpu.blocked is not None},
+        halted=halted or live.halt,
+    )
+
+
+def job_view(job: Job, attempt: Attempt | None, waiting: Reason | None, now: datetime) -> JobView:
+    """One job; `waiting` = why it is not running, if it is queued."""
+    reason = waiting or job.reason
+    started = job.started_at
+    elapsed = None if started is None else ((job.ended_at or now) - started).total_seconds()
+    phase = attempt.phase if attempt is not None else None
+    return JobView(
+        id=job.id,
+        name=job.name,
+        state=str(job.state),
+        reason=None if reason is None else str(reason),
+        reason_code=None if reason is None else str(reason.code),
+        until=None if reason is None else reason.until,
+        gpus=list(attempt.allocation.indices) if attempt is not None else [],
+        gpus_wanted=job.spec.request.gpus,
+        session=attempt.session if attempt is not None else None,
+        attempt=job.attempts,
+        headless=isinstance(phase, Running) and phase.headless,
+        queued_at=job.queued_at,
+        started_at=started,
+        ended_at=job.ended_at,
+        elapsed_s=elapsed,
+        exit_code=job.exit_code,
+        priority=job.spec.priority,
+        group=job.spec.group,
+        retries_used=job.retries_used,
+        log=attempt.log if attempt is not None else None,
+        source=job.spec.source,
+        key=job.spec.key,
+    )
+
+
+def gpu_views(workload: Workload, live: Live | None) -> list[GpuView]:
+    """The GPUs with who is on them."""
+    if live is None:
+        return []
+    readings = {gpu.device.uuid: gpu.reading for gpu in live.gpus}
+    slots = {gpu.device.uuid: gpu.slots for gpu in live.gpus}
+    room = seen_room(workload, live, running=True)
+    found = []
+    for view in room.views:
+        device, reading = view.device, readings.get(view.device.uuid)
+        found.append(
+            GpuView(
+                index=device.index,
+                uuid=device.uuid,
+                name=device.name,
+                kind=device.kind,
+                slots=slots[device.uuid],
+                jobs=view.jobs,
+                others=view.other_holders,
+                blocked=None if view.blocked is None else str(view.blocked),
+                used_mib=reading.used_mib if reading else None,
+                total_mib=reading.total_mib if reading else None,
+                util_pct=reading.util_pct if reading else None,
+                temperature_c=reading.temperature_c if reading else None,
+                power_w=reading.power_w if reading else None,
+            )
+        )
+    return found
+
+
+def scheduler_view(live: Live | None, holder: LockHolder | None) -> SchedulerView:
+    """The scheduler, from its lock (the truth) and its last words."""
+    if holder is None:
+        return SchedulerView(running=False)
+    return SchedulerView(
+        running=True,
+        pid=holder.pid,
+        host=holder.host,
+        session=live.session if live else holder.session,
+        started_at=holder.started_at,
+        seen_at=live.at if live else None,
+        note=live.note if live else None,
+        halted=str(live.halt) if live and live.halt else None,
+    )

@@ -1,0 +1,83 @@
+"""What people are shown of a workspace: plain records, the same for tables, JSON and the live screen."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import msgspec
+
+
+class JobView(msgspec.Struct, kw_only=True):
+    """One job as shown. null = unknown or not yet."""
+
+    id: int
+    name: str
+    state: str
+    reason: str | None
+    reason_code: str | None
+    until: datetime | None
+    gpus: list[int]
+    """Physical indices it runs (or last ran) on."""
+    gpus_wanted: int
+    session: str | None
+    attempt: int
+    headless: bool
+    queued_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+    elapsed_s: float | None
+    exit_code: int | None
+    priority: int
+    group: str | None
+    retries_used: int
+    log: str | None
+    source: str
+    key: str
+
+
+class GpuView(msgspec.Struct, kw_only=True):
+    """One GPU as shown."""
+
+    index: int
+    uuid: str
+    name: str
+    kind: str
+    slots: int | None
+    """Jobs at a time; null = unlimited."""
+    jobs: list[str]
+    others: list[str]
+    """Holders of leases from other workspaces."""
+    blocked: str | None
+    used_mib: int | None
+    total_mib: int | None
+    util_pct: int | None
+    temperature_c: int | None
+    power_w: float | None
+
+
+class SchedulerView(msgspec.Struct, kw_only=True):
+    """The scheduler as shown."""
+
+    running: bool
+    pid: int | None = None
+    host: str | None = None
+    session: str | None = None
+    started_at: datetime | None = None
+    seen_at: datetime | None = None
+    """When it last wrote down what it sees."""
+    note: str | None = None
+    halted: str | None = None
+    """Why it launches nothing just now."""
+
+
+class StatusView(msgspec.Struct, kw_only=True, rename={"schema_name": "schema"}):
+    """Everything `rfsched status` shows."""
+
+    schema_name: str = "rfsched.status/1"
+    at: datetime
+    workspace: str
+    task_name: str
+    counts: dict[str, int]
+    jobs: list[JobView]
+    gpus: list[GpuView]
+    scheduler: SchedulerView

@@ -1,0 +1,201 @@
+"""One workspace, as the command line and Python users drive it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from researchflow_tmux.adapters import live_file, workspace_lock
+from researchflow_tmux.adapters.config_file import LoadedSettings, load_settings
+from researchflow_tmux.adapters.sqlite_reader import SqliteReader
+from researchflow_tmux.api import asking, status
+from researchflow_tmux.api.locate import find_workspace
+from researchflow_tmux.api.selection import select
+from researchflow_tmux.api.views import StatusView
+from researchflow_tmux.domain.attempt import Attempt
+from researchflow_tmux.domain.errors import StoreError, UsageError, WorkspaceBusy
+from researchflow_tmux.domain.events import Event
+from researchflow_tmux.domain.job import Job, JobState
+from researchflow_tmux.domain.workspace import Settings, WorkspacePaths
+from researchflow_tmux.engine.requests import Draft, Submission, Submitted
+from researchflow_tmux.engine.workload import Workload
+
+POLL_S = 0.1
+
+
+class Workspace:
+    """A workspace directory. Any number of processes may use one at the same time.
+
+    Example:
+        >>> workspace = Workspace("my_experiments")          # doctest: +SKIP
+        >>> workspace.add(["python", "train.py"], name="a")  # doctest: +SKIP
+
+    Raises UsageError when the directory is no workspace.
+    """
+
+    def __init__(self, directory: str | os.PathLike[str] | None = None, config: str | None = None) -> None:
+        self.paths: WorkspacePaths = find_workspace(None if directory is None else os.fspath(directory), config)
+        self._loaded: LoadedSettings | None = None
+
+    # -- settings ------------------------------------------------------------------------------------------------------
+
+    @property
+    def loaded(self) -> LoadedSettings:
+        """The settings with where each came from. Raises ConfigError with every problem at once."""
+        if self._loaded is None:
+            self._loaded = load_settings(self.paths.config)
+        return self._loaded
+
+    @property
+    def settings(self) -> Settings:
+        """The settings in force."""
+        return self.loaded.settings
+
+    def set(self, key: str, value: str) -> str:
+        """Change one setting in the file, keeping all else byte for byte; a running scheduler takes it over.
+
+        Returns what was there before. Raises ConfigError (the file is then untouched).
+        """
+        from researchflow_tmux.adapters.config_edit import set_value
+
+        old, _new = set_value(self.paths.config, key, value)
+        self._loaded = None
+        if asking.scheduler(self.paths) is not None:
+            self.ask("reload", {})
+        return str(old)
+
+    # -- looking -------------------------------------------------------------------------------------------------------
+
+    def status(self) -> StatusView:
+        """Everything there is to see. Without a scheduler, what ended meanwhile is recorded first."""
+        holder = asking.scheduler(self.paths)
+        if holder is None:
+            self._settle_if_needed()
+        with self.reader() as reader, reader.snapshot():
+            jobs, attempts = reader.all_jobs(), reader.live_attempts()
+            last = reader.latest_attempts([job.id for job in jobs if job.attempts])
+        return status.build(
+            paths=self.paths,
+            settings=self.settings,
+            workload=Workload(jobs, attempts),
+            last_attempts=last,
+            live=live_file.read(self.paths.live),
+            holder=holder,
+            now=datetime.now(UTC),
+        )
+
+    def reader(self) -> SqliteReader:
+        """A read-only look at the state. Raises UsageError when nothing was ever queued."""
+        if not os.path.exists(self.paths.database):
+            raise UsageError(
+                f"nothing was queued in {self.paths.root} so far", hint="`rfsched start` queues the configs"
+            )
+        return SqliteReader(self.paths.database)
+
+    def jobs(self, patterns: Iterable[str] = ()) -> list[Job]:
+        """The jobs that the patterns name (all without any). Raises UsageError for a pattern that names none."""
+        with self.reader() as reader:
+            everything = reader.all_jobs()
+        patterns = list(patterns)
+        return select(everything, patterns) if patterns else everything
+
+    def job(self, pattern: str) -> Job:
+        """The one job that is meant. Raises UsageError when it is none or several."""
+        found = self.jobs([pattern])
+        if len(found) > 1:
+            names = ", ".join(f"{job.name} ({job.id})" for job in found[:8])
+            raise UsageError(f"{pattern!r} names {len(found)} jobs: {names}", hint="give an id")
+        return found[0]
+
+    def last_attempt(self, job: Job) -> Attempt | None:
+        """The latest attempt of a job; None = it never ran."""
+        with self.reader() as reader:
+            return reader.latest_attempts([job.id]).get(job.id)
+
+    def events(self, since: datetime | None = None, job: Job | None = None, limit: int | None = None) -> list[Event]:
+        """The history, oldest first."""
+        with self.reader() as reader:
+            return reader.events(since=since, job_id=None if job is None else job.id, limit=limit)
+
+    # -- asking --------------------------------------------------------------------------------------------------------
+
+    def ask(self, kind: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Have a request answered by the scheduler, or here if none runs."""
+        return asking.ask(self.paths, self.settings, kind, body)
+
+    def submit(self, drafts: Sequence[Draft], *, named: bool = False, rerun: bool = False) -> Submitted:
+        """Queue jobs. Raises UsageError naming every problem; then nothing was queued."""
+        submission = Submission(drafts=tuple(drafts), named=named, rerun=rerun, by=asking.whoami())
+        body = msgspec.to_builtins(submission)
+        result = msgspec.convert(self.ask("submit", body), Submitted)
+        if result.problems:
+            raise UsageError("\n".join(result.problems), hint="nothing was queued")
+        return result
+
+    def cancel(self, patterns: Iterable[str]) -> dict[str, Any]:
+        """Cancel waiting jobs; stop running ones."""
+        return self._by_ids("cancel", self.jobs(patterns))
+
+    def requeue(self, jobs: Sequence[Job]) -> dict[str, Any]:
+        """Queue ended jobs again; running ones are stopped and queued."""
+        return self._by_ids("requeue", jobs)
+
+    def hold(self, patterns: Iterable[str]) -> dict[str, Any]:
+        """Keep waiting jobs from starting."""
+        return self._by_ids("hold", self.jobs(patterns))
+
+    def release(self, patterns: Iterable[str]) -> dict[str, Any]:
+        """Let held jobs start."""
+        return self._by_ids("release", self.jobs(patterns))
+
+    def wait(self, jobs: Sequence[Job], timeout_s: float | None = None) -> list[Job]:
+        """Block until all these jobs have ended; return them as they then are.
+
+        Raises UsageError when no scheduler runs and something is still queued, TimeoutError after `timeout_s`.
+        """
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        ids = [job.id for job in jobs]
+        while True:
+            running = asking.scheduler(self.paths) is not None
+            if not running:
+                self._settle_if_needed()
+            with self.reader() as reader:
+                now = reader.full_jobs(ids)
+            pending = [job for job in now if not job.state.ended]
+            if not pending:
+                return now
+            if not running and all(job.state is not JobState.ACTIVE for job in pending):
+                if asking.scheduler(self.paths) is None:
+                    raise UsageError(
+                        f"{len(pending)} jobs are waiting and no scheduler is running", hint="`rfsched start`"
+                    )
+            if deadline is not None and time.monotonic() > deadline:
+                raise TimeoutError(f"{len(pending)} jobs have not ended: {', '.join(j.name for j in pending[:8])}")
+            time.sleep(POLL_S)
+
+    # -- inside --------------------------------------------------------------------------------------------------------
+
+    def _by_ids(self, kind: str, jobs: Sequence[Job]) -> dict[str, Any]:
+        return self.ask(kind, {"ids": [job.id for job in jobs]})
+
+    def _settle_if_needed(self) -> None:
+        """With no scheduler: running jobs may have ended without anybody writing it down."""
+        if not os.path.exists(self.paths.database):
+            return
+        with SqliteReader(self.paths.database) as reader:
+            if not reader.live_attempts():
+                return
+        try:
+            asking.settle(self.paths, self.settings)
+        except (WorkspaceBusy, StoreError):
+            pass  # somebody else is writing, or the disk is full: show what is there
+
+
+def lock_holder(paths: WorkspacePaths) -> workspace_lock.LockHolder | None:
+    """Who writes this workspace now."""
+    return workspace_lock.holder(paths)

@@ -1,0 +1,240 @@
+"""The scheduler process: the engine's loop with its lock, signals, settings, config watching, log and screen.
+
+Everything that decides about jobs is in `engine`; everything that must hold while this process is dead is in `runner`.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import time
+from collections.abc import Callable
+from typing import Any
+
+from researchflow_tmux import scheduler_session
+from researchflow_tmux.adapters import live_file, workspace_lock
+from researchflow_tmux.adapters.config_file import load_settings
+from researchflow_tmux.adapters.scheduler_log import SchedulerLog
+from researchflow_tmux.domain.errors import ConfigError, ProbeError, RfschedError, StoreError
+from researchflow_tmux.domain.events import Event
+from researchflow_tmux.domain.wording import describe
+from researchflow_tmux.domain.workspace import WorkspacePaths
+from researchflow_tmux.engine.loop import Engine
+from researchflow_tmux.intake import META_WATCH, ConfigWatch
+from researchflow_tmux.ports import Sessions
+from researchflow_tmux.wiring import Parts
+
+REDRAW_S = 1.0
+LAST_EVENTS = 200
+
+Screen = Callable[["Daemon"], None]
+"""Draws the live table; called only while somebody looks."""
+
+
+class Daemon:
+    """One running scheduler."""
+
+    def __init__(self, paths: WorkspacePaths, lock: workspace_lock.Lock, screen: Screen | None, *, foreground: bool):
+        self.paths = paths
+        self.lock = lock
+        self.foreground = foreground
+        self._screen = screen
+        loaded = load_settings(paths.config)
+        self.settings = loaded.settings
+        environ = scheduler_session.adopt_environment(paths)
+        self.parts = Parts(paths, self.settings, environ)
+        self.inventory = self.parts.look_at_gpus()
+        self.engine: Engine = self.parts.engine(listen=True)
+        self.engine.on_saved = self._told
+        self.engine.controls = {"stop": self._on_stop, "reload": self._on_reload, "remembered": self._on_remembered}
+        self.started_at = self.parts.clock.now()
+        self.events: list[tuple[Event, str]] = []
+        self.log = SchedulerLog(paths, self.settings)
+        self.watch = ConfigWatch(self.parts, self.engine)
+        self._ending = False
+        self._signals: list[int] = []
+        self._attached = foreground
+        self._last_draw = float("-inf")
+
+    # -- life ----------------------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Schedule until told to stop."""
+        self._listen_to_signals()
+        self.engine.notice(f"scheduler started (pid {os.getpid()}): {self.inventory.note}")
+        for warning in self.inventory.warnings:
+            self.engine.notice(warning, level="warning")
+        self.engine.adopt_sessions()
+        self.watch.begin()
+        wakeup = None
+        while True:
+            self.engine.tick(wakeup)
+            self._publish()
+            self._handle_signals()
+            if self._ending or (self.engine.stopping and self.engine.drained):
+                break
+            self._draw()
+            wakeup = self.engine.waiter.wait(self._timeout_s())
+            self.watch.look(wakeup)
+        self.engine.notice(f"scheduler stopped; {len(self.engine.workload.attempts)} jobs run on")
+        self.engine.tick()
+        self._publish()
+
+    def close(self) -> None:
+        """Give everything back, the lock last."""
+        live_file.remove(self.paths.live)
+        self.parts.close()
+        self.log.close()
+        self.lock.release()
+
+    def _timeout_s(self) -> float:
+        timeout_s = min(self.engine.wait_s(), self.watch.wait_s())
+        return min(timeout_s, REDRAW_S) if self._attached and self._screen else timeout_s
+
+    # -- what people ask of the scheduler itself -----------------------------------------------------------------------
+
+    def _on_stop(self, body: dict[str, Any]) -> dict[str, Any]:
+        self.engine.stopping = True
+        self._ending = not body.get("drain", False)
+        names = [self.engine.workload.jobs[key[0]].name for key in self.engine.workload.attempts]
+        return {"running": names, "queued": self.engine.workload.queue_length}
+
+    def _on_reload(self, _body: dict[str, Any]) -> dict[str, Any]:
+        """Take over changed settings. Bad ones change nothing."""
+        try:
+            settings = load_settings(self.paths.config).settings
+            self.parts.settings = settings
+            self.inventory = self.parts.look_at_gpus()
+        except (ConfigError, ProbeError) as error:
+            self.parts.settings = self.settings
+            return {"error": str(error)}
+        self.settings = settings
+        self.parts.retune(self.engine)
+        self.watch.begin()
+        self.engine.notice("settings taken over from scheduler_config.yml")
+        return {}
+
+    def _on_remembered(self, body: dict[str, Any]) -> dict[str, Any]:
+        if META_WATCH in body:
+            self.watch.switch(str(body[META_WATCH]))
+        return {}
+
+    # -- signals -------------------------------------------------------------------------------------------------------
+
+    def _listen_to_signals(self) -> None:
+        read_fd, write_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(write_fd, warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGWINCH):
+            signal.signal(number, lambda number, _frame: self._signals.append(number))
+        if self.parts.waiter is not None:
+            self.parts.waiter.wait_on_signals(read_fd)
+
+    def _handle_signals(self) -> None:
+        pending, self._signals = self._signals, []
+        for number in pending:
+            if number == signal.SIGWINCH:
+                self._last_draw = float("-inf")
+                self._look_who_watches(fresh=True)
+            elif number == signal.SIGHUP and self._server_died():
+                self._move_to_a_new_session()
+            else:
+                self.engine.stopping = self._ending = True
+
+    def _server_died(self) -> bool:
+        """After a hangup: did the tmux server die (carry on), or was this session closed (stop)?"""
+        parts = os.environ.get("TMUX", "").split(",")
+        if self.foreground or len(parts) < 2 or not parts[1].isdigit():
+            return False
+        try:
+            pidfd = os.pidfd_open(int(parts[1]))
+        except OSError:
+            return True
+        try:  # kill(pid, 0) still succeeds right after a kill -9: only the pidfd tells
+            poller = select.poll()
+            poller.register(pidfd, select.POLLIN)
+            return bool(poller.poll(500))
+        finally:
+            os.close(pidfd)
+
+    def _move_to_a_new_session(self) -> None:
+        """The tmux server died: open a new scheduler session and hand the lock over to the scheduler in it."""
+        self._screen = None
+        self.engine.notice("the tmux server died; jobs run on, the scheduler moves to a new session", level="warning")
+        self.engine.tick()
+        try:
+            scheduler_session.open_session(self.parts)
+        except RfschedError as error:
+            self.engine.notice(f"no new scheduler session: {error}; scheduling goes on without one", level="warning")
+            return
+        self.engine.stopping = self._ending = True
+
+    # -- telling -------------------------------------------------------------------------------------------------------
+
+    def _told(self, events: list[Event]) -> None:
+        jobs = self.engine.workload.jobs
+        for event in events:
+            line = describe(event.payload, lambda job_id: jobs[job_id].name if job_id in jobs else f"job {job_id}")
+            if line is not None:
+                self.events.append((event, line))
+                self.log.write(event, line)
+        del self.events[:-LAST_EVENTS]
+
+    def _publish(self) -> None:
+        room = self.engine.room
+        try:
+            live_file.publish(
+                self.paths.live,
+                live_file.snapshot(
+                    now=self.parts.clock.now(),
+                    started_at=self.started_at,
+                    session=scheduler_session.session_name(self.settings),
+                    devices=room.devices,
+                    readings=room.readings,
+                    blocked=room.blocked,
+                    tickets=room.foreign_tickets(),
+                    share=room.share,
+                    cpu_places=room.max_cpu_jobs,
+                    note=self.inventory.note,
+                    halt=self.engine.halted(),
+                ),
+                every_s=self.engine.rules.sweep_s,
+            )
+        except StoreError:
+            pass  # the disk is full; status then says how old its view is
+
+    def _look_who_watches(self, *, fresh: bool = False) -> None:
+        if self.foreground:
+            return
+        snapshot = self.engine.sessions(fresh=fresh)
+        if isinstance(snapshot, Sessions):
+            own = snapshot.by_name.get(scheduler_session.session_name(self.settings))
+            self._attached = own is not None and own.attached > 0
+
+    def _draw(self) -> None:
+        if self._screen is None:
+            return
+        self._look_who_watches(fresh=self._attached and time.monotonic() - self._last_draw >= REDRAW_S)
+        if self._attached and time.monotonic() - self._last_draw >= REDRAW_S * 0.9:
+            self._last_draw = time.monotonic()
+            try:
+                self._screen(self)
+            except OSError:
+                self._screen = None  # the terminal is gone
+
+
+def run(paths: WorkspacePaths, *, screen: Screen | None = None, foreground: bool = False) -> None:
+    """Be the scheduler of a workspace until told to stop.
+
+    Raises WorkspaceBusy when another scheduler has it, ConfigError or ProbeError when it cannot begin.
+    """
+    lock = workspace_lock.acquire(paths, "scheduler", wait_s=15.0)
+    try:
+        daemon = Daemon(paths, lock, screen, foreground=foreground)
+    except BaseException:
+        lock.release()
+        raise
+    try:
+        daemon.run()
+    finally:
+        daemon.close()

@@ -1,0 +1,1 @@
+"""The scheduler: reconcile and decide are pure; loop is the only shell."""

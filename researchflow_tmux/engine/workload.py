@@ -1,0 +1,227 @@
+"""All jobs of a workspace and how events change them: the one mutable aggregate of the engine."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+
+from msgspec.structs import replace
+
+from researchflow_tmux.domain.attempt import Attempt, AttemptKey, Launching, Phase, Running
+from researchflow_tmux.domain.errors import InvalidTransition
+from researchflow_tmux.domain.events import (
+    AttemptEnded,
+    AttemptLaunching,
+    AttemptPlanned,
+    AttemptStarted,
+    AttemptStopping,
+    JobChanged,
+    JobRespecified,
+    JobSubmitted,
+    Notice,
+    Payload,
+    QuarantineLifted,
+)
+from researchflow_tmux.domain.job import TRANSITIONS, Job, JobSpec, JobState
+from researchflow_tmux.domain.names import clean, short_hash
+
+OrderKey = tuple[int, datetime, int]
+
+
+def order_key(job: Job) -> OrderKey:
+    """Higher priority first, then who has waited longest, then the lower id."""
+    return (-job.spec.priority, job.queued_at, job.id)
+
+
+class Workload:
+    """Jobs, live attempts and the queue. `apply` is the only way in which anything changes.
+
+    What changed since the last `take_changes` is remembered, so that one commit can make it durable.
+    """
+
+    def __init__(self, jobs: Iterable[Job] = (), attempts: Iterable[Attempt] = (), next_job_id: int = 1) -> None:
+        self.jobs: dict[int, Job] = {}
+        self.attempts: dict[AttemptKey, Attempt] = {}
+        self.next_job_id = next_job_id
+        self.dependents: dict[int, set[int]] = defaultdict(set)
+        self._by_key: dict[tuple[str, str], int] = {}
+        self._slugs: dict[str, int] = {}
+        self._queue: list[OrderKey] = []
+        self.queued_cpu_jobs = 0
+        """Queued jobs that ask for no GPU."""
+        self._delayed: set[int] = set()
+        self._payloads: list[Payload] = []
+        self._dirty_jobs: set[int] = set()
+        self._dirty_attempts: dict[AttemptKey, Attempt] = {}
+        for job in jobs:
+            self._index(job)
+            if job.state is JobState.QUEUED:
+                self._queue.append(order_key(job))
+        self._queue.sort()
+        for attempt in attempts:
+            self.attempts[attempt.key] = attempt
+
+    # -- looking -------------------------------------------------------------------------------------------------------
+
+    def queued(self) -> Iterator[Job]:
+        """Queued jobs in their order. Do not apply events while iterating."""
+        return (self.jobs[key[2]] for key in self._queue)
+
+    @property
+    def queue_length(self) -> int:
+        """Number of queued jobs."""
+        return len(self._queue)
+
+    def find(self, source: str, key: str) -> Job | None:
+        """The job a source knows under `key`."""
+        job_id = self._by_key.get((source, key))
+        return None if job_id is None else self.jobs[job_id]
+
+    def live_attempt(self, job_id: int) -> Attempt | None:
+        """The attempt of a job that still runs (or is about to)."""
+        job = self.jobs[job_id]
+        attempt = self.attempts.get((job_id, job.attempts))
+        return attempt if attempt is not None and job.state is JobState.ACTIVE else None
+
+    def next_backoff_end(self) -> datetime | None:
+        """When the first job in backoff may start."""
+        times = [self.jobs[job_id].not_before for job_id in self._delayed]
+        return min((at for at in times if at is not None), default=None)
+
+    def unmet(self, spec: JobSpec) -> list[Job]:
+        """The jobs that must still succeed before one with `spec` may start."""
+        needed = (self.jobs.get(job_id) for job_id in spec.after)
+        return [job for job in needed if job is not None and job.state is not JobState.SUCCEEDED]
+
+    def unique_slug(self, spec: JobSpec) -> str:
+        """The session-safe form of the job's name that no other job of the workspace has."""
+        slug = clean(spec.name)
+        if slug not in self._slugs:
+            return slug
+        hashed = clean(spec.name, 93) + "_" + short_hash(f"{spec.source}:{spec.key}")
+        return hashed if hashed not in self._slugs else f"{hashed}_{self.next_job_id}"
+
+    # -- changing ------------------------------------------------------------------------------------------------------
+
+    def apply(self, payload: Payload, at: datetime) -> None:
+        """Change the state as `payload` says. Raises InvalidTransition if the transition table has no such change."""
+        match payload:
+            case JobSubmitted(job=job):
+                self.next_job_id = max(self.next_job_id, job.id + 1)
+                self._put(job)
+            case JobRespecified(job=job):
+                self._put(job)
+            case JobChanged():
+                self._change(payload, at)
+            case AttemptPlanned(attempt=attempt):
+                self._plan(attempt)
+            case AttemptLaunching(number=number, runner_pid=pid):
+                self._phase(payload.job_id, number, Launching(at=at, runner_pid=pid))
+            case AttemptStarted(number=number):
+                running = Running(
+                    started_at=payload.started_at, runner_pid=payload.runner_pid, headless=payload.headless
+                )
+                self._phase(payload.job_id, number, running)
+                self._put(replace(self.jobs[payload.job_id], started_at=payload.started_at))
+            case AttemptStopping(number=number, stopping=stopping):
+                self._phase(payload.job_id, number, stopping)
+            case AttemptEnded():
+                self._end(payload)
+            case QuarantineLifted(number=number):
+                attempt = self.attempts.pop((payload.job_id, number))
+                self._dirty_attempts[attempt.key] = replace(attempt, quarantined=())
+            case Notice():
+                pass
+        self._payloads.append(payload)
+
+    def take_changes(self) -> tuple[list[Payload], list[Job], list[Attempt]]:
+        """Everything since the last `changes_saved`; call that once it is durable."""
+        return (
+            list(self._payloads),
+            [self.jobs[job_id] for job_id in sorted(self._dirty_jobs)],
+            list(self._dirty_attempts.values()),
+        )
+
+    def changes_saved(self) -> None:
+        """What `take_changes` returned is on disk."""
+        self._payloads.clear()
+        self._dirty_jobs.clear()
+        self._dirty_attempts.clear()
+
+    @property
+    def changed(self) -> bool:
+        """Whether anything is not durable yet."""
+        return bool(self._payloads)
+
+    # -- inside --------------------------------------------------------------------------------------------------------
+
+    def _index(self, job: Job) -> None:
+        self.jobs[job.id] = job
+        self._by_key[(job.spec.source, job.spec.key)] = job.id
+        self._slugs[job.slug] = job.id
+        for upstream in job.spec.after:
+            self.dependents[upstream].add(job.id)
+        if job.state is JobState.QUEUED:
+            self.queued_cpu_jobs += job.spec.request.gpus == 0
+            if job.not_before is not None:
+                self._delayed.add(job.id)
+
+    def _put(self, job: Job) -> None:
+        """Replace (or add) a job, keeping queue and indexes right."""
+        old = self.jobs.get(job.id)
+        if old is not None and old.state is JobState.QUEUED:
+            del self._queue[bisect_left(self._queue, order_key(old))]
+            self.queued_cpu_jobs -= old.spec.request.gpus == 0
+        self._delayed.discard(job.id)
+        self._index(job)
+        if job.state is JobState.QUEUED:
+            insort(self._queue, order_key(job))
+        self._dirty_jobs.add(job.id)
+
+    def _change(self, change: JobChanged, at: datetime) -> None:
+        job = self.jobs[change.job_id]
+        _check(job, change.state)
+        queued = change.state is JobState.QUEUED
+        self._put(
+            replace(
+                job,
+                state=change.state,
+                reason=change.reason,
+                not_before=change.not_before,
+                queued_at=at if queued and job.state is not JobState.HELD else job.queued_at,
+                started_at=None if queued else job.started_at,
+                ended_at=at if change.state.ended else None,
+                exit_code=change.exit_code,
+                retries_used=job.retries_used if change.retries_used is None else change.retries_used,
+                launch_failures=job.launch_failures if change.launch_failures is None else change.launch_failures,
+            )
+        )
+
+    def _plan(self, attempt: Attempt) -> None:
+        job = self.jobs[attempt.job_id]
+        if attempt.key not in self.attempts:  # else: the same attempt under another session name
+            _check(job, JobState.ACTIVE)
+            self._put(replace(job, state=JobState.ACTIVE, attempts=attempt.number, reason=None, not_before=None))
+        self._set(attempt)
+
+    def _phase(self, job_id: int, number: int, phase: Phase) -> None:
+        self._set(replace(self.attempts[(job_id, number)], phase=phase))
+
+    def _end(self, payload: AttemptEnded) -> None:
+        attempt = replace(
+            self.attempts[(payload.job_id, payload.number)], phase=payload.ended, quarantined=payload.quarantined
+        )
+        self._set(attempt)
+        if not attempt.live:
+            del self.attempts[attempt.key]
+
+    def _set(self, attempt: Attempt) -> None:
+        self.attempts[attempt.key] = attempt
+        self._dirty_attempts[attempt.key] = attempt
+
+
+def _check(job: Job, state: JobState) -> None:
+    if state not in TRANSITIONS[job.state]:
+        raise InvalidTransition(f"job {job.id} ({job.name}): {job.state} → {state}")

@@ -1,0 +1,182 @@
+"""From what people leave or type to submissions: configs, commands, and new files in a watched directory."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from researchflow_tmux.adapters import environment
+from researchflow_tmux.adapters.commands import build_shell_job
+from researchflow_tmux.adapters.places import resolve_places
+from researchflow_tmux.adapters.sources import JobDraft
+from researchflow_tmux.adapters.sources.configs import scan
+from researchflow_tmux.domain.errors import Problem, StoreError
+from researchflow_tmux.domain.job import CompletionRule
+from researchflow_tmux.domain.resources import ResourceRequest
+from researchflow_tmux.domain.workspace import Settings, WorkspacePaths
+from researchflow_tmux.engine.loop import Engine
+from researchflow_tmux.engine.requests import Draft, Submission
+from researchflow_tmux.ports import Wakeup
+from researchflow_tmux.wiring import Parts
+
+META_WATCH = "watch_configs"
+"""Digest of the environment for configs that appear while the scheduler runs; empty = not watching."""
+QUIET_S = 0.3
+"""A directory that was quiet this long is read: an editor's half-saved file is finished by then."""
+
+
+class Captured(msgspec.Struct, frozen=True, kw_only=True):
+    """The submitting shell's environment as the store keeps it."""
+
+    digest: str
+    stored: dict[str, Any]
+
+    @property
+    def variables(self) -> Mapping[str, str]:
+        """The environment variables alone."""
+        variables: dict[str, str] = self.stored["env"]
+        return variables
+
+
+def capture() -> Captured:
+    """The environment, umask, limits, niceness and CPUs of this process."""
+    found = environment.capture()
+    return Captured(digest=found.digest, stored={"env": found.variables, **msgspec.to_builtins(found.process)})
+
+
+class Intake(msgspec.Struct, frozen=True, kw_only=True):
+    """Jobs ready to be submitted, and what keeps others from being so."""
+
+    drafts: tuple[Draft, ...]
+    problems: tuple[Problem, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def from_configs(
+    paths: WorkspacePaths,
+    settings: Settings,
+    digest: str,
+    variables: Mapping[str, str],
+    names: Sequence[str] | None = None,
+    pins: Sequence[str | int | None] = (),
+) -> Intake:
+    """The configs of the workspace (or those named) as drafts; markers that are there already are noted."""
+    found = scan(paths, settings, names, pins, env=variables)
+    drafts = tuple(_draft(draft, digest) for draft in found.drafts)
+    return Intake(drafts=drafts, problems=found.problems, warnings=found.warnings)
+
+
+def from_command(
+    paths: WorkspacePaths,
+    settings: Settings,
+    captured: Captured,
+    words: Sequence[str],
+    *,
+    name: str | None = None,
+    gpus: int = 1,
+    time_limit_s: float | None = None,
+    priority: int = 0,
+    retries: int | None = None,
+    after: Sequence[str] = (),
+    group: str | None = None,
+    held: bool = False,
+    env: Mapping[str, str] | None = None,
+    workdir: str | None = None,
+    completion: CompletionRule = "exit_code",
+) -> Draft:
+    """Any command as a draft: it runs in the directory in which it was typed. Raises ConfigError."""
+    command = build_shell_job(settings, words, captured.variables, paths)
+    key = uuid.uuid4().hex
+    default_retries = settings.max_retries if settings.auto_restart_failed else 0
+    draft = JobDraft(
+        source="command",
+        key=key,
+        name=name or _name_of(words, key),
+        argv=command.argv,
+        shell=command.shell,
+        workdir=os.path.abspath(workdir or os.getcwd()),
+        env={**settings.env, **(env or {})},
+        request=ResourceRequest(gpus=gpus, time_limit_s=time_limit_s),
+        completion=completion,
+        output_dir=resolve_places(paths, settings).output_dir,
+        retries=default_retries if retries is None else retries,
+        priority=priority,
+        after=tuple(after),
+    )
+    return Draft(spec=draft.to_spec(captured.digest, group=group), after_names=draft.after, held=held)
+
+
+def _draft(draft: JobDraft, digest: str) -> Draft:
+    found = draft.marker is not None and os.path.exists(draft.marker)
+    return Draft(spec=draft.to_spec(digest), marker_found=found, after_names=draft.after)
+
+
+def _name_of(words: Sequence[str], key: str) -> str:
+    """A name for a nameless command: its program (and script), told apart by four digits."""
+    parts = " ".join(words).split()
+    program = os.path.basename(parts[0]) if parts else "job"
+    if program.startswith("python") and len(parts) > 1 and not parts[1].startswith("-"):
+        program = os.path.splitext(os.path.basename(parts[1]))[0]
+    return f"{program[:60]}-{key[:4]}"
+
+
+class ConfigWatch:
+    """Queues configs that appear while the scheduler runs, if it was started with all of them."""
+
+    def __init__(self, parts: Parts, engine: Engine) -> None:
+        self.parts = parts
+        self.engine = engine
+        self._digest = parts.store.load_meta().get(META_WATCH, "")
+        self._due: float | None = None
+        self._told: set[Problem] = set()
+
+    def begin(self) -> None:
+        """Watch the directory as the settings say now, and look at it once."""
+        if self._on():
+            directory = resolve_places(self.parts.paths, self.parts.settings).config_dir
+            if self.parts.waiter is not None:
+                self.parts.waiter.watch_directory(directory)
+            self._due = self.parts.clock.monotonic()
+
+    def switch(self, digest: str) -> None:
+        """Start watching for configs (with the environment `digest`), or stop (empty)."""
+        self._digest = digest
+        self.begin()
+
+    def wait_s(self) -> float:
+        """Seconds until the directory should be read."""
+        return float("inf") if self._due is None else max(self._due - self.parts.clock.monotonic(), 0.0)
+
+    def look(self, wakeup: Wakeup) -> None:
+        """Read the directory once it has been quiet, and queue what is new; bad files are told once."""
+        now = self.parts.clock.monotonic()
+        if wakeup.files and self._on():
+            self._due = now + QUIET_S
+        elif self._due is not None and now >= self._due:
+            self._due = None
+            self._read()
+
+    def _on(self) -> bool:
+        return bool(self._digest) and self.parts.settings.watch_configs
+
+    def _read(self) -> None:
+        try:
+            variables = self.parts.store.environment(self._digest)["env"]
+        except StoreError as error:
+            self.engine.notice(str(error), level="warning")
+            return
+        found = from_configs(self.parts.paths, self.parts.settings, self._digest, variables)
+        for problem in found.problems:
+            if problem not in self._told:
+                self.engine.notice(f"not queued: {problem}", level="warning")
+        self._told = set(found.problems)
+        known = self.engine.workload.find
+        new = tuple(draft for draft in found.drafts if known(draft.spec.source, draft.spec.key) is None)
+        if new:
+            result = self.engine.submit(Submission(drafts=new, by="watch"))
+            for text in result.problems:
+                self.engine.notice(f"not queued: {text}", level="warning")

@@ -1,0 +1,1 @@
+"""Pure decisions: in what order, on which GPU, again or not."""

@@ -1,0 +1,150 @@
+"""The only place that picks implementations: from a workspace's paths and settings to a working engine."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Mapping
+
+from researchflow_tmux.adapters.clock import SystemClock
+from researchflow_tmux.adapters.gpu_choice import Inventory
+from researchflow_tmux.adapters.gpu_inventory import inventory
+from researchflow_tmux.adapters.leases import FileLeases
+from researchflow_tmux.adapters.nvml import NvmlProbe
+from researchflow_tmux.adapters.session_host import TmuxHost
+from researchflow_tmux.adapters.sqlite_store import SqliteStore
+from researchflow_tmux.adapters.tmux import Tmux
+from researchflow_tmux.adapters.tmux_sessions import TmuxSessions
+from researchflow_tmux.adapters.tmux_socket import resolve_socket
+from researchflow_tmux.adapters.waiter import EpollWaiter
+from researchflow_tmux.adapters.wake import WakeReader
+from researchflow_tmux.domain.resources import GpuDevice
+from researchflow_tmux.domain.workspace import Settings, WorkspacePaths
+from researchflow_tmux.engine.loop import Engine, Rules
+from researchflow_tmux.engine.room import RoomReader
+from researchflow_tmux.ports import GpuProbe
+
+META_SOCKET = "tmux_socket"
+META_WORKSPACE = "workspace_id"
+
+
+def rules(settings: Settings, workspace_id: str) -> Rules:
+    """The settings that the engine acts on."""
+    return Rules(
+        workspace_id=workspace_id,
+        prefix=settings.worker_prefix or settings.task_name,
+        hostname=socket.gethostname(),
+        sweep_s=settings.check_interval,
+        stop_grace_s=settings.stop_grace,
+        retry_delay_s=settings.retry_delay,
+        restart_lost=settings.restart_lost,
+        cleanup_on_complete=settings.cleanup_on_complete,
+        keep_sessions=settings.keep_sessions,
+    )
+
+
+def share(settings: Settings) -> float:
+    """The part of a GPU that one job of this workspace asks for."""
+    return 0.0 if settings.max_jobs_per_gpu == "unlimited" else 1.0 / settings.max_jobs_per_gpu
+
+
+def cpu_places(settings: Settings) -> int:
+    """CPU jobs that may run at a time."""
+    return (os.cpu_count() or 1) if settings.max_cpu_jobs == "auto" else settings.max_cpu_jobs
+
+
+class Parts:
+    """Everything one process needs to drive a workspace; `close` gives it all back."""
+
+    def __init__(self, paths: WorkspacePaths, settings: Settings, environ: Mapping[str, str]) -> None:
+        self.paths = paths
+        self.settings = settings
+        self.environ = environ
+        self.clock = SystemClock()
+        self.store = SqliteStore(paths.database, boot_id=self.clock.boot_id)
+        meta = self.store.load_meta()
+        self.workspace_id = meta[META_WORKSPACE]
+        self.socket = meta.get(META_SOCKET) or resolve_socket(settings.tmux_socket, environ)
+        self.nvml = NvmlProbe()
+        self.inventory: Inventory | None = None
+        self.wake: WakeReader | None = None
+        self.waiter: EpollWaiter | None = None
+        self.host: TmuxHost | None = None
+        self.tmux = Tmux(self.socket)
+
+    def look_at_gpus(self) -> Inventory:
+        """Which GPUs may be used. Raises ConfigError or ProbeError."""
+        self.inventory = inventory(self.settings, self.nvml, self.environ)
+        return self.inventory
+
+    def engine(self, *, listen: bool) -> Engine:
+        """A ready engine. `listen` = this is the scheduler: it is woken through the FIFO."""
+        self.wake = WakeReader(self.paths.wake) if listen else None
+        self.waiter = EpollWaiter(self.wake)
+        self.host, room = self._host_and_room(listen=listen)
+        return Engine(
+            rules=rules(self.settings, self.workspace_id),
+            clock=self.clock,
+            store=self.store,
+            host=self.host,
+            room=room,
+            waiter=self.waiter,
+        )
+
+    def retune(self, engine: Engine) -> None:
+        """Let a running engine work by the current `settings` and GPUs."""
+        self.host, engine.room = self._host_and_room(listen=True)
+        engine.host = self.host
+        engine.rules = rules(self.settings, self.workspace_id)
+
+    def _host_and_room(self, *, listen: bool) -> tuple[TmuxHost, RoomReader]:
+        devices: list[GpuDevice] = list((self.inventory or self.look_at_gpus()).devices) if listen else []
+        leases = FileLeases()
+        host = TmuxHost(
+            workspace_id=self.workspace_id,
+            paths=self.paths,
+            settings=self.settings,
+            socket_path=self.socket,
+            lease_dir=leases.directory if any(device.leased for device in devices) else None,
+            devices=devices,
+            tmux=self.tmux,
+        )
+        real = any(device.kind == "nvml" for device in devices)
+        room = RoomReader(
+            devices=devices,
+            probe=self.probe(devices) if listen else None,
+            leases=leases,
+            clock=self.clock,
+            share=share(self.settings),
+            max_cpu_jobs=cpu_places(self.settings) if listen else 0,
+            own_tag_prefix=f"{self.workspace_id}/",
+            avoid_foreign=self.settings.avoid_foreign and real,
+        )
+        return host, room
+
+    def tmux_sessions(self) -> TmuxSessions:
+        """This workspace's sessions on its tmux server."""
+        return TmuxSessions(self.tmux, self.workspace_id)
+
+    def probe(self, devices: list[GpuDevice]) -> GpuProbe | None:
+        """What reads these devices: the driver, the simulation, or nothing (logical slots)."""
+        kinds = {device.kind for device in devices}
+        if "simulated" in kinds:
+            from researchflow_tmux.simulation.gpus import ScriptedGpus
+
+            return ScriptedGpus(devices)
+        if "amd" in kinds:
+            from researchflow_tmux.adapters.amd_sysfs import AmdProbe
+
+            return AmdProbe()
+        return self.nvml if "nvml" in kinds else None
+
+    def close(self) -> None:
+        """Give back descriptors, threads and children."""
+        if self.waiter is not None:
+            self.waiter.close()
+        if self.wake is not None:
+            self.wake.close()
+        self.tmux.close()
+        self.nvml.close()
+        self.store.close()
