@@ -31,8 +31,8 @@ class Attempt:
         self.marker = str(root / "out" / f"exp{number}_completed.txt")
         self.spec: dict[str, Any] = {
             "version": 1, "tag": self.tag, "dir": self.dir, "title": f"exp{number}", "argv": list(argv),
-            "cwd": str(root), "env": {"PATH": BIN, "RFSCHED_ATTEMPT": self.tag, "HOME": str(root)}, "umask": 0o022, "nice": 0,
-            "affinity": None, "rlimits": {}, "log": {"path": self.log, "latest": None, "cap_mib": None},
+            "cwd": str(root), "env": {"PATH": BIN, "RFSCHED_ATTEMPT": self.tag, "HOME": str(root)}, "umask": 0o022,
+            "nice": 0, "affinity": None, "rlimits": {}, "log": {"path": self.log, "latest": None, "cap_mib": None},
             "time_limit_s": None, "stop_grace_s": 0.4, "leftover_grace_s": 0.2, "leases": None, "wake": None,
             "completion": {"rule": "exit_code", "marker": self.marker, "grace_s": 0.3},
         }  # fmt: skip

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from researchflow_tmux.runner import stopping
+from researchflow_tmux.runner import reap, stopping
 from tests.support import eventually
 from tests.unit.runner.runner_harness import PYTHON, Attempts, alive
 
@@ -320,6 +320,21 @@ def test_the_runner_imports_only_what_is_on_the_list() -> None:
     assert new - ours <= allowed
 
 
+def test_a_fault_of_the_runner_ends_the_job_and_is_recorded(attempts: Attempts) -> None:
+    attempt = attempts.sh("trap '' TERM HUP; setsid sleep 60 & sleep 60", affinity=None)
+    code = (
+        "import sys; sys.path.append(sys.argv[1]); from researchflow_tmux.runner import main, supervise\n"
+        "def fail(*_): raise KeyError('broken')\n"
+        "supervise.Supervisor._signals = fail; main.main(['runner', sys.argv[2]])"
+    )
+    root = str(Path(__file__).parents[3])
+    subprocess.run([PYTHON, "-I", "-S", "-c", code, root, attempt.spec_path], capture_output=True, check=False)
+    record = attempt.record()
+    assert (record["outcome"], record["by"], record["unreaped"]) == ("killed", "runner", [])
+    assert "KeyError: 'broken'" in record["reason"]
+    assert reap.find_by_cookie(attempt.tag) == []
+
+
 def test_everything_of_an_ended_attempt_is_gone(attempts: Attempts) -> None:
     attempt = attempts.sh("sleep 60 & sleep 60 & setsid sleep 60 & echo up; wait")
     process = attempt.start()
@@ -327,6 +342,4 @@ def test_everything_of_an_ended_attempt_is_gone(attempts: Attempts) -> None:
     process.terminate()
     attempt.record()
     process.wait(5)
-    from researchflow_tmux.runner import reap
-
     assert eventually(lambda: not reap.find_by_cookie(attempt.tag), 2)

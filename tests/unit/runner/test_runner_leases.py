@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import random
+import select
 import subprocess
 import threading
 import time
@@ -227,6 +228,57 @@ def test_two_workspaces_under_fire_never_share_more_than_one_gpu(attempts: Attem
     assert len(attempts.made) > 20
     assert tickets.live(str(place), "GPU-a") == []
     take(place, "GPU-a", share=1.0).release()
+    assert os.listdir(place / "GPU-a") == ["gate"]
+
+
+TAKER = """
+import os, random, sys, time; sys.path.append(sys.argv[1])
+from researchflow_tmux.runner import admission, spec, tickets
+admission._RELEASE_PATIENCE_S = 0.0
+chance = random.Random(int(sys.argv[3]))
+end = time.monotonic() + 2.5
+while time.monotonic() < end:
+    share = chance.choice((0.5, 0.25))
+    lease = spec.Lease({"dir": sys.argv[2], "gpus": [{"uuid": uuid, "share": share} for uuid in ("GPU-b", "GPU-a")]})
+    try:
+        held = admission.take(lease, "ws/1.1")
+    except admission.SlotTaken:
+        continue
+    for uuid in ("GPU-a", "GPU-b"):
+        total = sum(ticket["share"] for ticket in tickets.live(sys.argv[2], uuid))
+        if not share <= total <= 1:
+            print("held", total, flush=True)
+    print("taken", flush=True)
+    if chance.random() < 0.1:
+        os.kill(os.getpid(), 9)
+    held.release()
+"""
+
+
+def test_takers_in_a_hurry_never_hold_more_than_one_gpu_and_kills_leave_nothing(place: Path) -> None:
+    """Six processes take and release as fast as they can; a killed one is replaced; each counts what is held."""
+    root = str(Path(__file__).parents[3])
+    ended = time.monotonic() + 3
+    output = ""
+    codes: set[int] = set()
+    processes: list[subprocess.Popen[str]] = []
+    seeds = iter(range(10_000))
+    while time.monotonic() < ended or processes:
+        for process in [process for process in processes if process.poll() is not None]:
+            output += process.communicate()[0]
+            codes.add(process.returncode)
+            processes.remove(process)
+        while len(processes) < 6 and time.monotonic() < ended:
+            command = [PYTHON, "-I", "-S", "-c", TAKER, root, str(place), str(next(seeds))]
+            processes.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
+        if processes:
+            select.select([process.stdout for process in processes], [], [], 0.05)
+    assert "held" not in output
+    assert codes == {0, -9}
+    assert output.count("taken") > 100
+    assert next(seeds) > 10
+    assert tickets.live(str(place), "GPU-a") == tickets.live(str(place), "GPU-b") == []
+    take(place, "GPU-a", "GPU-b", share=1.0).release()
     assert os.listdir(place / "GPU-a") == ["gate"]
 
 
