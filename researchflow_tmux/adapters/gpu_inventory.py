@@ -67,11 +67,16 @@ def _nvidia(probe: GpuProbe) -> tuple[list[GpuReading], str]:
 
 def device_nodes(root: str) -> tuple[int, ...]:
     """Indices of the GPUs that have device nodes: /dev/nvidiaN, else the AMD ones of /dev/dri."""
-    nvidia = sorted(int(match[1]) for match in map(_NVIDIA_NODE.fullmatch, _names(root, "dev")) if match)
+    nvidia = nvidia_nodes(root)
     if nvidia:
-        return tuple(nvidia)
+        return nvidia
     render = [name for name in _names(root, "dev/dri") if _RENDER_NODE.fullmatch(name)]
     return tuple(range(sum(_vendor(root, name) == AMD_VENDOR for name in render)))
+
+
+def nvidia_nodes(root: str) -> tuple[int, ...]:
+    """N of each /dev/nvidiaN, ascending."""
+    return tuple(sorted(int(match[1]) for match in map(_NVIDIA_NODE.fullmatch, _names(root, "dev")) if match))
 
 
 def _names(root: str, directory: str) -> list[str]:
