@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 import signal
+import threading
 from datetime import datetime
 
 from researchflow_tmux.adapters.exit_facts import Facts, ended_from, time_from
@@ -125,3 +126,20 @@ def signal_runner(directory: str, number: int, wait_s: float = 0.0) -> int | Non
         return None
     finally:
         os.close(handle)
+
+
+def end_runner(directory: str, timeout_s: float) -> int | None:
+    """Kill the runner for good and wait until its claim is free; return its pid if that did not come about.
+
+    The lock outlives the runner for as long as a process that it forked has not become the job's program yet. Such a
+    process has no cookie in its environment, so until then no search proves the tree dead.
+    """
+    pid = signal_runner(directory, signal.SIGKILL, wait_s=timeout_s)
+    pause_s, waited_s, never = 0.001, 0.0, threading.Event()
+    while pid is None and (probe := claim.probe(directory)).state == claim.HELD and _here(probe.content):
+        if waited_s > timeout_s:
+            return _pid(probe.content)
+        never.wait(pause_s)
+        waited_s += pause_s
+        pause_s = min(pause_s * 2, 0.05)
+    return pid

@@ -93,7 +93,7 @@ class TmuxHost:
         directory = self._bench.directory(attempt)
         if os.path.isdir(directory):
             claim.fence(directory, self._bench.tag(attempt))  # one that has not claimed yet never will
-        runner_left = attempt_files.signal_runner(directory, signal.SIGKILL, wait_s=DESTROY_TIMEOUT_S)
+        runner_left = attempt_files.end_runner(directory, DESTROY_TIMEOUT_S)
         left = reap.kill_by_cookie(self._bench.tag(attempt), DESTROY_TIMEOUT_S)
         return tuple(left if runner_left is None else [runner_left, *left])
 
