@@ -10,7 +10,6 @@ import errno
 import fcntl
 import os
 import time
-import weakref
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Literal
@@ -65,6 +64,7 @@ class Lock:
     def forget(self) -> None:
         """Close the descriptor without a word in the file, as a killed process would."""
         fd, self._fd = self._fd, -1
+        _HELD.discard(self)
         if fd >= 0:
             os.close(fd)
 
@@ -84,7 +84,7 @@ class Lock:
         self.release()
 
 
-_HELD: weakref.WeakSet[Lock] = weakref.WeakSet()
+_HELD: set[Lock] = set()
 
 
 def _forget_all() -> None:
