@@ -131,13 +131,12 @@ def _statements(name: str) -> Iterator[str]:
 def _set_journal(db: sqlite3.Connection, mode: str) -> None:
     """Change the journal mode if it is another; SQLite does not wait for other processes here, so this does."""
     deadline = time.monotonic() + BUSY_TIMEOUT_S
-    while str(db.execute("PRAGMA journal_mode").fetchone()[0]).lower() != mode:
+    while str(db.execute("PRAGMA journal_mode").fetchone()[0]) != mode:
         try:
             db.execute(f"PRAGMA journal_mode = {mode}")
         except sqlite3.OperationalError as error:
             if primary_code(error) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                 raise
         else:
-            if time.monotonic() > deadline:
-                return  # the file system cannot do it (no shared memory): the mode it has is safe too
+            return  # or the file system cannot do it (no shared memory): the mode it has is safe too
         time.sleep(0.005)  # noqa: TID251 - SQLite tells nobody when another process lets go

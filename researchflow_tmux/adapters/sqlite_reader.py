@@ -40,6 +40,18 @@ class SqliteReader:
         """Give the file back."""
         self._db.close()
 
+    def __enter__(self) -> SqliteReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def all_jobs(self) -> list[Job]:
+        """Every job, whole, by id."""
+        found = self._query("SELECT doc FROM jobs ORDER BY id")
+        with readable(self.path):
+            return [rows.decode_job(doc) for (doc,) in found]
+
     @contextmanager
     def snapshot(self) -> Iterator[None]:
         """All queries inside see the same moment."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -16,6 +17,7 @@ from researchflow_tmux.adapters.sqlite_clean import LAST_JOB_ID, cleanable_ids, 
 from researchflow_tmux.adapters.sqlite_database import open_database, stamp, transaction
 from researchflow_tmux.adapters.sqlite_errors import in_words, readable
 from researchflow_tmux.domain.attempt import Attempt
+from researchflow_tmux.domain.errors import StoreError
 from researchflow_tmux.domain.events import Event, Payload
 from researchflow_tmux.domain.job import ENDED, Job, JobState
 from researchflow_tmux.ports import Request, StoredState
@@ -25,12 +27,13 @@ KEEP_REPLIES = timedelta(hours=1)
 
 
 class SqliteStore:
-    """The Store port on `.rfsched/state.db`. Open it only while holding the workspace lock."""
+    """The Store port on `.rfsched/state.db`. Open it only while holding the workspace lock, use it in one thread."""
 
     def __init__(self, path: str, *, boot_id: str) -> None:
         self.path = path
         self.boot_id = boot_id
         self._db = open_database(path)
+        self._file = os.stat(path)
 
     def close(self) -> None:
         """Give the file back."""
@@ -67,6 +70,7 @@ class SqliteStore:
             job_rows = [rows.job_row(job) for job in jobs]
             attempt_rows = [rows.attempt_row(attempt) for attempt in attempts]
             answers = [(rows.to_json(dict(reply)), when, request) for request, reply in (replies or {}).items()]
+            self._check_still_there()
             with transaction(self._db):
                 seqs = [self._db.execute(rows.ADD_EVENT, row).lastrowid for row in event_rows]
                 self._db.executemany(rows.PUT_JOB, job_rows)
@@ -80,6 +84,18 @@ class SqliteStore:
             for seq, payload in zip(seqs, payloads, strict=True)
         ]
 
+    def _check_still_there(self) -> None:
+        """SQLite would go on writing to a file that was deleted under it, and everything would vanish at the end."""
+        try:
+            there = os.path.samestat(os.stat(self.path), self._file)
+        except FileNotFoundError:
+            there = False
+        if not there:
+            raise StoreError(
+                f"{self.path} was deleted or replaced while in use",
+                hint="`rfsched stop`, put the file back if you have it, and `rfsched start`",
+            )
+
     def _answer(self, answers: list[tuple[str, str, int]], at: datetime) -> None:
         self._db.executemany("UPDATE requests SET reply = ?, replied_at = ? WHERE id = ?", answers)
         self._db.execute("DELETE FROM requests WHERE replied_at < ?", (stamp(at - KEEP_REPLIES),))
@@ -92,7 +108,7 @@ class SqliteStore:
     def requests(self) -> list[Request]:
         """The unanswered requests, oldest first."""
         query = 'SELECT id, kind, body, "by" FROM requests WHERE reply IS NULL ORDER BY id'
-        with in_words(self.path):
+        with in_words(self.path), readable(self.path):
             return [
                 Request(id=number, kind=kind, body=msgspec.json.decode(body), by=by)
                 for number, kind, body, by in self._db.execute(query)

@@ -260,6 +260,16 @@ def test_a_row_written_by_hand_is_said(store: SqliteStore) -> None:
         store.load()
 
 
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_file_that_vanishes_under_the_store_is_said(store: SqliteStore, replaced: bool) -> None:
+    store.commit([], [job()], [], at=NOW)
+    os.rename(store.path, store.path + ".old")
+    if replaced:
+        Path(store.path).touch()
+    with pytest.raises(StoreError, match=r"state\.db was deleted or replaced while in use"):
+        store.commit([], [job(2)], [], at=NOW)
+
+
 def test_a_missing_database_is_said(path: str) -> None:
     with pytest.raises(StoreError, match=r"state\.db does not exist"):
         SqliteReader(path)
