@@ -4,48 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-import msgspec
-
+from researchflow_tmux.adapters.gpu_facts import Facts, Inventory, Wanted, count, indices, nameless, note, warnings
 from researchflow_tmux.domain.errors import ConfigError, Problem
-from researchflow_tmux.domain.resources import GpuDevice, GpuReading, GpuShare
+from researchflow_tmux.domain.resources import GpuDevice, GpuShare
 
-Wanted = int | str | list[int | str]
-"""The values of `gpu_count`."""
+__all__ = ["Facts", "Inventory", "choose", "simulated", "visible_value"]
+
 SIMULATED_DEFAULT = 2
+"""GPUs of `gpu_count: simulated`."""
 _FORMS = "`auto`, a number, a list of indices or UUIDs, `simulated` or `simulated:N`"
-
-
-class Facts(msgspec.Struct, frozen=True, kw_only=True):
-    """What the machine and the environment say."""
-
-    source: str
-    """Who was asked: "nvml", "amd", or "logical" = there is nobody to ask."""
-    readings: tuple[GpuReading, ...] = ()
-    nodes: tuple[int, ...] = ()
-    """Indices of GPU device nodes, when there is nobody to ask."""
-    hidden: bool = False
-    """There is GPU hardware, but it cannot even be counted."""
-    no_driver: str = ""
-    """Why there is nobody to ask."""
-    variable: str = "CUDA_VISIBLE_DEVICES"
-    visible: str | None = None
-    """The inherited value of `variable`; None = not set."""
-    pci_order: bool = True
-    """CUDA_DEVICE_ORDER=PCI_BUS_ID was inherited too."""
-
-
-class Inventory(msgspec.Struct, frozen=True, kw_only=True):
-    """The GPUs that a workspace may use."""
-
-    devices: list[GpuDevice]
-    """Ascending by index."""
-    note: str
-    """One sentence for people."""
-    warnings: list[str] = []
-    source: str
-    """Which probe reads them: "nvml", "amd", "simulated", or "logical" = there are no readings."""
-    variables: tuple[str, ...] = ()
-    """Variables that tell a job its GPUs, beside the one of the settings."""
 
 
 def simulated(wanted: Wanted) -> Inventory | None:
@@ -55,12 +22,14 @@ def simulated(wanted: Wanted) -> Inventory | None:
     number = wanted.partition(":")[2].strip()
     if number and not number.isdecimal():
         raise _refused(f"gpu_count: {wanted!r}: the number of simulated GPUs is {number!r}", "such as `simulated:4`")
-    count = int(number or SIMULATED_DEFAULT)
+    number_of = int(number or SIMULATED_DEFAULT)
     devices = [
         GpuDevice(uuid=f"simulated-{index}", index=index, name="Simulated GPU", kind="simulated")
-        for index in range(count)
+        for index in range(number_of)
     ]
-    return Inventory(devices=devices, note=f"{_count(count, 'simulated GPU')}: no hardware is used", source="simulated")
+    return Inventory(
+        devices=devices, note=f"{count(number_of, 'simulated GPU')}: no hardware is used", source="simulated"
+    )
 
 
 def choose(wanted: Wanted, facts: Facts) -> Inventory:
@@ -71,8 +40,8 @@ def choose(wanted: Wanted, facts: Facts) -> Inventory:
     devices = _named(listed, present, allowed, facts) if isinstance(listed, list) else _first(listed, allowed, facts)
     return Inventory(
         devices=sorted(devices, key=lambda device: device.index),
-        note=_note(devices, present, wanted, facts),
-        warnings=_warnings(devices, facts),
+        note=note(devices, present, wanted, facts),
+        warnings=warnings(devices, facts),
         source=facts.source,
         variables=("HIP_VISIBLE_DEVICES",) if facts.source == "amd" else (),
     )
@@ -92,14 +61,9 @@ def _present(facts: Facts) -> list[GpuDevice] | None:
         return [
             GpuDevice(uuid=reading.uuid, index=reading.index, name=reading.name, kind=facts.source, leased=True)
             for reading in facts.readings
-            if not _nameless(reading)
+            if not nameless(reading)
         ]
     return [_slot(index, leased=True) for index in facts.nodes] or None
-
-
-def _nameless(reading: GpuReading) -> bool:
-    """Lost before it ever said who it is: it would come back under another name."""
-    return reading.error is not None and reading.uuid == f"index-{reading.index}"
 
 
 def _slot(index: int, *, leased: bool) -> GpuDevice:
@@ -173,7 +137,7 @@ def _first(number: int | None, allowed: list[GpuDevice] | None, facts: Facts) ->
     if number is not None and number > len(allowed):
         there = f"{facts.variable}={facts.visible} allows {len(allowed)}"
         raise _refused(
-            f"gpu_count asks for {_count(number, 'GPU')}, but "
+            f"gpu_count asks for {count(number, 'GPU')}, but "
             + (f"there {'is' if len(allowed) == 1 else 'are'} {len(allowed)}" if facts.visible is None else there),
             "`gpu_count: auto` takes all there are",
         )
@@ -215,62 +179,9 @@ def _why_not(name: int | str, present: list[GpuDevice] | None, allowed: list[Gpu
     if present is None and facts.visible is None:
         return f"gpu_count names GPU {name}, but there is no driver that knows it ({facts.no_driver})"
     if facts.visible is not None:
-        return f"gpu_count names GPU {name}, but {facts.variable}={facts.visible} allows {_indices(allowed or ())}"
-    return f"gpu_count names GPU {name}, but the GPUs here are {_indices(present or ())}"
+        return f"gpu_count names GPU {name}, but {facts.variable}={facts.visible} allows {indices(allowed or ())}"
+    return f"gpu_count names GPU {name}, but the GPUs here are {indices(present or ())}"
 
 
 def _refused(message: str, hint: str) -> ConfigError:
     return ConfigError([Problem(message=message, hint=hint)])
-
-
-# -- words
-
-
-def _note(devices: list[GpuDevice], present: list[GpuDevice] | None, wanted: Wanted, facts: Facts) -> str:
-    if not devices:
-        if wanted in (0, "0", []):
-            return "gpu_count is 0: only CPU jobs run"
-        return f"{facts.variable}={facts.visible} allows no GPU: only CPU jobs run"
-    if facts.source == "logical":
-        return _logical_note(devices, present, wanted, facts)
-    names = sorted({device.name for device in devices})
-    note = f"{_count(len(devices), 'GPU')}: {_indices(devices)} ({', '.join(names)})"
-    left_out = len([device for device in present or () if device not in devices])
-    if left_out and facts.visible is not None:
-        return f"{note}; {facts.variable}={facts.visible} and gpu_count leave out {left_out}"
-    return f"{note}; gpu_count leaves out {left_out}" if left_out else note
-
-
-def _logical_note(devices: list[GpuDevice], present: list[GpuDevice] | None, wanted: Wanted, facts: Facts) -> str:
-    slots = f"running jobs on {_count(len(devices), 'logical slot')}"
-    if present is not None or facts.hidden:
-        return f"GPUs that cannot be asked ({facts.no_driver}): {slots} by index; their memory and load are not known."
-    more = "; set gpu_count to run more at a time" if wanted == "auto" else ""
-    return f"No GPU found: {slots}{more}."
-
-
-def _warnings(devices: list[GpuDevice], facts: Facts) -> list[str]:
-    found = []
-    for reading in facts.readings:
-        if reading.error is not None:
-            left_out = ", and is left out until the next start" if _nameless(reading) else ""
-            found.append(f"GPU {reading.index} cannot be read: {reading.error}{left_out}")
-    if facts.visible and not devices:
-        found.append(f"{facts.variable}={facts.visible} names no GPU of this machine")
-    numbered = any(token.strip().isdecimal() for token in (facts.visible or "").split(","))
-    if numbered and not facts.pci_order and len({reading.name for reading in facts.readings}) > 1:
-        found.append(
-            f"{facts.variable}={facts.visible} is read in PCI bus order, in which nvidia-smi counts; "
-            "set CUDA_DEVICE_ORDER=PCI_BUS_ID where the variable is set, for CUDA counts the fastest GPU first"
-        )
-    if facts.variable == "ROCR_VISIBLE_DEVICES" and facts.visible:
-        found.append("ROCR_VISIBLE_DEVICES renumbers the cards for the jobs; set HIP_VISIBLE_DEVICES instead")
-    return found
-
-
-def _indices(devices: Sequence[GpuDevice]) -> str:
-    return ", ".join(str(device.index) for device in sorted(devices, key=lambda gpu: gpu.index)) or "none"
-
-
-def _count(number: int, thing: str) -> str:
-    return f"{number} {thing}{'' if number == 1 else 's'}"

@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import importlib.util
-import json
-import os
-import select
-import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from researchflow_tmux.adapters.nvml_process import NvmlChild
 from researchflow_tmux.domain.errors import ProbeError
 from researchflow_tmux.domain.resources import GpuProcess, GpuReading
 
-CHILD = os.path.join(os.path.dirname(os.path.abspath(__file__)), "nvml_child.py")
-MAX_ANSWER_BYTES = 16 * 1024 * 1024
 MAX_BACKOFF_S = 60.0
 MIN_START_S = 2.0
 """No start of a child is given less, however fast the last one was: the machine may be busy."""
@@ -53,7 +44,7 @@ class NvmlProbe:
         self._deadline_s, self._start_deadline_s = deadline_s, max(deadline_s, start_deadline_s)
         self._environ = environ
         self._monotonic = monotonic
-        self._child: _Child | None = None
+        self._child: NvmlChild | None = None
         self._no_driver: str | None = None
         self._failures = 0
         self._not_before = 0.0
@@ -110,7 +101,7 @@ class NvmlProbe:
             raise ProbeError(f"the NVIDIA driver reports: {answer['error']}", hint=_advice(answer["error"]))
         return answer
 
-    def _ready_child(self) -> tuple[_Child, float]:
+    def _ready_child(self) -> tuple[NvmlChild, float]:
         """The living child or a new one, with the time it has for its answer."""
         if self._child is not None and self._child.alive:
             if not self._child.killed:
@@ -124,7 +115,7 @@ class NvmlProbe:
             raise ProbeError(self._last_error.message, hint=self._last_error.hint)
         if self._child is not None:
             self._child.kill()  # gone already: closes our ends of its pipes
-        self._child = _Child(self._environ)
+        self._child = NvmlChild(self._environ)
         return self._child, self._start_deadline_s
 
     def _note_failure(self, error: ProbeError) -> None:
@@ -165,90 +156,3 @@ def _advice(error: str) -> str | None:
     if "mismatch" in error.lower():
         return "the driver was upgraded under the running kernel module: restart the machine"
     return None
-
-
-class _Child:
-    """One running nvml_child.py and its two pipes."""
-
-    def __init__(self, environ: Mapping[str, str] | None) -> None:
-        spec = importlib.util.find_spec("pynvml")
-        directory = os.path.dirname(spec.origin) if spec is not None and spec.origin else ""
-        try:
-            self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", CHILD, directory],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                bufsize=0,
-                cwd="/",
-                env=None if environ is None else dict(environ),
-            )
-        except OSError as error:
-            raise ProbeError(f"the GPU reader could not be started: {sys.executable}: {error.strerror}") from error
-        self.pid = self._process.pid
-        self.killed = False
-        self._sent = 0
-
-    @property
-    def alive(self) -> bool:
-        """False once it has ended."""
-        return self._process.poll() is None
-
-    def request(self, deadline_s: float) -> dict[str, Any]:
-        """One question, one answer. Raises ProbeError; the child is of no use then."""
-        assert self._process.stdin is not None
-        self._sent += 1
-        line = json.dumps({"id": self._sent, "deadline_s": deadline_s}) + "\n"
-        try:
-            self._process.stdin.write(line.encode())
-        except OSError as error:
-            raise ProbeError(f"the GPU reader {self._end()}") from error
-        answer = self._line(time.monotonic() + deadline_s, deadline_s)
-        try:
-            value = json.loads(answer)
-        except ValueError as error:
-            raise ProbeError(f"the GPU reader gave no sensible answer: {answer[:80]!r}") from error
-        if not isinstance(value, dict) or value.get("id") != self._sent:
-            raise ProbeError(f"the GPU reader answered another question: {answer[:80]!r}")
-        return value
-
-    def _line(self, until: float, deadline_s: float) -> bytes:
-        assert self._process.stdout is not None
-        fd = self._process.stdout.fileno()
-        poller = select.poll()
-        poller.register(fd, select.POLLIN)
-        received = b""
-        while not received.endswith(b"\n"):
-            if not poller.poll(max(0.0, until - time.monotonic()) * 1000):
-                raise ProbeError(
-                    f"the NVIDIA driver did not answer within {deadline_s:g} s",
-                    hint="try `nvidia-smi`; if that hangs too, `dmesg | grep -i xid` tells what the driver met",
-                )
-            part = os.read(fd, 65536)
-            if not part:
-                raise ProbeError(f"the GPU reader {self._end()}")
-            received += part
-            if len(received) > MAX_ANSWER_BYTES:
-                raise ProbeError("the GPU reader does not stop talking")
-        return received
-
-    def _end(self) -> str:
-        """How it ended, in words."""
-        try:
-            code = self._process.wait(0.5)
-        except subprocess.TimeoutExpired:
-            return "closed its pipe"
-        if code >= 0:
-            return f"ended with exit code {code}"
-        return f"was killed by {signal.Signals(-code).name}"
-
-    def kill(self) -> None:
-        """SIGKILL, and wait a moment for the end; a child in the kernel's hands stays `alive`."""
-        self.killed = True
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe is not None:
-                with contextlib.suppress(OSError):
-                    pipe.close()
-        self._process.kill()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(0.5)

@@ -14,14 +14,6 @@ IDLE_C, FULL_C = 34, 76
 IDLE_W, FULL_W = 22.0, 285.0
 
 
-def simulated_devices(count: int = 2) -> list[GpuDevice]:
-    """`count` simulated GPUs, private to their workspace."""
-    return [
-        GpuDevice(uuid=f"simulated-{index}", index=index, name="Simulated GPU", kind="simulated")
-        for index in range(count)
-    ]
-
-
 @dataclass(slots=True, kw_only=True)
 class _Gpu:
     device: GpuDevice
@@ -37,15 +29,14 @@ class ScriptedGpus:
 
     def __init__(
         self,
-        devices: Iterable[GpuDevice] | None = None,
+        devices: Iterable[GpuDevice],
         *,
         total_mib: int = TOTAL_MIB,
         job_mib: int = 9_000,
         job_util_pct: int = 72,
     ) -> None:
-        """Take `devices` (default: two), each of `total_mib`; a job holds `job_mib` and keeps a GPU this busy."""
-        given = simulated_devices() if devices is None else devices
-        self._gpus = {device.uuid: _Gpu(device=device, total_mib=total_mib) for device in given}
+        """Give each device `total_mib`; a job holds `job_mib` and keeps a GPU `job_util_pct` busy."""
+        self._gpus = {device.uuid: _Gpu(device=device, total_mib=total_mib) for device in devices}
         self._job_mib, self._job_util_pct = job_mib, job_util_pct
         self._broken: str | None = None
 

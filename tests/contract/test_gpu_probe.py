@@ -9,10 +9,11 @@ from typing import Protocol
 
 import pytest
 
+from researchflow_tmux.adapters.gpu_choice import simulated
 from researchflow_tmux.adapters.nvml import NvmlProbe
 from researchflow_tmux.domain.errors import ProbeError
 from researchflow_tmux.ports import GpuProbe
-from researchflow_tmux.simulation.gpus import ScriptedGpus, simulated_devices
+from researchflow_tmux.simulation.gpus import ScriptedGpus
 from tests.nvml_stub import StubGpu, StubProcess, build_stub, stub_environ, write_state
 
 MIB = 1024**2
@@ -31,9 +32,10 @@ class Machine(Protocol):
 
 class ScriptedMachine:
     def __init__(self) -> None:
-        devices = simulated_devices(2)
-        self.uuids = [device.uuid for device in devices]
-        self.scripted = ScriptedGpus(devices)
+        inventory = simulated("simulated:2")
+        assert inventory is not None
+        self.uuids = [device.uuid for device in inventory.devices]
+        self.scripted = ScriptedGpus(inventory.devices)
         self.probe: GpuProbe = self.scripted
 
     def intrude(self, gpu: int, pid: int, used_mib: int) -> None:

@@ -25,10 +25,11 @@ def context(
     work: Path | None = None,
     settings: Settings | None = None,
     socket: Path | None = None,
-    **environ: str,
+    environ: dict[str, str] | None = None,
+    **more: str,
 ) -> Context:
     return Context(
-        environ=os.environ | environ,
+        environ=os.environ | (environ or {}) | more,
         paths=None if work is None else WorkspacePaths(root=str(work), config=str(work / "c.yml")),
         settings=settings,
         socket=None if socket is None else str(socket),
@@ -188,10 +189,10 @@ def test_a_driver_and_a_gpu_count_that_cannot_be_had(lib: Path, tmp_path: Path) 
     state = tmp_path / "state"
     write_state(state, [StubGpu("GPU-a"), StubGpu("GPU-b")], driver="535.1")
     environ = stub_environ(lib, state, {})
-    well = gpus.driver(context(settings=Settings(task_name="t"), **environ))
+    well = gpus.driver(context(settings=Settings(task_name="t"), environ=environ))
     assert [check.status for check in well] == ["ok", "ok"]
     assert "535.1: 0 NVIDIA Stub 24G, 1 NVIDIA" in well[0].fact
-    _, refused = gpus.driver(context(settings=Settings(task_name="t", gpu_count=3), **environ))
+    _, refused = gpus.driver(context(settings=Settings(task_name="t", gpu_count=3), environ=environ))
     assert (refused.status, refused.fact) == ("fail", "gpu_count asks for 3 GPUs, but there are 2")
 
 
@@ -199,10 +200,10 @@ def test_a_lost_gpu_and_a_driver_that_hangs(lib: Path, tmp_path: Path, monkeypat
     state = tmp_path / "state"
     environ = stub_environ(lib, state, {})
     write_state(state, [StubGpu("GPU-a", lost=True)])
-    assert "GPU is lost" in only(gpus.driver(context(**environ))).fact
+    assert "GPU is lost" in only(gpus.driver(context(environ=environ))).fact
     monkeypatch.setattr(gpus, "DRIVER_S", 0.5)
     write_state(state, [StubGpu("GPU-a")], hang={"nvmlDeviceGetCount": 600})
-    hung = only(gpus.driver(context(**environ)))
+    hung = only(gpus.driver(context(environ=environ)))
     assert hung.status == "fail"
     assert "nvidia-smi" in hung.advice
 

@@ -116,6 +116,14 @@ def test_a_lost_gpu_is_kept_if_it_has_a_name_and_left_out_if_not() -> None:
     assert "left out until the next start" in inventory.warnings[1]
 
 
+def test_words_where_nothing_is_left() -> None:
+    lost = GpuReading(uuid="index-0", index=0, name="unknown GPU", error="GPU is lost")
+    assert choose("auto", Facts(source="nvml", readings=(lost,))).note == "No GPU here can be read: only CPU jobs run"
+    assert choose(0, machine()).note == "gpu_count is 0: only CPU jobs run"
+    assert choose("auto", machine("7")).warnings == ["CUDA_VISIBLE_DEVICES=7 names no GPU of this machine"]
+    assert choose(1, machine("0,1")).note.endswith("; CUDA_VISIBLE_DEVICES=0,1 and gpu_count leave out 2")
+
+
 def test_numbers_in_cudas_own_order_are_warned_about_only_where_the_cards_differ() -> None:
     mixed = ("H100", "T4", "T4")
     assert "CUDA_DEVICE_ORDER" in choose("auto", machine("0", pci_order=False, names=mixed)).warnings[0]

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from researchflow_tmux.adapters.nvml import CHILD, NoDriver, NvmlProbe
+from researchflow_tmux.adapters.nvml import NoDriver, NvmlProbe
+from researchflow_tmux.adapters.nvml_process import CHILD
 from researchflow_tmux.domain.errors import ProbeError
 from tests.nvml_stub import (
     DRIVER_NOT_LOADED,
@@ -210,7 +211,7 @@ def test_a_child_that_does_not_keep_to_the_protocol_is_ended(
 ) -> None:
     script = tmp_path / "child.py"
     script.write_text(f"import sys\nsys.stdin.readline()\n{talk}\nsys.stdout.flush()\nsys.stdin.readline()\n")
-    monkeypatch.setattr("researchflow_tmux.adapters.nvml.CHILD", str(script))
+    monkeypatch.setattr("researchflow_tmux.adapters.nvml_process.CHILD", str(script))
     probe = NvmlProbe()
     with pytest.raises(ProbeError, match="GPU reader"):
         probe.read()
@@ -223,8 +224,8 @@ def test_the_child_goes_when_its_parent_is_killed(bench: Bench, hangs: bool) -> 
     write_state(bench.state, ONE, hang={"nvmlDeviceGetMemoryInfo": 600} if hangs else {})
     script = """
         import sys
-        from researchflow_tmux.adapters.nvml import NvmlProbe, _Child
-        child = _Child(None)
+        from researchflow_tmux.adapters.nvml_process import NvmlChild
+        child = NvmlChild(None)
         print(child.pid, flush=True)
         try:
             child.request(0.2)
