@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from researchflow_tmux.runner import reap, stopping
+from researchflow_tmux.runner import reap, stopping, tickets
 from tests.support import eventually
-from tests.unit.runner.runner_harness import PYTHON, Attempts, alive
+from tests.unit.runner.runner_harness import PYTHON, Attempts, alive, lease
 
 
 def test_a_job_that_exits_0_succeeds_and_gets_its_marker(attempts: Attempts) -> None:
@@ -333,6 +333,26 @@ def test_a_fault_of_the_runner_ends_the_job_and_is_recorded(attempts: Attempts) 
     assert (record["outcome"], record["by"], record["unreaped"]) == ("killed", "runner", [])
     assert "KeyError: 'broken'" in record["reason"]
     assert reap.find_by_cookie(attempt.tag) == []
+
+
+def test_what_cannot_be_killed_is_named_and_keeps_its_slot(attempts: Attempts, tmp_path: Path) -> None:
+    script = "setsid sh -c 'echo up; exec sleep 60' & exec sleep 60"
+    attempt = attempts.sh(script, leases=lease(tmp_path / "leases", "GPU-a"))
+    code = (
+        "import sys; sys.path.append(sys.argv[1]); from researchflow_tmux.runner import main, reap, supervise\n"
+        "reap.kill = lambda *_: None; supervise._KILL_PATIENCE_S = 0.3\n"  # as if it hung in the kernel
+        "main.main(['runner', sys.argv[2]])"
+    )
+    root = str(Path(__file__).parents[3])
+    process = subprocess.Popen([PYTHON, "-I", "-S", "-c", code, root, attempt.spec_path], stdout=subprocess.DEVNULL)
+    attempt.started.append(process)  # type: ignore[arg-type]
+    attempt.says("up")
+    process.terminate()
+    record = attempt.record()
+    process.wait(10)
+    assert (record["outcome"], record["signal"]) == ("killed", 15)
+    assert record["unreaped"] == reap.find_by_cookie(attempt.tag) != []
+    assert tickets.live(str(tmp_path / "leases"), "GPU-a")[0]["tag"] == attempt.tag
 
 
 def test_everything_of_an_ended_attempt_is_gone(attempts: Attempts) -> None:

@@ -274,7 +274,7 @@ def test_takers_in_a_hurry_never_hold_more_than_one_gpu_and_kills_leave_nothing(
         if processes:
             select.select([process.stdout for process in processes], [], [], 0.05)
     assert "held" not in output
-    assert codes == {0, -9}
+    assert -9 in codes <= {0, -9}
     assert output.count("taken") > 100
     assert next(seeds) > 10
     assert tickets.live(str(place), "GPU-a") == tickets.live(str(place), "GPU-b") == []
