@@ -143,7 +143,7 @@ class Bed:
             assert reap.kill_by_cookie(tag, 5.0) == []
 
 
-def make_job(job_id: int, shell: str, name: str | None = None, workdir: str = "/", **more: object) -> Job:
+def make_job(job_id: int, shell: str | None, name: str | None = None, workdir: str = "/", **more: object) -> Job:
     """A queued job that runs a shell line."""
     fields = {"source": "command", "key": f"k{job_id}", "name": name or f"j{job_id}", "env_digest": "d", **more}
     spec = msgspec.convert({"workdir": workdir, "shell": shell, **fields}, JobSpec)
