@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from researchflow_tmux.adapters.gpu_facts import Facts, Inventory, Wanted, count, indices, nameless, note, warnings
 from researchflow_tmux.domain.errors import ConfigError, Problem
-from researchflow_tmux.domain.resources import GpuDevice, GpuShare
+from researchflow_tmux.domain.resources import GpuDevice
 
-__all__ = ["Facts", "Inventory", "choose", "simulated", "visible_value"]
+__all__ = ["Facts", "Inventory", "choose", "simulated"]
 
 SIMULATED_DEFAULT = 2
 """GPUs of `gpu_count: simulated`."""
@@ -45,11 +45,6 @@ def choose(wanted: Wanted, facts: Facts) -> Inventory:
         source=facts.source,
         variables=("HIP_VISIBLE_DEVICES",) if facts.source == "amd" else (),
     )
-
-
-def visible_value(gpus: Iterable[GpuDevice | GpuShare]) -> str:
-    """What tells a job its GPUs: physical indices; a MIG slice has none and goes by its UUID."""
-    return ",".join(gpu.uuid if gpu.uuid.startswith("MIG-") else str(gpu.index) for gpu in gpus)
 
 
 # -- what there is

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 
-COOKIE = b"RFSCHED_ATTEMPT="
-"""In the environment of every process of a job."""
+from researchflow_tmux.runner.reap import COOKIE
+
+_COOKIE = f"\0{COOKIE}=".encode()
 
 
 def managed(runner_pids: Iterable[int], candidates: Iterable[int], *, proc: str = "/proc") -> frozenset[int]:
@@ -52,7 +53,7 @@ def has_any_cookie(pid: int, *, proc: str = "/proc") -> bool:
     """Whether the process was started in the environment of some job; unreadable counts as no."""
     try:
         with open(f"{proc}/{pid}/environ", "rb") as file:
-            return b"\0" + COOKIE in b"\0" + file.read()
+            return _COOKIE in b"\0" + file.read()
     except OSError:
         return False
 

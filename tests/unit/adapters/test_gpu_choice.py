@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from researchflow_tmux.adapters.gpu_choice import Facts, choose, simulated, visible_value
+from researchflow_tmux.adapters.gpu_choice import Facts, choose, simulated
 from researchflow_tmux.domain.errors import ConfigError
 from researchflow_tmux.domain.resources import GpuReading
 
@@ -150,8 +150,3 @@ def test_simulated() -> None:
     assert not any(device.leased for device in five.devices)
     with pytest.raises(ConfigError, match="simulated:4"):
         simulated("simulated:many")
-
-
-def test_a_job_is_told_indices_and_uuids_of_slices() -> None:
-    assert visible_value(choose("auto", machine("2,1")).devices) == "1,2"
-    assert visible_value(choose("auto", machine("MIG-1")).devices) == "MIG-1"
