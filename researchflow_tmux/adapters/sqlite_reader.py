@@ -90,8 +90,10 @@ class SqliteReader:
         where.among("name", names)
         where.equal('"group"', group)
         query = f"SELECT {COLUMNS} FROM jobs {where} ORDER BY id"  # noqa: S608 - column names of this package only
-        found = self._query(*limited(query, where.values, limit))
-        return [job_row(row) for row in (reversed(found) if limit is not None else found)]
+        with in_words(self.path), readable(self.path):
+            # Row by row: 100 000 tuples alive at once keep the garbage collector busy for longer than the query.
+            found = [job_row(row) for row in self._db.execute(*limited(query, where.values, limit))]
+        return found if limit is None else found[::-1]
 
     def job(self, job_id: int) -> Job | None:
         """The whole job; None = there is none of that id."""
