@@ -196,9 +196,11 @@ def main():
     hidden = config.get("model", {}).get("hidden_units", 8)
 
     data, test = load_data(features)
-    gpu = os.environ.get("CUDA_VISIBLE_DEVICES") or "none"
-    print(f"{name}: {len(data)} flowers to learn from, {len(test)} to test on, GPU {gpu} (not needed here)")
-    print(f"{name}: {', '.join(features)} -> {hidden or 'no'} hidden units -> {', '.join(SPECIES)}", flush=True)
+    gpu = os.environ.get("CUDA_VISIBLE_DEVICES", "not set")
+    print(f"{name}: {len(data)} flowers to learn from, {len(test)} to test on")
+    print(f"CUDA_VISIBLE_DEVICES is {gpu}; such a small network does not need it")
+    print(f"from {', '.join(features)}")
+    print(f"by way of {hidden or 'no'} hidden units to {', '.join(SPECIES)}", flush=True)
     rng = random.Random(options.get("seed", 1))
     network = Network(len(features), hidden, rng)
     started = time.monotonic()

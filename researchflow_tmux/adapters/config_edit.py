@@ -155,6 +155,11 @@ def _append(text: str, root: Node | None, line: str) -> str:
     newline = "\r\n" if "\r\n" in text else "\n"
     if text and not text.endswith(("\n", "\r")):
         # A file without a final newline stays one.
+        last = root.entries[-1] if isinstance(root, Mapping) and root.entries else None
+        if last and isinstance(last.value, Scalar) and last.value.style in ("|", ">"):
+            # A newline behind a block of text would become part of it: the new line goes above its key.
+            place = last.key.start.offset - len(indent)
+            return text[:place] + indent + line + newline + text[place:]
         return text + newline + indent + line
     return text + indent + line + newline
 

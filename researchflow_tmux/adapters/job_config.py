@@ -40,18 +40,19 @@ def parse_job_config(data: bytes, path: str) -> JobConfig:
         ConfigError: With every problem of the section, or the syntax error.
     """
     is_yaml = path.lower().endswith((".yml", ".yaml"))
+    document = None
     try:
         document = yaml_tree.parse(yaml_tree.decode(data, path), path, first_document_only=True)
     except ConfigError:
         if is_yaml:
             raise
-        if _MENTIONS_SECTION.search(data[: yaml_tree.MAX_BYTES].decode("utf-8", "replace")):
-            message = f"has an `{SECTION}` section, but is neither YAML nor JSON: the section cannot be read"
-            hint = "give these settings in scheduler_config.yml, or write the config as YAML"
-            raise ConfigError([Problem(message=message, file=path, hint=hint)]) from None
-        return JobConfig(section=JobSection())
-    root = document.root
-    return _from_root(document, root) if isinstance(root, Mapping) else JobConfig(section=JobSection())
+    if document is not None and isinstance(document.root, Mapping):
+        return _from_root(document, document.root)
+    if not is_yaml and _MENTIONS_SECTION.search(data[: yaml_tree.MAX_BYTES].decode("utf-8", "replace")):
+        message = f"has an `{SECTION}` section, but is neither YAML nor JSON: the section cannot be read"
+        hint = "give these settings in scheduler_config.yml, or write the config as YAML"
+        raise ConfigError([Problem(message=message, file=path, hint=hint)])
+    return JobConfig(section=JobSection())
 
 
 def _from_root(document: yaml_tree.Document, root: Mapping) -> JobConfig:
