@@ -103,6 +103,7 @@ class Leases:
 
     def _put_back(self, need: Need) -> None:
         try:
+            tickets.make_shared_dir(self._lease.directory)
             tickets.make_shared_dir(tickets.gpu_dir(self._lease.directory, need.uuid))
             self.add(need)  # the old descriptor stays open: the job holds it too
         except OSError:
@@ -222,6 +223,7 @@ def _open_gate(directory: str, path: str) -> int:
         try:
             return os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
         except FileNotFoundError:
+            tickets.make_shared_dir(os.path.dirname(directory))
             tickets.make_shared_dir(directory)
         try:
             fd = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_EXCL, 0o644)

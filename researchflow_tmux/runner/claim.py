@@ -25,7 +25,8 @@ class Probe:
     """What `start` says: `state` is "none" (nobody claimed), "held" (the owner lives) or "free" (the owner is gone).
 
     `content` has pid, start_time, boot_id, host, tag, at, and fenced=True if a scheduler took the attempt away; it is
-    {} for "none". A lock tells nothing about another machine or an earlier boot: compare `host` and `boot_id`.
+    {} for "none". A lock tells nothing about another machine or an earlier boot: compare `host` and `boot_id`. It can
+    be held for a moment after the runner was killed, by a fork of it that had not become the job yet and dies with it.
     """
 
     __slots__ = ("content", "state")

@@ -83,7 +83,9 @@ class Attempt:
             return self._give_up(ending.SLOT_TAKEN, str(taken))
         except logs.LogError as error:
             return self._give_up(ending.LAUNCH_FAILED, str(error))
-        except (OSError, ValueError) as error:
+        except ValueError as error:
+            return self._give_up(ending.LAUNCH_FAILED, str(error))
+        except OSError as error:
             reason = f"the lease directory cannot be used: {error}: correct it or set RFSCHED_LEASE_DIR"
             return self._give_up(ending.LAUNCH_FAILED, reason)
         if note := logs.point_latest(self.spec.log_latest, self.log):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+_KERNEL_THREAD = 0x00200000  # PF_KTHREAD
+
 
 def _stat_fields(pid: int) -> list[bytes]:
     try:
@@ -47,11 +49,35 @@ def descendants(root: int) -> list[int]:
     return [pid for pid in found if pid not in zombies]
 
 
-def has_cookie(pid: int, cookie: bytes) -> bool:
-    """Tell whether `NAME=value` is in the environment the process was started with; unreadable counts as no."""
+def has_cookie(pid: int, cookie: bytes) -> bool | None:
+    """Tell whether `NAME=value` is in the environment the process was started with; unreadable counts as no.
+
+    None: nobody can tell at this moment, because the process is in the middle of an exec or of its end. A program that
+    was started with an empty environment looks the same, but for longer.
+    """
+    fields = _stat_fields(pid)
+    if len(fields) < 18 or int(fields[6]) & _KERNEL_THREAD:
+        return False
+    if fields[0] not in (b"Z", b"X"):
+        return _holds(f"/proc/{pid}/environ", cookie)
+    if int(fields[17]) <= 1:
+        return False
+    # The main thread has ended and others go on, or follow it just now: they have the environment.
+    answers = [_holds(f"/proc/{pid}/task/{tid}/environ", cookie) for tid in _threads(pid) if tid != str(pid)]
+    return True if True in answers else None if None in answers else False
+
+
+def _holds(path: str, cookie: bytes) -> bool | None:
     try:
-        with open(f"/proc/{pid}/environ", "rb", buffering=0) as file:
+        with open(path, "rb", buffering=0) as file:
             data = file.readall()
     except OSError:
         return False
-    return data is not None and b"\0" + cookie + b"\0" in b"\0" + data + b"\0"
+    return b"\0" + cookie + b"\0" in b"\0" + data + b"\0" if data else None
+
+
+def _threads(pid: int) -> list[str]:
+    try:
+        return os.listdir(f"/proc/{pid}/task")
+    except OSError:
+        return []

@@ -12,13 +12,16 @@ import time
 from researchflow_tmux.runner import procfs
 
 COOKIE = "RFSCHED_ATTEMPT"
+# An exec or an end takes less; a process whose environment is empty for longer was started so and is none of ours.
+_SETTLE_S = 0.3
 
 
 def find_by_cookie(tag: str) -> list[int]:
-    """Return the living processes of the attempt `tag` that this user may see, never the caller itself."""
-    cookie = f"{COOKIE}={tag}".encode()
-    own = os.getpid()
-    return [pid for pid in procfs.pids() if pid != own and procfs.has_cookie(pid, cookie)]
+    """Return the living processes of the attempt `tag` that this user may see, never the caller itself.
+
+    A process in the middle of an exec may be missing: only `kill_by_cookie` waits until that is decided.
+    """
+    return [pid for pid, found in _scan(tag) if found]
 
 
 def kill_by_cookie(tag: str, timeout_s: float = 30.0) -> list[int]:
@@ -27,16 +30,30 @@ def kill_by_cookie(tag: str, timeout_s: float = 30.0) -> list[int]:
     [] proves the tree dead, as far as a cookie can. Call it only after the runner is gone: it would start no more
     processes then.
     """
-    deadline = time.monotonic() + timeout_s
+    now = time.monotonic()
+    deadline, settled = now + timeout_s, now + _SETTLE_S
     pause_s = 0.001
-    while found := find_by_cookie(tag):
+    while scan := _scan(tag):
+        found = [pid for pid, sure in scan if sure]
+        if not found and now > settled:
+            return []
+        if now > deadline:
+            return found
         for pid in found:
             kill(pid, 9)
-        if time.monotonic() > deadline:
-            return found
+        settled = now + _SETTLE_S if found else settled
         time.sleep(pause_s)  # only a parent is told when a process ends
         pause_s = min(pause_s * 2, 0.05)
+        now = time.monotonic()
     return []
+
+
+def _scan(tag: str) -> list[tuple[int, bool]]:
+    """Return (pid, True) for each process of the attempt and (pid, False) for those that cannot be told yet."""
+    cookie = f"{COOKIE}={tag}".encode()
+    own = os.getpid()
+    answers = [(pid, procfs.has_cookie(pid, cookie)) for pid in procfs.pids() if pid != own]
+    return [(pid, answer is True) for pid, answer in answers if answer is not False]
 
 
 def kill(pid: int, number: int) -> None:

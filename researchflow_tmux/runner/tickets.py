@@ -38,9 +38,9 @@ def default_dir() -> str:
 
 def make_shared_dir(path: str) -> None:
     """Have `path` as a directory in which every user may create files and none may remove another's (mode 1777)."""
+    os.makedirs(os.path.dirname(path), exist_ok=True)
     previous = os.umask(0)
     try:
-        os.makedirs(os.path.dirname(path), mode=0o1777, exist_ok=True)
         os.mkdir(path, 0o1777)
     except FileExistsError:
         if not stat.S_ISDIR(os.lstat(path).st_mode):

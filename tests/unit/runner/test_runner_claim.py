@@ -13,7 +13,7 @@ import pytest
 
 from researchflow_tmux.runner import claim, reap, record, stopping
 from tests.support import eventually
-from tests.unit.runner.runner_harness import Attempts, alive
+from tests.unit.runner.runner_harness import PYTHON, Attempts, alive
 
 FACTS = {"version": 1, "tag": "ws/1.1", "outcome": "exited", "reason": "exit 0", "unreaped": []}
 
@@ -106,7 +106,7 @@ def test_runners_killed_at_random_points_leave_nothing_that_cannot_be_proven_dea
         except subprocess.TimeoutExpired:
             process.kill()
         process.wait()
-        assert claim.probe(attempt.dir).state in (claim.NONE, claim.FREE)
+        eventually(lambda a=attempt: claim.probe(a.dir).state != claim.HELD, 1)  # a fork of the runner dies with it
         assert record.read(attempt.dir) is None
         assert reap.kill_by_cookie(attempt.tag, 10) == []
         assert reap.find_by_cookie(attempt.tag) == []
@@ -119,6 +119,35 @@ def test_the_main_process_dies_with_its_runner(attempts: Attempts) -> None:
     pid = int(attempt.output().split()[1])
     process.kill()
     eventually(lambda: not alive(pid), 5, "the job dead")
+
+
+def test_the_cookie_kill_misses_nothing_in_the_middle_of_an_exec(attempts: Attempts) -> None:
+    """Given daemons that exec themselves for ever, then a kill that says "all gone" is right."""
+    attempt = attempts.sh("")
+    script = 'exec sh -c "$0" "$0"'
+    environment = {"PATH": "/usr/bin:/bin", "RFSCHED_ATTEMPT": attempt.tag}
+    for _ in range(5):
+        processes = [subprocess.Popen(["sh", "-c", script, script], env=environment) for _ in range(4)]
+        assert reap.kill_by_cookie(attempt.tag) == []
+        assert [process.wait(1) for process in processes] == [-9] * 4
+
+
+def test_a_process_whose_first_thread_ended_is_found(attempts: Attempts) -> None:
+    attempt = attempts.sh("")
+    code = (
+        "import ctypes, threading, time\n"
+        "threading.Thread(target=time.sleep, args=(60,)).start(); print('up', flush=True)\n"
+        "ctypes.CDLL(None).pthread_exit(None)"
+    )
+    environment = {"PATH": "/usr/bin:/bin", "RFSCHED_ATTEMPT": attempt.tag}
+    process = subprocess.Popen([PYTHON, "-c", code], env=environment, stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"up\n"
+    eventually(lambda: Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z")
+    assert reap.find_by_cookie(attempt.tag) == [process.pid]
+    assert reap.kill_by_cookie(attempt.tag) == []
+    process.wait(5)
+    process.stdout.close()
 
 
 def test_the_cookie_kill_spares_other_attempts_and_the_caller(attempts: Attempts) -> None:

@@ -146,6 +146,8 @@ def test_directories_are_for_everybody_and_sticky(place: Path) -> None:
     finally:
         os.umask(previous)
     assert (place / "deep" / "GPU-a").stat().st_mode & 0o7777 == 0o1777
+    assert (place / "deep").stat().st_mode & 0o7777 == 0o1777
+    assert place.stat().st_mode & 0o002 == 0
     assert all(file.stat().st_mode & 0o777 == 0o644 for file in (place / "deep" / "GPU-a").iterdir())
     held.release()
 
