@@ -39,6 +39,16 @@ class SetupReport(msgspec.Struct, kw_only=True):
     notes: list[str] = []
     """What somebody should know or do."""
 
+    def lines(self) -> list[str]:
+        """The report for a terminal: what was done, what somebody should know, and the next step."""
+        copies = [f"{name} -> {copy}" for name, copy in self.backed_up]
+        said = [("created", self.created), ("kept", self.kept), ("backed up", copies), ("converted", self.converted)]
+        lines = [f"{self.workspace} is a workspace"]
+        lines += [f"  {what:<10} {', '.join(names)}" for what, names in said if names]
+        lines += ["  note       " + note.replace("\n", "\n             ") for note in self.notes]
+        lines.append(f"next: cd {shlex.quote(self.workspace)} && ./{SCRIPT_NAME} start")
+        return lines
+
 
 def template_dir() -> str:
     """Where the template is: inside the installed package, or beside it in a source tree."""

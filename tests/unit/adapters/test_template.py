@@ -95,6 +95,17 @@ def test_a_directory_that_cannot_be_one(tmp_path: Path) -> None:
         setup(str(tmp_path / "file" / "below"))
 
 
+def test_the_report_for_a_terminal_says_everything(tmp_path: Path) -> None:
+    old_workspace(tmp_path / "my ws")
+    report = setup(str(tmp_path / "my ws"), force=True)
+    text = "\n".join(report.lines())
+    for word in (*report.created, *report.kept, *report.converted, "scheduler.sh -> scheduler.sh.bak"):
+        assert word in text
+    for note in report.notes:
+        assert note.splitlines()[0] in text
+    assert report.lines()[-1] == f"next: cd '{tmp_path}/my ws' && ./scheduler.sh start"
+
+
 # scheduler.sh ---------------------------------------------------------------------------------------------------------
 
 
