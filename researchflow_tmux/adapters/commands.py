@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import shlex
@@ -119,7 +120,8 @@ class CommandBuilder:
         return self._conda
 
 
-def _split(template: str) -> list[str] | None:
+@functools.lru_cache(maxsize=64)
+def _split(template: str) -> tuple[str, ...] | None:
     """The words of a line that needs no shell, else None."""
     if not is_plain(_PLACEHOLDER.sub("x", template)):
         return None
@@ -127,7 +129,7 @@ def _split(template: str) -> list[str] | None:
         words = shlex.split(template)
     except ValueError:
         return None
-    return words if words and words[0] not in RUNS_IN_SHELL and "=" not in words[0] else None
+    return tuple(words) if words and words[0] not in RUNS_IN_SHELL and "=" not in words[0] else None
 
 
 def _fill(word: str, values: Mapping[str, list[str]]) -> list[str]:
