@@ -53,9 +53,16 @@ def _comment_unknown(data: bytes, path: str, notes: list[str]) -> bytes:
             last -= 1  # a block of text ends at the beginning of the line below it
         note = b"# rfsched has no key `%s`:" % (entry.name or "").encode() + ending
         lines[first : last + 1] = [note, *(b"# " + line for line in lines[first : last + 1])]
-        notes.insert(0, f"line {first + 1}: `{entry.name}` means nothing here and became a comment")
+        notes.insert(0, f"line {first + 1}: `{entry.name}` means nothing here and became a comment{_guess(entry)}")
     return (_BOM if data.startswith(_BOM) else b"") + b"".join(lines)
 
 
 def _unknown(entry: Entry) -> bool:
     return entry.name is not None and not entry.merged and entry.name not in Settings.__struct_fields__
+
+
+def _guess(entry: Entry) -> str:
+    import difflib
+
+    close = difflib.get_close_matches(entry.name or "", Settings.__struct_fields__, n=1, cutoff=0.75)
+    return f"; did you mean `{close[0]}`?" if close else ""

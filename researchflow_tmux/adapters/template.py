@@ -22,6 +22,7 @@ from researchflow_tmux.domain.workspace import CONFIG_NAME, STATE_DIR
 SCRIPT_NAME = "scheduler.sh"
 _EXAMPLE = ("train.py", "data/", "configs/")
 """Belong together: the example script, its data and its experiments."""
+_OUT = "out/.gitkeep"
 _SETUP_PYTHON = re.compile(rb"^setup_python=.*$", re.MULTILINE)
 
 
@@ -108,7 +109,7 @@ class _Setup:
         for name in self.template_files():
             if name == SCRIPT_NAME:
                 self.put_script()
-            elif not (own_work and name.startswith((*_EXAMPLE, "out/"))):
+            elif not (own_work and name.startswith(_EXAMPLE)) and not (taken_over and name in (CONFIG_NAME, _OUT)):
                 self.add(name)
         self.make_private_directory()
         return self.report

@@ -152,7 +152,7 @@ OLD = """\
 # my settings
 task_name: "ddim"    # why
 gpu_count: 2
-email_on_done: me@x.org   # never worked
+gpu_counts: me@x.org   # never worked
 extra:
   - a
   # inner
@@ -183,19 +183,20 @@ def test_a_bash_schedulers_workspace_is_taken_over(tmp_path: Path) -> None:
         ("scheduler.sh", "scheduler.sh.bak2"),
     ]
     assert report.converted == ["scheduler_config.yml", "scheduler.sh"]
+    assert report.kept == []
     for name in ("train.py", "configs/resnet.yml", "scheduler.sh.bak"):
         assert after[name] == before[name]
     assert after["scheduler.sh.bak2"] == before["scheduler.sh"]
     assert stat.S_IMODE((tmp_path / "scheduler.sh.bak2").stat().st_mode) == 0o750
     assert after["scheduler_config.yml.bak"].decode() == OLD
     text = after["scheduler_config.yml"].decode()
-    assert "# email_on_done: me@x.org   # never worked\n" in text
+    assert "# gpu_counts: me@x.org   # never worked\n" in text
     assert "# extra:\n#   - a\n#   # inner\n#   - b\n\nconda_env" in text
     uncommented = [line for line in text.splitlines() if line in OLD.splitlines()]
     assert [line for line in OLD.splitlines() if line in uncommented] == uncommented
     assert load_settings(str(tmp_path / "scheduler_config.yml")).settings.task_name == "ddim"
     notes = "\n".join(report.notes)
-    assert "line 4: `email_on_done`" in notes
+    assert "line 4: `gpu_counts` means nothing here and became a comment; did you mean `gpu_count`?" in notes
     assert "startup_delay is needless" in notes
     assert "configs/mlp_8.yml" not in after
 
@@ -210,7 +211,7 @@ def test_a_valid_config_stays_byte_for_byte(tmp_path: Path) -> None:
     (tmp_path / "scheduler_config.yml").write_bytes(text.encode())
     report = setup(str(tmp_path), force=True)
     assert (tmp_path / "scheduler_config.yml").read_bytes() == text.encode()
-    assert "scheduler_config.yml" in report.kept
+    assert report.kept == ["scheduler_config.yml"]
 
 
 @pytest.mark.parametrize(
