@@ -132,7 +132,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     log_dir: Annotated[str, Meta(description="Where logs are written.")] = "logs"
     enable_logging: Annotated[bool, Meta(description="Write log files.")] = True
     log_cap: Annotated[
-        str | Natural | None, Meta(description="Size cap of one job's log, such as `1GiB`; empty = none.")
+        str | Natural | None, Meta(description="Size cap of one job's log, such as `1GiB` (a bare number: MiB); empty = none.")
     ] = "1GiB"
 
 
