@@ -25,6 +25,8 @@ from researchflow_tmux.intake import META_WATCH, ConfigWatch
 from researchflow_tmux.ports import Sessions
 from researchflow_tmux.wiring import Parts
 
+KILL_AT = "RFSCHED_KILL_AT"
+"""`STEP:N` = be killed with SIGKILL at the Nth pass of a named step of the engine: how crash tests aim."""
 REDRAW_S = 1.0
 LAST_EVENTS = 200
 
@@ -40,14 +42,16 @@ class Daemon:
         self.lock = lock
         self.foreground = foreground
         self._screen = screen
-        loaded = load_settings(paths.config)
-        self.settings = loaded.settings
+        self.settings = load_settings(paths.config).settings
+        kill_at = os.environ.get(KILL_AT)  # before the environment of `start` takes its place
         environ = scheduler_session.adopt_environment(paths)
         self.parts = Parts(paths, self.settings, environ)
         self.inventory = self.parts.look_at_gpus()
         self.engine: Engine = self.parts.engine(listen=True)
         self.engine.on_saved = self._told
-        self.engine.controls = {"stop": self._on_stop, "reload": self._on_reload, "remembered": self._on_remembered}
+        if kill_at:
+            self.engine.context.step = _assassin(kill_at)
+        self.engine.controls = {"stop": self._on_stop, "reload": self._on_reload, "remember": self._on_remembered}
         self.started_at = self.parts.clock.now()
         self.events: list[tuple[Event, str]] = []
         self.log = SchedulerLog(paths, self.settings)
@@ -238,3 +242,15 @@ def run(paths: WorkspacePaths, *, screen: Screen | None = None, foreground: bool
         daemon.run()
     finally:
         daemon.close()
+
+
+def _assassin(aim: str) -> Callable[[str], None]:
+    step, _, number = aim.partition(":")
+    left = [int(number or 1)]
+
+    def at(name: str) -> None:
+        left[0] -= name == step
+        if left[0] <= 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return at

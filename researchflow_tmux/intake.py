@@ -19,7 +19,7 @@ from researchflow_tmux.domain.job import CompletionRule
 from researchflow_tmux.domain.resources import ResourceRequest
 from researchflow_tmux.domain.workspace import Settings, WorkspacePaths
 from researchflow_tmux.engine.loop import Engine
-from researchflow_tmux.engine.requests import Draft, Submission
+from researchflow_tmux.engine.submitting import Draft, Submission
 from researchflow_tmux.ports import Wakeup
 from researchflow_tmux.wiring import Parts
 

@@ -20,7 +20,8 @@ from researchflow_tmux.adapters.waiter import EpollWaiter
 from researchflow_tmux.adapters.wake import WakeReader
 from researchflow_tmux.domain.resources import GpuDevice
 from researchflow_tmux.domain.workspace import Settings, WorkspacePaths
-from researchflow_tmux.engine.loop import Engine, Rules
+from researchflow_tmux.engine.context import Rules
+from researchflow_tmux.engine.loop import Engine
 from researchflow_tmux.engine.room import RoomReader
 from researchflow_tmux.ports import GpuProbe
 
@@ -93,9 +94,8 @@ class Parts:
 
     def retune(self, engine: Engine) -> None:
         """Let a running engine work by the current `settings` and GPUs."""
-        self.host, engine.room = self._host_and_room(listen=True)
-        engine.host = self.host
-        engine.rules = rules(self.settings, self.workspace_id)
+        self.host, room = self._host_and_room(listen=True)
+        engine.retune(rules(self.settings, self.workspace_id), self.host, room)
 
     def _host_and_room(self, *, listen: bool) -> tuple[TmuxHost, RoomReader]:
         devices: list[GpuDevice] = list((self.inventory or self.look_at_gpus()).devices) if listen else []

@@ -16,7 +16,7 @@ from researchflow_tmux.adapters.sqlite_inbox import SqliteInbox
 from researchflow_tmux.api import asking
 from researchflow_tmux.api.workspace import Workspace
 from researchflow_tmux.domain.errors import ConfigError, HostUnreachable, Problem, StoreError, WorkspaceBusy
-from researchflow_tmux.engine.requests import Submission, Submitted
+from researchflow_tmux.engine.submitting import Submission, Submitted
 from researchflow_tmux.ports import Sessions
 from researchflow_tmux.wiring import META_SOCKET, Parts
 

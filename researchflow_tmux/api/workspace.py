@@ -22,7 +22,7 @@ from researchflow_tmux.domain.errors import StoreError, UsageError, WorkspaceBus
 from researchflow_tmux.domain.events import Event
 from researchflow_tmux.domain.job import Job, JobState
 from researchflow_tmux.domain.workspace import Settings, WorkspacePaths
-from researchflow_tmux.engine.requests import Draft, Submission, Submitted
+from researchflow_tmux.engine.submitting import Draft, Submission, Submitted
 from researchflow_tmux.engine.workload import Workload
 
 POLL_S = 0.1

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from researchflow_tmux.domain.attempt import Killed, Lost
 from researchflow_tmux.domain.events import (
     AttemptEnded,
-    AttemptLaunching,
     AttemptPlanned,
     AttemptStarted,
     AttemptStopping,
@@ -29,25 +28,33 @@ def describe(payload: Payload, name_of: Callable[[int], str]) -> str | None:
             return f"{job.name}: {'held' if job.state is JobState.HELD else 'queued'}"
         case JobChanged(job_id=job_id, state=state, reason=reason):
             return f"{name_of(job_id)}: {_state_words(state)}{_because(state, str(reason))}"
-        case AttemptPlanned(attempt=attempt):
-            where = gpu_suffix(attempt.allocation.indices)
-            return f"{name_of(attempt.job_id)}: attempt {attempt.number} goes to {where} as session {attempt.session}"
-        case AttemptStarted(job_id=job_id, headless=True):
-            return f"{name_of(job_id)}: runs on without its session (tmux is gone); its log is complete"
-        case AttemptStarted(job_id=job_id):
-            return f"{name_of(job_id)}: running"
-        case AttemptStopping(job_id=job_id, stopping=stopping):
-            return f"{name_of(job_id)}: told to stop ({stopping.by})"
-        case AttemptEnded(ended=ended) if ended.note or isinstance(ended.outcome, Killed | Lost):
-            note = ended.note or getattr(ended.outcome, "why", "") or "its attempt was killed"
-            return f"{name_of(payload.job_id)}: {note}"
-        case QuarantineLifted(job_id=job_id):
-            return f"{name_of(job_id)}: its last processes are gone; its slots are free again"
-        case Notice(job_id=job_id, text=text):
-            return text if job_id is None else f"{name_of(job_id)}: {text}"
         case JobRespecified(job_id=job_id):
             return f"{name_of(job_id)}: its description changed"
-        case AttemptLaunching() | AttemptEnded():
+        case Notice(job_id=None, text=text):
+            return text
+        case Notice(job_id=int(job_id), text=text):
+            return f"{name_of(job_id)}: {text}"
+        case _:
+            fact = _attempt_fact(payload)
+            return None if fact is None or payload.job_id is None else f"{name_of(payload.job_id)}: {fact}"
+
+
+def _attempt_fact(payload: Payload) -> str | None:
+    match payload:
+        case AttemptPlanned(attempt=attempt):
+            where = gpu_suffix(attempt.allocation.indices)
+            return f"attempt {attempt.number} goes to {where} as session {attempt.session}"
+        case AttemptStarted(headless=True):
+            return "runs on without its session (tmux is gone); its log is complete"
+        case AttemptStarted():
+            return "running"
+        case AttemptStopping(stopping=stopping):
+            return f"told to stop ({stopping.by})"
+        case AttemptEnded(ended=ended) if ended.note or isinstance(ended.outcome, Killed | Lost):
+            return ended.note or getattr(ended.outcome, "why", "") or "its attempt was killed"
+        case QuarantineLifted():
+            return "its last processes are gone; its slots are free again"
+        case _:
             return None
 
 

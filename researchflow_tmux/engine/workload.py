@@ -26,6 +26,7 @@ from researchflow_tmux.domain.events import (
 )
 from researchflow_tmux.domain.job import TRANSITIONS, Job, JobSpec, JobState
 from researchflow_tmux.domain.names import clean, short_hash
+from researchflow_tmux.domain.reasons import Reason, ReasonCode
 
 OrderKey = tuple[int, datetime, int]
 
@@ -108,10 +109,7 @@ class Workload:
     def apply(self, payload: Payload, at: datetime) -> None:
         """Change the state as `payload` says. Raises InvalidTransition if the transition table has no such change."""
         match payload:
-            case JobSubmitted(job=job):
-                self.next_job_id = max(self.next_job_id, job.id + 1)
-                self._put(job)
-            case JobRespecified(job=job):
+            case JobSubmitted(job=job) | JobRespecified(job=job):
                 self._put(job)
             case JobChanged():
                 self._change(payload, at)
@@ -170,6 +168,7 @@ class Workload:
 
     def _put(self, job: Job) -> None:
         """Replace (or add) a job, keeping queue and indexes right."""
+        self.next_job_id = max(self.next_job_id, job.id + 1)
         old = self.jobs.get(job.id)
         if old is not None and old.state is JobState.QUEUED:
             del self._queue[bisect_left(self._queue, order_key(old))]
@@ -225,3 +224,20 @@ class Workload:
 def _check(job: Job, state: JobState) -> None:
     if state not in TRANSITIONS[job.state]:
         raise InvalidTransition(f"job {job.id} ({job.name}): {job.state} → {state}")
+
+
+class Book:
+    """Collects events while applying them, so that each request sees what the one before it did."""
+
+    def __init__(self, workload: Workload, now: datetime) -> None:
+        self.workload = workload
+        self.now = now
+
+    def apply(self, payload: Payload) -> None:
+        """Apply one event now."""
+        self.workload.apply(payload, self.now)
+
+    def change(self, job: Job, state: JobState, code: ReasonCode, text: str = "", *, by: str = "user") -> None:
+        """Change one job's state by hand; retries and backoff start afresh."""
+        reason = Reason(code=code, text=text)
+        self.apply(JobChanged(job_id=job.id, state=state, reason=reason, by=by, retries_used=0, launch_failures=0))

@@ -12,6 +12,8 @@ from researchflow_tmux.domain.reasons import Reason, ReasonCode
 MAX_BACKOFF_S = 3600.0
 MAX_LAUNCH_FAILURES = 6
 """Launches in a row that tmux or the machine refused before the job is given up: about a minute of trying."""
+MAX_SLOT_WAIT_S = 15.0
+"""Longest wait for a slot that others hold: they may let go at any moment."""
 CANCELLING = frozenset({"user", "session_killed", "scheduler"})
 
 
@@ -23,27 +25,32 @@ def backoff_s(first_s: float, tries: int, most_s: float = MAX_BACKOFF_S) -> floa
 def why(outcome: Outcome) -> Reason:
     """The outcome in words."""
     match outcome:
-        case Exited(succeeded=True, by_marker=True):
-            return Reason(code=ReasonCode.SUCCEEDED, text="its marker appeared")
-        case Exited(succeeded=True, code=code):
-            return Reason(code=ReasonCode.SUCCEEDED, text="" if code == 0 else f"marker written, exit code {code}")
-        case Exited(code=0):
-            return Reason(code=ReasonCode.NO_MARKER, text="exit code 0")
-        case Exited(code=code):
-            return Reason(code=ReasonCode.EXIT_CODE, text=f"exit code {code}")
+        case Exited():
+            return _exited(outcome)
+        case Killed(by=by) if by in CANCELLING:
+            return Reason(code=ReasonCode.CANCELLED, text=_BY[by])
         case Killed(by=by, signal=signal):
-            if by in CANCELLING:
-                words = {"user": "by hand", "session_killed": "its tmux session was closed", "scheduler": "kill-all"}
-                return Reason(code=ReasonCode.CANCELLED, text=words[by])
             return Reason(code=ReasonCode.SIGNALLED, text=f"signal {signal}" if signal else by)
         case TimedOut(limit_s=limit_s):
             return Reason(code=ReasonCode.TIME_LIMIT, text=f"{limit_s:g} s" if limit_s else "")
-        case LaunchFailed(reason=reason):
-            return Reason(code=ReasonCode.LAUNCH_FAILED, text=reason)
-        case SlotTaken(reason=reason):
-            return Reason(code=ReasonCode.SLOT_TAKEN, text=reason)
+        case LaunchFailed(reason=text):
+            return Reason(code=ReasonCode.LAUNCH_FAILED, text=text)
+        case SlotTaken(reason=text):
+            return Reason(code=ReasonCode.SLOT_TAKEN, text=text)
         case Lost(why=text):
             return Reason(code=ReasonCode.LOST, text=text)
+
+
+_BY = {"user": "by hand", "session_killed": "its tmux session was closed", "scheduler": "kill-all"}
+
+
+def _exited(outcome: Exited) -> Reason:
+    if outcome.succeeded:
+        odd = "" if outcome.code == 0 else f"marker written, exit code {outcome.code}"
+        return Reason(code=ReasonCode.SUCCEEDED, text="its marker appeared" if outcome.by_marker else odd)
+    if outcome.code == 0:
+        return Reason(code=ReasonCode.NO_MARKER, text="exit code 0")
+    return Reason(code=ReasonCode.EXIT_CODE, text=f"exit code {outcome.code}")
 
 
 def after(
@@ -67,25 +74,25 @@ def after(
             launch_failures=failures,
         )
 
-    def end(state: JobState, code: int | None = None) -> JobChanged:
+    def end(state: JobState) -> JobChanged:
+        code = outcome.code if isinstance(outcome, Exited) else None
         return JobChanged(job_id=job.id, state=state, reason=reason, exit_code=code, launch_failures=0)
 
+    if isinstance(outcome, Exited) and outcome.succeeded:
+        return end(JobState.SUCCEEDED)
+    if requeue:
+        return queue(0.0)
+    refusals = job.launch_failures
     match outcome:
-        case _ if requeue and not isinstance(outcome, Exited):
-            return queue(0.0)
-        case Exited(succeeded=True, code=code):
-            return end(JobState.SUCCEEDED, code)
         case Killed(by=by) if by in CANCELLING:
             return end(JobState.CANCELLED)
         case SlotTaken():
-            return queue(min(1.0 + job.launch_failures, 15.0), failures=job.launch_failures + 1)
-        case LaunchFailed(host=True) if job.launch_failures + 1 < MAX_LAUNCH_FAILURES:
-            return queue(backoff_s(1.0, job.launch_failures, 60.0), failures=job.launch_failures + 1)
-        case LaunchFailed():
+            return queue(min(1.0 + refusals, MAX_SLOT_WAIT_S), failures=refusals + 1)
+        case LaunchFailed(host=True) if refusals + 1 < MAX_LAUNCH_FAILURES:
+            return queue(backoff_s(1.0, refusals, 60.0), failures=refusals + 1)
+        case Lost() if restart_lost:
+            return queue(retry_delay_s)
+        case Exited() | Killed() | TimedOut() if job.retries_used < job.spec.retries:
+            return queue(backoff_s(retry_delay_s, job.retries_used), retries=job.retries_used + 1)
+        case _:
             return end(JobState.FAILED)
-        case Lost():
-            return queue(retry_delay_s) if restart_lost else end(JobState.FAILED)
-        case Exited() | Killed() | TimedOut():
-            if job.retries_used < job.spec.retries:
-                return queue(backoff_s(retry_delay_s, job.retries_used), retries=job.retries_used + 1)
-            return end(JobState.FAILED, outcome.code if isinstance(outcome, Exited) else None)

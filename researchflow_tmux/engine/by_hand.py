@@ -1,0 +1,109 @@
+"""What people do to jobs by hand: cancel, requeue, hold, release. Pure; the same with and without a scheduler."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import timedelta
+
+from msgspec.structs import replace
+
+from researchflow_tmux.domain.attempt import Planned, Running, Stopping
+from researchflow_tmux.domain.events import AttemptStopping, JobRespecified
+from researchflow_tmux.domain.job import Job, JobState
+from researchflow_tmux.domain.reasons import ReasonCode
+from researchflow_tmux.engine.workload import Book
+
+
+def cancel(book: Book, job_ids: Iterable[int], by: str, grace_s: float) -> dict[str, list[str]]:
+    """Cancel waiting jobs at once and stop running ones; what waits for them is skipped."""
+    done: dict[str, list[str]] = {"cancelled": [], "stopping": [], "ended": []}
+    for job in _existing(book, job_ids):
+        if job.state in (JobState.QUEUED, JobState.HELD):
+            book.change(job, JobState.CANCELLED, ReasonCode.CANCELLED, "by hand", by=by)
+            skip_dependents(book, job.id)
+            done["cancelled"].append(job.name)
+        elif job.state is JobState.ACTIVE:
+            stop_attempt(book, job, by=by, grace_s=grace_s)
+            done["stopping"].append(job.name)
+        else:
+            done["ended"].append(job.name)
+    return done
+
+
+def stop_attempt(book: Book, job: Job, *, by: str, grace_s: float, requeue: bool = False) -> None:
+    """Tell the live attempt of a running job to end (once; asking again only shortens nothing)."""
+    attempt = book.workload.live_attempt(job.id)
+    if attempt is None or isinstance(attempt.phase, Stopping):
+        return
+    phase = attempt.phase
+    kill_at = book.now + timedelta(seconds=grace_s + 40.0)  # the runner's own KILL and its bounded reaping come first
+    stopping = Stopping(
+        by=by,
+        since=book.now,
+        kill_at=kill_at,
+        runner_pid=None if isinstance(phase, Planned) else getattr(phase, "runner_pid", None),
+        started_at=phase.started_at if isinstance(phase, Running) else None,
+        requeue=requeue,
+    )
+    book.apply(AttemptStopping(job_id=job.id, number=attempt.number, stopping=stopping))
+
+
+def requeue(book: Book, job_ids: Iterable[int], by: str, grace_s: float) -> dict[str, list[str]]:
+    """Queue ended jobs again; stop running ones and queue them when they have ended. Skipped dependents revive."""
+    done: dict[str, list[str]] = {"queued": [], "stopping": [], "waiting": []}
+    for job in _existing(book, job_ids):
+        if job.state.ended:
+            requeue_one(book, job, by)
+            done["queued"].append(job.name)
+        elif job.state is JobState.ACTIVE:
+            stop_attempt(book, job, by=by, grace_s=grace_s, requeue=True)
+            done["stopping"].append(job.name)
+        else:
+            if job.not_before is not None:  # by hand means now: the backoff is over
+                book.apply(JobRespecified(job_id=job.id, job=replace(job, not_before=None, reason=None)))
+            done["waiting"].append(job.name)
+    return done
+
+
+def requeue_one(book: Book, job: Job, by: str) -> None:
+    """Queue one ended job again, and with it what was skipped because of it."""
+    book.change(job, JobState.QUEUED, ReasonCode.REQUEUED, by=by)
+    for child in sorted(book.workload.dependents.get(job.id, ())):
+        if book.workload.jobs[child].state is JobState.SKIPPED:
+            requeue_one(book, book.workload.jobs[child], by)
+
+
+def hold(book: Book, job_ids: Iterable[int], by: str) -> dict[str, list[str]]:
+    """Keep waiting jobs from starting. Running and ended ones are left alone and named."""
+    done: dict[str, list[str]] = {"held": [], "untouched": []}
+    for job in _existing(book, job_ids):
+        if job.state is JobState.QUEUED:
+            book.change(job, JobState.HELD, ReasonCode.HELD, f"by {by}", by=by)
+        done["held" if book.workload.jobs[job.id].state is JobState.HELD else "untouched"].append(job.name)
+    return done
+
+
+def release(book: Book, job_ids: Iterable[int], by: str) -> dict[str, list[str]]:
+    """Let held jobs start again, at the place they had."""
+    done: dict[str, list[str]] = {"queued": [], "untouched": []}
+    for job in _existing(book, job_ids):
+        if job.state is JobState.HELD:
+            book.change(job, JobState.QUEUED, ReasonCode.REQUEUED, "released", by=by)
+            done["queued"].append(job.name)
+        else:
+            done["untouched"].append(job.name)
+    return done
+
+
+def skip_dependents(book: Book, job_id: int) -> None:
+    """A job did not succeed: what waits for it cannot run."""
+    upstream = book.workload.jobs[job_id]
+    for child_id in sorted(book.workload.dependents.get(job_id, ())):
+        child = book.workload.jobs[child_id]
+        if child.state in (JobState.QUEUED, JobState.HELD):
+            book.change(child, JobState.SKIPPED, ReasonCode.UPSTREAM, f"{upstream.name} ({upstream.state})")
+            skip_dependents(book, child_id)
+
+
+def _existing(book: Book, job_ids: Iterable[int]) -> list[Job]:
+    return [book.workload.jobs[job_id] for job_id in job_ids if job_id in book.workload.jobs]

@@ -1,0 +1,83 @@
+"""What all parts of the engine share: the rules, the ports, the workload, and the ending of an attempt."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+import msgspec
+
+from researchflow_tmux.domain.attempt import Attempt, Ended, LaunchFailed, Stopping
+from researchflow_tmux.domain.events import AttemptEnded, Payload
+from researchflow_tmux.domain.job import JobState
+from researchflow_tmux.engine.by_hand import skip_dependents
+from researchflow_tmux.engine.kept_sessions import KeptSessions
+from researchflow_tmux.engine.reconcile import is_success
+from researchflow_tmux.engine.workload import Book, Workload
+from researchflow_tmux.policies import retry
+from researchflow_tmux.ports import Clock, SessionHost, Store, Waiter
+
+
+class Rules(msgspec.Struct, frozen=True, kw_only=True):
+    """The settings that the engine itself acts on."""
+
+    workspace_id: str
+    prefix: str
+    """First part of session names."""
+    hostname: str
+    sweep_s: float = 10.0
+    stop_grace_s: float = 10.0
+    retry_delay_s: float = 10.0
+    restart_lost: bool = False
+    cleanup_on_complete: bool = False
+    keep_sessions: int = 20
+
+
+class Context:
+    """Shared by the parts of one engine."""
+
+    def __init__(self, *, rules: Rules, clock: Clock, store: Store, host: SessionHost, waiter: Waiter) -> None:
+        self.rules = rules
+        self.clock = clock
+        self.store = store
+        self.host = host
+        self.waiter = waiter
+        stored = store.load()
+        self.workload = Workload(stored.jobs, stored.attempts, stored.next_job_id)
+        self.kept = KeptSessions()
+        self.step: Callable[[str], None] = lambda _name: None
+        """Called at each named step; crash tests kill the process there."""
+
+    def tag(self, attempt: Attempt) -> str:
+        """What marks an attempt's session and processes."""
+        return f"{self.rules.workspace_id}/{attempt.job_id}.{attempt.number}"
+
+    def apply(self, payload: Payload, now: datetime) -> None:
+        """One event; saved by the next save."""
+        self.workload.apply(payload, now)
+
+    def end(self, payload: AttemptEnded, now: datetime) -> None:
+        """The attempt is over: decide what becomes of its job, in the same transaction."""
+        attempt = self.workload.attempts[(payload.job_id, payload.number)]
+        job = self.workload.jobs[payload.job_id]
+        self.apply(payload, now)
+        self.waiter.forget_runner(attempt.key)
+        self.kept.add(attempt.session, self.tag(attempt), ok=is_success(payload))
+        stopping = attempt.phase if isinstance(attempt.phase, Stopping) else None
+        change = retry.after(
+            job,
+            payload.ended.outcome,
+            requeue=bool(stopping and stopping.requeue),
+            retry_delay_s=self.rules.retry_delay_s,
+            restart_lost=self.rules.restart_lost,
+            now=now,
+        )
+        self.apply(change, now)
+        if change.state in (JobState.FAILED, JobState.CANCELLED):
+            skip_dependents(Book(self.workload, now), job.id)
+
+    def give_up_launch(self, attempt: Attempt, why: str, *, host: bool, now: datetime) -> None:
+        """End an attempt that never ran, if no runner was faster: then it is an ordinary running attempt."""
+        if self.host.fence(attempt):
+            ended = Ended(outcome=LaunchFailed(reason=why, host=host), ended_at=now)
+            self.end(AttemptEnded(job_id=attempt.job_id, number=attempt.number, ended=ended), now)

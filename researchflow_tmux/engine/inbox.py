@@ -1,0 +1,37 @@
+"""The requests that the inbox may hold, each answered by the function that does it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from researchflow_tmux.domain.events import Notice
+from researchflow_tmux.engine.by_hand import cancel, hold, release, requeue
+from researchflow_tmux.engine.submitting import Submission, submit
+from researchflow_tmux.engine.workload import Book
+
+
+def handle(book: Book, kind: str, body: dict[str, Any], by: str, grace_s: float) -> dict[str, Any]:
+    """Answer one request of the inbox. An unknown kind is answered with an error, never raised."""
+    ids = body.get("ids", [])
+    match kind:
+        case "submit":
+            return msgspec.to_builtins(submit(book, msgspec.convert(body, Submission)))  # type: ignore[no-any-return]
+        case "cancel":
+            return cancel(book, ids, body.get("by", "user"), grace_s)
+        case "requeue":
+            return requeue(book, ids, by, grace_s)
+        case "hold":
+            return hold(book, ids, by)
+        case "release":
+            return release(book, ids, by)
+        case "remember":  # kept by the engine, with the answer
+            return {}
+        case "note":
+            book.apply(Notice(text=str(body.get("text", "")), level=str(body.get("level", "info"))))
+            return {}
+        case _:
+            return {
+                "error": f"this scheduler does not know the request {kind!r}: it is older than the command; restart it"
+            }

@@ -1,0 +1,153 @@
+"""Submitting jobs: queue what is new, skip what is done, leave failed ones alone. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+from msgspec.structs import replace
+
+from researchflow_tmux.domain.events import JobRespecified, JobSubmitted
+from researchflow_tmux.domain.job import Job, JobSpec, JobState
+from researchflow_tmux.domain.reasons import Reason, ReasonCode
+from researchflow_tmux.engine.by_hand import requeue_one
+from researchflow_tmux.engine.workload import Book, Workload
+
+
+class Draft(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A job to submit, with what only the submitter can know."""
+
+    spec: JobSpec
+    marker_found: bool = False
+    """Its completion marker was there at submission."""
+    after_names: tuple[str, ...] = ()
+    """Jobs it waits for, by name; may name drafts of the same submission."""
+    held: bool = False
+
+
+class Submission(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Jobs submitted together. `named`: the user named each one; `rerun`: run even what is done."""
+
+    drafts: tuple[Draft, ...]
+    named: bool = False
+    rerun: bool = False
+    by: str = "user"
+
+
+class Submitted(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """What became of a submission: names by result, and the ids of all its jobs in order."""
+
+    ids: list[int] = msgspec.field(default_factory=list)
+    queued: list[str] = msgspec.field(default_factory=list)
+    done_before: list[str] = msgspec.field(default_factory=list)
+    under_way: list[str] = msgspec.field(default_factory=list)
+    """Already queued, held or running."""
+    left_failed: list[str] = msgspec.field(default_factory=list)
+    left_cancelled: list[str] = msgspec.field(default_factory=list)
+    problems: list[str] = msgspec.field(default_factory=list)
+
+
+def submit(book: Book, submission: Submission) -> Submitted:
+    """Queue what is new, skip what is done, leave failed and cancelled jobs alone unless they were named."""
+    result = Submitted()
+    problems = _dependency_problems(book.workload, submission)
+    if problems:
+        result.problems = problems
+        return result
+    ids_by_name: dict[str, int] = {}
+    for draft in in_dependency_order(submission.drafts):
+        spec = replace(draft.spec, after=draft.spec.after + _resolve(book.workload, draft, ids_by_name))
+        job = book.workload.find(spec.source, spec.key)
+        job = _new(book, draft, spec) if job is None else _again(book, draft, spec, job)
+        ids_by_name[spec.name] = job.id
+        result.ids.append(job.id)
+        _settle(book, submission, draft, job, result)
+    return result
+
+
+def _new(book: Book, draft: Draft, spec: JobSpec) -> Job:
+    workload = book.workload
+    job = Job(
+        id=workload.next_job_id,
+        spec=spec,
+        slug=workload.unique_slug(spec),
+        state=JobState.HELD if draft.held else JobState.QUEUED,
+        queued_at=book.now,
+        reason=Reason(code=ReasonCode.HELD) if draft.held else None,
+    )
+    book.apply(JobSubmitted(job=job))
+    return job
+
+
+def _again(book: Book, draft: Draft, spec: JobSpec, job: Job) -> Job:
+    """A job that is known: its specification is the new one, except while it runs."""
+    if job.state is not JobState.ACTIVE and job.spec != spec:
+        book.apply(JobRespecified(job_id=job.id, job=replace(job, spec=spec)))
+    return book.workload.jobs[job.id]
+
+
+def _settle(book: Book, submission: Submission, draft: Draft, job: Job, result: Submitted) -> None:
+    name, state = job.name, job.state
+    done = draft.marker_found or state is JobState.SUCCEEDED
+    if state is JobState.ACTIVE:
+        result.under_way.append(name)
+    elif done and not submission.rerun:
+        if state is not JobState.SUCCEEDED:
+            _mark_done(book, job)
+        result.done_before.append(name)
+    elif not state.ended:
+        fresh = job.queued_at == book.now and job.attempts == 0
+        (result.queued if fresh else result.under_way).append(name)
+    elif submission.named or submission.rerun:
+        requeue_one(book, job, submission.by)
+        result.queued.append(name)
+    else:
+        (result.left_cancelled if state is JobState.CANCELLED else result.left_failed).append(name)
+
+
+def _mark_done(book: Book, job: Job) -> None:
+    if job.state.ended or job.state is JobState.HELD:
+        book.change(job, JobState.QUEUED, ReasonCode.REQUEUED)
+    book.change(book.workload.jobs[job.id], JobState.SUCCEEDED, ReasonCode.DONE_BEFORE, job.spec.marker or "")
+
+
+def _resolve(workload: Workload, draft: Draft, ids_by_name: dict[str, int]) -> tuple[int, ...]:
+    return tuple(ids_by_name.get(name) or _by_name(workload, name) or 0 for name in draft.after_names)
+
+
+def _by_name(workload: Workload, name: str) -> int | None:
+    return max((job.id for job in workload.jobs.values() if name in (job.name, str(job.id))), default=None)
+
+
+def _dependency_problems(workload: Workload, submission: Submission) -> list[str]:
+    names = {draft.spec.name for draft in submission.drafts}
+    problems = [
+        f"{draft.spec.name}: waits for {name!r}, and there is no job of that name"
+        for draft in submission.drafts
+        for name in draft.after_names
+        if name not in names and _by_name(workload, name) is None
+    ]
+    try:
+        in_dependency_order(submission.drafts)
+    except CycleFound as cycle:
+        problems.append(str(cycle))
+    return problems
+
+
+class CycleFound(Exception):  # noqa: N818 - it reads as the fact it states
+    """Jobs wait for each other in a circle."""
+
+
+def in_dependency_order(drafts: Iterable[Draft]) -> list[Draft]:
+    """The drafts, each after those it names; otherwise in the given order. Raises CycleFound naming the circle."""
+    from graphlib import CycleError, TopologicalSorter
+
+    by_name = {draft.spec.name: draft for draft in drafts}
+    if not any(draft.after_names for draft in by_name.values()):
+        return list(drafts)
+    graph = {name: [n for n in draft.after_names if n in by_name] for name, draft in by_name.items()}
+    try:
+        order = {name: place for place, name in enumerate(TopologicalSorter(graph).static_order())}
+    except CycleError as error:
+        raise CycleFound("jobs wait for each other in a circle: " + " → ".join(reversed(error.args[1]))) from None
+    return sorted(drafts, key=lambda draft: order[draft.spec.name])

@@ -1,0 +1,167 @@
+"""A real workspace driven through the installed `rfsched`, on a tmux server of its own; ended whatever happens."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support import eventually
+from tests.tmux_fixtures import Server, kill_tree
+
+RFSCHED = str(Path(sys.executable).with_name("rfsched"))
+JOB = """#!/bin/sh
+# What every job of these tests does: say in a file of its own that it ran, and as which attempt.
+echo "$RFSCHED_ATTEMPT" >> "$RFSCHED_WORKSPACE/ran/$RFSCHED_JOB"
+exec sleep "${NAP:-0.05}"
+"""
+
+
+class RealWorkspace:
+    """A workspace directory with `job.sh` as its jobs' command."""
+
+    def __init__(self, root: Path, server: Server, settings: Mapping[str, Any] | None = None) -> None:
+        self.root = root
+        self.server = server
+        self.processes: list[subprocess.Popen[bytes]] = []
+        for folder in ("configs", "ran"):
+            (root / folder).mkdir(parents=True, exist_ok=True)
+        (root / "job.sh").write_text(JOB)
+        (root / "job.sh").chmod(0o755)
+        self.configure(**(settings or {}))
+
+    def configure(self, **changed: Any) -> None:
+        """Write scheduler_config.yml: simulated GPUs, two jobs on each, fast job.sh."""
+        values: dict[str, Any] = {
+            "task_name": "t",
+            "gpu_count": "simulated:2",
+            "max_jobs_per_gpu": 2,
+            "tmux_socket": self.server.socket,
+            "command": f"{self.root}/job.sh",
+            "check_interval": 1.0,
+            "stop_grace": 1.0,
+            **changed,
+        }
+        lines = "".join(f"{key}: {json.dumps(value)}\n" for key, value in values.items())
+        (self.root / "scheduler_config.yml").write_text(lines)
+
+    def add_configs(self, count: int, text: str = "lr: 0.1\n", prefix: str = "exp") -> None:
+        """`prefix`1 … `prefix`N."""
+        for number in range(1, count + 1):
+            (self.root / "configs" / f"{prefix}{number}.yml").write_text(text)
+
+    # -- commands
+
+    def call(self, *args: str, timeout_s: float = 60.0, **env: str) -> subprocess.CompletedProcess[str]:
+        """Run `rfsched ARGS` in the workspace, without a terminal."""
+        return subprocess.run(
+            [RFSCHED, *args],
+            cwd=self.root,
+            env={**os.environ, **env},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+        )
+
+    def ok(self, *args: str, **env: str) -> str:
+        """Run a command that must succeed; its output."""
+        result = self.call(*args, **env)
+        assert result.returncode == 0, f"rfsched {' '.join(args)} → {result.returncode}\n{result.stdout}{result.stderr}"
+        return result.stdout
+
+    def status(self) -> dict[str, Any]:
+        """`status --json`."""
+        found: dict[str, Any] = json.loads(self.ok("status", "--json"))
+        return found
+
+    def states(self) -> dict[str, str]:
+        """State by job name."""
+        return {job["name"]: job["state"] for job in self.status()["jobs"]}
+
+    def job(self, name: str) -> dict[str, Any]:
+        """One job of `status --json`."""
+        return next(job for job in self.status()["jobs"] if job["name"] == name)
+
+    def wait_for(self, name: str, state: str, timeout_s: float = 20.0) -> dict[str, Any]:
+        """Wait until a job is in a state; fail at once if it ended in another one."""
+        ends = {"succeeded", "failed", "cancelled", "skipped"} - {state}
+
+        def look() -> dict[str, Any] | None:
+            job = self.job(name)
+            return job if job["state"] == state or job["state"] in ends else None
+
+        found = eventually(look, timeout_s, what=f"{name} is {state}")
+        assert found is not None
+        assert found["state"] == state, f"{name} ended as {found['state']}: {found['reason']}"
+        return found
+
+    # -- schedulers
+
+    def scheduler(self, **env: str) -> subprocess.Popen[bytes]:
+        """A scheduler without keeper and pane, as a child of the test."""
+        process = subprocess.Popen(
+            [RFSCHED, "_scheduler"],
+            cwd=self.root,
+            env={**os.environ, **env},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        self.processes.append(process)
+        return process
+
+    def scheduler_pid(self) -> int | None:
+        """The pid that holds the workspace as its scheduler."""
+        pid: int | None = self.status()["scheduler"]["pid"]
+        return pid
+
+    # -- truth
+
+    def runs(self) -> Counter[str]:
+        """How often each job really ran, by its own word."""
+        return Counter({file.name: len(file.read_text().splitlines()) for file in (self.root / "ran").iterdir()})
+
+    def attempts_run(self) -> Counter[str]:
+        """How often each attempt really ran."""
+        lines = [line for file in (self.root / "ran").iterdir() for line in file.read_text().splitlines()]
+        return Counter(lines)
+
+    def close(self) -> None:
+        """End everything, by pid and socket."""
+        for process in self.processes:
+            with suppress(ProcessLookupError):
+                process.kill()
+            process.wait()
+        with suppress(subprocess.TimeoutExpired):
+            self.call("kill-all", "--yes")
+        self.server.close()
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Iterator[RealWorkspace]:
+    """A workspace of simulated GPUs on a private tmux server."""
+    with tempfile.TemporaryDirectory(prefix="rft-", dir="/tmp") as folder:
+        real = RealWorkspace(tmp_path / "ws", Server(Path(folder)))
+        try:
+            yield real
+        finally:
+            real.close()
+
+
+def kill9(pid: int) -> None:
+    """SIGKILL one process and wait until it is gone."""
+    kill_tree(pid)
+
+
+__all__ = ["RFSCHED", "RealWorkspace", "kill9", "workspace"]
