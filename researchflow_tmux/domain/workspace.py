@@ -19,7 +19,7 @@ Seconds = Annotated[float, Meta(ge=0)]
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Every key of scheduler_config.yml, with its default. The descriptions feed the editor schema and the reference."""
+    """Every key of scheduler_config.yml, with its default. Descriptions feed the editor schema and the reference."""
 
     # -- names and places
     task_name: Annotated[str, Meta(description="Name of the sessions and logs.", min_length=1)]
@@ -132,7 +132,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     log_dir: Annotated[str, Meta(description="Where logs are written.")] = "logs"
     enable_logging: Annotated[bool, Meta(description="Write log files.")] = True
     log_cap: Annotated[
-        str | Natural | None, Meta(description="Size cap of one job's log, such as `1GiB` (a bare number: MiB); empty = none.")
+        str | Natural | None,
+        Meta(description="Size cap of one job's log, such as `1GiB` (a bare number: MiB); empty = none."),
     ] = "1GiB"
 
 
