@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import re
 import threading
 from collections.abc import Sequence
 
+from researchflow_tmux.adapters import tmux_opening as opening
 from researchflow_tmux.adapters.tmux import MAX_COMMAND_BYTES, Answer, Output, Tmux
 from researchflow_tmux.adapters.tmux_snapshot import FORMAT, TAG_OPTION, parse
 from researchflow_tmux.adapters.tmux_socket import ensure_socket
@@ -22,11 +21,6 @@ from researchflow_tmux.ports import (
     Unknown,
 )
 
-SPARE_DESCRIPTORS = 32
-"""A server without free descriptors wedges and hangs its clients: one pane takes one."""
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
-_TAG = re.compile(r"[A-Za-z0-9._/-]+")
 _PAUSES_S = (0.02, 0.05, 0.1, 0.2, 0.4)
 """Right after `kill-server` the old server refuses while it goes: waits between tries, 0.8 s in all."""
 _GOING = ("server exited unexpectedly", "lost server")
@@ -70,13 +64,11 @@ class TmuxSessions:
         Asking again for the same name and tag is answered with the session that is there. `remain`: keep it for a look
         when its process has ended.
         """
-        refusal = _refusal(name, tag, argv) or self._no_room()
+        refusal = opening.refusal(name, tag, argv) or opening.no_room(self._server_pid)
         if refusal is not None:
             return refusal
         try:
-            place = (f"-x{width}", f"-y{height}", "-c", cwd.replace("#", "##"), *_libraries())
-            options = _options(name, tag, remain=remain)
-            answer = self._open(("new-session", "-dP", "-F", "#{pid}:#{pane_pid}", "-s", name, *place, *argv, *options))
+            answer = self._open(opening.command(name, tag, argv, cwd, (width, height), remain=remain))
         except LaunchError as error:
             return LaunchRefused(why=str(error), host=False)
         if isinstance(answer, Unknown):
@@ -95,7 +87,7 @@ class TmuxSessions:
 
     def rename_if_tag(self, sessions: Sequence[tuple[str, str, str]]) -> None:
         """Rename the sessions given as (name, tag, new name), each only if it still carries that tag."""
-        valid = [entry for entry in sessions if _NAME.fullmatch(entry[2])]
+        valid = [entry for entry in sessions if opening.NAME.fullmatch(entry[2])]
         self._if_tag([(name, tag, f"rename-session -t ={name}: {new}") for name, tag, new in valid])
 
     # -- asking
@@ -132,7 +124,7 @@ class TmuxSessions:
     def _if_tag(self, commands: Sequence[tuple[str, str, str]]) -> None:
         batch: list[str] = []
         for name, tag, command in commands:
-            if not (_NAME.fullmatch(name) and _TAG.fullmatch(tag)):
+            if not (opening.NAME.fullmatch(name) and opening.TAG.fullmatch(tag)):
                 continue  # no such session can be ours
             condition = f"#{{==:#{{{TAG_OPTION}}},{tag}}}"
             step = ["if-shell", "-F", "-t", f"={name}:", condition, command]
@@ -155,56 +147,6 @@ class TmuxSessions:
                 return NameTaken(owner=f"a session that is not of this workspace (tmux attach -t ={name})")
         return Unknown(why=f"session {name} was there and is gone")
 
-    def _no_room(self) -> LaunchRefused | None:
-        if self._server_pid is None:
-            return None
-        used, limit = _descriptors(self._server_pid)
-        if limit is None or used < limit - SPARE_DESCRIPTORS:
-            return None
-        return LaunchRefused(
-            why=f"the tmux server (pid {self._server_pid}) has {used} of {limit} descriptors in use: close sessions, "
-            "or restart it with a higher `ulimit -n`",
-            host=True,
-        )
-
-
-def _options(name: str, tag: str, *, remain: bool) -> list[str]:
-    """One batch with new-session: later, a job that ends at once or a user's `destroy-unattached` would be faster."""
-    target = f"={name}:"
-    return [
-        ";", "set-option", "-t", target, TAG_OPTION, tag,
-        ";", "set-option", "-t", target, "destroy-unattached", "off",
-        ";", "set-option", "-w", "-t", target, "remain-on-exit", "on" if remain else "off",
-    ]  # fmt: skip
-
-
-def _libraries() -> list[str]:
-    """The server was started without it, but a Python from an environment module may need it to start at all."""
-    path = os.environ.get("LD_LIBRARY_PATH")
-    return [f"-eLD_LIBRARY_PATH={path}"] if path else []
-
-
-def _refusal(name: str, tag: str, argv: Sequence[str]) -> LaunchRefused | None:
-    if not _NAME.fullmatch(name):
-        return LaunchRefused(why=f"{name!r} cannot be a session name: letters, digits, _ and - only", host=False)
-    if not _TAG.fullmatch(tag):
-        return LaunchRefused(why=f"{tag!r} cannot be a session tag", host=False)
-    if len(argv) < 2:
-        # tmux gives a lone word to the user's shell, which may be nologin.
-        return LaunchRefused(why=f"the command of session {name} must have at least two words", host=False)
-    return None
-
 
 def _going(answer: Output) -> bool:
     return answer.rc != 0 and (answer.server_down or any(words in answer.stderr for words in _GOING))
-
-
-def _descriptors(pid: int) -> tuple[int, int | None]:
-    """Descriptors in use and the limit of a process; (0, None) when /proc does not tell."""
-    try:
-        with open(f"/proc/{pid}/limits", encoding="ascii") as file:
-            line = next(line for line in file if line.startswith("Max open files"))
-        soft = line.split()[3]
-        return len(os.listdir(f"/proc/{pid}/fd")), int(soft) if soft.isdigit() else None
-    except (OSError, StopIteration):
-        return 0, None

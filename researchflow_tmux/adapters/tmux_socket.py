@@ -14,6 +14,7 @@ from researchflow_tmux.domain.errors import HostUnreachable
 from researchflow_tmux.runner import procfs
 
 _LISTENING = "00010000"
+_LONGEST_PATH = 107
 _REVIVAL_S = 1.0
 
 
@@ -23,8 +24,22 @@ def resolve_socket(setting: str, environ: Mapping[str, str]) -> str:
     "" is the socket of the tmux we are in, else this user's default one; a name is meant as `tmux -L`, an absolute
     path as `tmux -S`. The directory is made if it is missing. Raises HostUnreachable when it is not safe to use.
     """
+    path = _path(os.path.expanduser(setting), environ)
+    if len(os.fsencode(path)) > _LONGEST_PATH:
+        raise HostUnreachable(
+            f"the tmux socket {path} has too long a path: the system takes {_LONGEST_PATH} bytes",
+            hint="set tmux_socket to a shorter absolute path",
+        )
+    return path
+
+
+def _path(setting: str, environ: Mapping[str, str]) -> str:
     if os.path.isabs(setting):
         return os.path.normpath(setting)
+    if "/" in setting:
+        raise HostUnreachable(
+            f"tmux_socket is {setting!r}, neither a name nor an absolute path", hint="give the absolute path"
+        )
     inside = environ.get("TMUX", "").rpartition(",")[0].rpartition(",")[0]
     if not setting and os.path.isabs(inside):
         return inside

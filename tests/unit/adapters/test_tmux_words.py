@@ -30,6 +30,18 @@ def test_an_absolute_path_is_taken_as_it_is() -> None:
     assert resolve_socket("/a/b/../s", {"TMUX": "/x,1,0"}) == "/a/s"
 
 
+@pytest.mark.parametrize("setting", ["/" + "x" * 107, "a/b"])
+def test_what_cannot_be_a_socket_is_refused(setting: str) -> None:
+    with pytest.raises(HostUnreachable, match="absolute path") as caught:
+        resolve_socket(setting, {})
+    assert setting in str(caught.value)
+
+
+def test_a_path_in_the_home_directory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    assert resolve_socket("~/s", {}) == "/home/me/s"
+
+
 def test_a_directory_that_others_can_enter_is_refused(tmp_path: Path) -> None:
     place = tmp_path / f"tmux-{os.getuid()}"
     place.mkdir()

@@ -1,0 +1,103 @@
+"""One simulated attempt: its directory, its runner and its processes in one."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import msgspec
+
+from researchflow_tmux.domain.attempt import AttemptKey, Ended, Killed, LaunchFailed, Lost, Outcome
+from researchflow_tmux.ports import ClaimFree, ClaimHeld, Fenced, NotClaimed, Observation, Unreaped
+from researchflow_tmux.simulation.script import Script
+
+
+class Run(msgspec.Struct, kw_only=True):
+    """Where it stands. Times that lie ahead are known beforehand: the script says them."""
+
+    key: AttemptKey
+    tag: str
+    script: Script
+    pid: int = 0
+    """The runner's; 0 = not launched."""
+    fenced: bool = False
+    claims_at: datetime | None = None
+    """None = not launched."""
+    ends_at: datetime | None = None
+    """None = not launched, or it runs until it is stopped."""
+    outcome: Outcome | None = None
+    """None, once it has ended = its runner died and left no record."""
+    stop_by: str | None = None
+    left: tuple[int, ...] = ()
+    """Processes that outlive the runner."""
+
+    def claimed(self, now: datetime) -> bool:
+        """Whether a runner has the claim, dead or alive."""
+        return not self.fenced and self.claims_at is not None and self.claims_at <= now
+
+    def alive(self, now: datetime) -> bool:
+        """Whether its runner lives (before its claim, too)."""
+        return not self.fenced and self.claims_at is not None and (self.ends_at is None or self.ends_at > now)
+
+    def begin(self, pid: int, now: datetime) -> None:
+        """Launch it."""
+        self.pid = pid
+        self.claims_at = now + timedelta(seconds=self.script.claim_delay_s)
+        if self.stop_by is not None:
+            self._end(self.claims_at, Killed(by=self.stop_by))
+        elif self.script.duration_s is not None:
+            self._end(self.claims_at + timedelta(seconds=self.script.duration_s), self.script.outcome)
+
+    def stop(self, by: str, now: datetime) -> None:
+        """Ask it to end; before its launch, the request waits for it."""
+        if self.stop_by is None:
+            self.stop_by = by
+            self.kill(by, now, self.script.stop_delay_s)
+
+    def kill(self, by: str, now: datetime, delay_s: float = 0.0) -> None:
+        """End it, if it lives, so that its runner can still write the record."""
+        if self.alive(now) and self.claims_at is not None:
+            self._end(max(now, self.claims_at) + timedelta(seconds=delay_s), Killed(by=by, signal=15))
+
+    def lose(self, now: datetime, survivors: int | None = None) -> None:
+        """Its runner dies now."""
+        if self.claimed(now):
+            self.ends_at, self.outcome = now, None
+            self.left = self._pids(self.script.survivors if survivors is None else survivors)
+        else:
+            self.claims_at = self.ends_at = None
+
+    def bury(self) -> tuple[int, ...]:
+        """Kill the processes it left; return those that cannot be killed."""
+        self.left = self.left[: self.script.unkillable]
+        return self.left
+
+    def observe(self, now: datetime) -> Observation:
+        """What its files say."""
+        if self.fenced:
+            return Fenced()
+        if self.claims_at is None or self.claims_at > now:
+            return NotClaimed()
+        if self.ends_at is None or self.ends_at > now:
+            return ClaimHeld(runner_pid=self.pid, started_at=self.claims_at)
+        if self.outcome is None:
+            return ClaimFree(survivors=self.left, started_at=self.claims_at)
+        return self._ended(self.claims_at, self.ends_at, self.outcome)
+
+    def _ended(self, started_at: datetime, ended_at: datetime, outcome: Outcome) -> Ended | Unreaped:
+        ended = Ended(
+            outcome=outcome,
+            ended_at=ended_at,
+            started_at=None if isinstance(outcome, LaunchFailed) else started_at,
+            peak_rss_mib=self.script.peak_rss_mib,
+            cpu_s=self.script.cpu_s,
+        )
+        return Unreaped(ended=ended, pids=self.left) if self.left else ended
+
+    def _end(self, when: datetime, outcome: Outcome) -> None:
+        lost = isinstance(outcome, Lost)
+        self.ends_at, self.outcome = when, None if lost else outcome
+        # A living runner reaps what it can before it writes the record; a dead one leaves all.
+        self.left = self._pids(self.script.survivors if lost else 0)
+
+    def _pids(self, survivors: int) -> tuple[int, ...]:
+        return tuple(self.pid + 1 + number for number in range(max(survivors, self.script.unkillable)))
