@@ -157,7 +157,7 @@ class Attempt:
         facts["headless"] = self.screen.lost
         facts["log"] = self.log.path
         facts["log_dropped_bytes"] = self.log.dropped
-        if self.started_at is not None:
+        if self.started_at is not None and self.facts.outcome != ending.LAUNCH_FAILED:
             facts |= {"started_at": self.started_at, "duration_s": round(time.monotonic() - self.started, 6)}
         if self.tree is not None:
             facts |= {"max_rss_kib": self.tree.max_rss_kib, "cpu_s": round(self.tree.cpu_s, 6)}

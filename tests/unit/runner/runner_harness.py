@@ -52,7 +52,7 @@ class Attempt:
     def start(self, **popen: Any) -> subprocess.Popen[bytes]:
         quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         environment = {name: value for name, value in os.environ.items() if not name.startswith("TMUX")}
-        process = subprocess.Popen(self.command, **(quiet | {"env": environment} | popen))
+        process: subprocess.Popen[bytes] = subprocess.Popen(self.command, **(quiet | {"env": environment} | popen))
         self.started.append(process)
         return process
 
@@ -72,7 +72,7 @@ class Attempt:
         eventually(lambda: text in self.output(), timeout_s, f"{text!r} in the log")
 
     def runner_pid(self) -> int:
-        return int(eventually(lambda: claim.probe(self.dir).content.get("pid"), 10.0, "the claim"))
+        return int(eventually(lambda: claim.probe(self.dir).content.get("pid"), 10.0, "the claim") or 0)
 
     def end(self) -> None:
         """Leave no process of this attempt behind, whatever the test did."""

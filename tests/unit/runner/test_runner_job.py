@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -114,6 +115,7 @@ def test_a_missing_work_dir_fails_loudly(attempts: Attempts) -> None:
     record = attempts("true", cwd="/no/such/dir").run()
     assert record["outcome"] == "launch_failed"
     assert record["reason"].startswith("work_dir /no/such/dir does not exist")
+    assert (record["started_at"], record["duration_s"]) == (None, None)
 
 
 def test_a_useless_spec_is_recorded(attempts: Attempts) -> None:
@@ -145,12 +147,14 @@ def test_sigterm_with_a_stop_file_names_who_asked(attempts: Attempts) -> None:
     assert record["succeeded"] is False
 
 
-def test_sigterm_without_a_stop_file_is_by_signal(attempts: Attempts) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_without_a_stop_file_is_by_signal(attempts: Attempts, number: signal.Signals) -> None:
     attempt = attempts.sh("echo up; sleep 60")
     process = attempt.start()
     attempt.says("up")
-    process.terminate()
-    assert attempt.record()["by"] == "signal"
+    process.send_signal(number)
+    record = attempt.record()
+    assert (record["outcome"], record["by"], record["reason"]) == ("killed", "signal", f"the runner got {number.name}")
 
 
 def test_a_stop_that_came_before_the_job_keeps_it_from_running(attempts: Attempts, tmp_path: Path) -> None:
@@ -345,7 +349,7 @@ def test_what_cannot_be_killed_is_named_and_keeps_its_slot(attempts: Attempts, t
     )
     root = str(Path(__file__).parents[3])
     process = subprocess.Popen([PYTHON, "-I", "-S", "-c", code, root, attempt.spec_path], stdout=subprocess.DEVNULL)
-    attempt.started.append(process)  # type: ignore[arg-type]
+    attempt.started.append(process)
     attempt.says("up")
     process.terminate()
     record = attempt.record()

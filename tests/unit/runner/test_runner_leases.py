@@ -50,7 +50,8 @@ def test_shares_are_admitted_up_to_one_gpu(place: Path) -> None:
 def test_an_unlimited_job_asks_for_nothing_and_fits_beside_a_full_gpu(place: Path) -> None:
     full, nothing = take(place, "GPU-a", share=1.0), take(place, "GPU-a", share=0.0)
     assert sorted(ticket["share"] for ticket in tickets.live(str(place), "GPU-a")) == [0.0, 1.0]
-    full.release(), nothing.release()
+    full.release()
+    nothing.release()
 
 
 def test_declared_memory_has_to_fit_too(place: Path) -> None:
@@ -274,7 +275,7 @@ def test_takers_in_a_hurry_never_hold_more_than_one_gpu_and_kills_leave_nothing(
             command = [PYTHON, "-I", "-S", "-c", TAKER, root, str(place), str(next(seeds))]
             processes.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
         if processes:
-            select.select([process.stdout for process in processes], [], [], 0.05)
+            select.select([process.stdout for process in processes if process.stdout], [], [], 0.05)
     assert "held" not in output
     assert -9 in codes <= {0, -9}
     assert output.count("taken") > 100
