@@ -52,7 +52,7 @@ class Attempt:
     def start(self, **popen: Any) -> subprocess.Popen[bytes]:
         quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         environment = {name: value for name, value in os.environ.items() if not name.startswith("TMUX")}
-        process: subprocess.Popen[bytes] = subprocess.Popen(self.command, **(quiet | {"env": environment} | popen))
+        process: subprocess.Popen[Any] = subprocess.Popen(self.command, **(quiet | {"env": environment} | popen))
         self.started.append(process)
         return process
 

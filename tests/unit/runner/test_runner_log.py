@@ -18,7 +18,7 @@ from tests.unit.runner.runner_harness import Attempts
 
 def test_twenty_megabytes_of_carriage_returns_arrive_complete_and_fast(attempts: Attempts) -> None:
     code = "import os\nline = b'x' * 99 + b'\\r'\nfor _ in range(200): os.write(1, line * 1000) == 100000 or exit(1)"
-    speeds_mb_s = []
+    speeds_mb_s: list[float] = []
     while not speeds_mb_s or (max(speeds_mb_s) < 15 and len(speeds_mb_s) < 4):  # the machine may be busy with more
         attempt = attempts.python(code)
         record = attempt.run()
