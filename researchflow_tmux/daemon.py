@@ -5,10 +5,10 @@ Everything that decides about jobs is in `engine`; everything that must hold whi
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -186,7 +186,7 @@ class Daemon:
 
     def _publish(self) -> None:
         room = self.engine.room
-        try:
+        with contextlib.suppress(StoreError):  # the disk is full: status then says how old its view is
             live_file.publish(
                 self.paths.live,
                 live_file.snapshot(
@@ -204,8 +204,6 @@ class Daemon:
                 ),
                 every_s=self.engine.rules.sweep_s,
             )
-        except StoreError:
-            pass  # the disk is full; status then says how old its view is
 
     def _look_who_watches(self, *, fresh: bool = False) -> None:
         if self.foreground:
@@ -218,9 +216,9 @@ class Daemon:
     def _draw(self) -> None:
         if self._screen is None:
             return
-        self._look_who_watches(fresh=self._attached and time.monotonic() - self._last_draw >= REDRAW_S)
-        if self._attached and time.monotonic() - self._last_draw >= REDRAW_S * 0.9:
-            self._last_draw = time.monotonic()
+        self._look_who_watches(fresh=self._attached and self.parts.clock.monotonic() - self._last_draw >= REDRAW_S)
+        if self._attached and self.parts.clock.monotonic() - self._last_draw >= REDRAW_S * 0.9:
+            self._last_draw = self.parts.clock.monotonic()
             try:
                 self._screen(self)
             except OSError:

@@ -6,6 +6,7 @@ terminal means (the tmux server died: carry on in a new session; the session was
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -42,7 +43,7 @@ def _run(command: list[str]) -> int:
     if pid == 0:
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
         try:
-            os.execv(command[0], command)
+            os.execv(command[0], command)  # noqa: S606 - argv of our own making, no shell wanted
         except OSError as error:
             _say(f"{command[0]} cannot be started: {error.strerror}")
             os._exit(5)
@@ -63,10 +64,9 @@ def _run(command: list[str]) -> int:
 
 
 def _say(text: str) -> None:
-    try:
+    # The terminal may be gone; the scheduler's log has what matters.
+    with contextlib.suppress(OSError):
         os.write(2, f"{text}\n".encode())
-    except OSError:
-        pass  # the terminal is gone; the scheduler's log has what matters
 
 
 if __name__ == "__main__":

@@ -190,8 +190,10 @@ class SessionHost(Protocol):
         ...
 
     def prepare(self, attempt: Attempt, job: Job, env: Mapping[str, Any]) -> tuple[Attempt, list[str]]:
-        """Write the attempt's directory and spec; return the attempt with its log path, and warnings (a script that
-        changed since it was queued). `env` is what the store has under the job's `env_digest`.
+        """Write the attempt's directory and spec; return the attempt with its log path, and warnings.
+
+        A warning is, for instance, that the script changed since the job was queued. `env` is what the store has under
+        the job's `env_digest`.
 
         Raises LaunchError when the job cannot run (its config vanished), StoreError when the disk refuses.
         Calling it again for the same attempt replaces the spec.

@@ -20,6 +20,10 @@ class SystemClock:
         """Seconds that never go back; for spans."""
         return time.monotonic()
 
+    def sleep(self, seconds: float) -> None:
+        """Let time pass between two looks at something that cannot be waited for."""
+        time.sleep(seconds)
+
 
 def _boot_id() -> str:
     with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:

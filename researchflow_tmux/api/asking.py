@@ -5,10 +5,10 @@ from __future__ import annotations
 import getpass
 import os
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 from researchflow_tmux.adapters import wake, workspace_lock
+from researchflow_tmux.adapters.clock import SystemClock
 from researchflow_tmux.adapters.sqlite_inbox import SqliteInbox
 from researchflow_tmux.domain.errors import RfschedError, StoreError, UsageError, WorkspaceBusy
 from researchflow_tmux.domain.workspace import Settings, WorkspacePaths
@@ -33,7 +33,7 @@ def ask(
     """
     inbox = SqliteInbox(paths.database)
     try:
-        request = inbox.put(kind, body, by=whoami(), at=datetime.now(UTC))
+        request = inbox.put(kind, body, by=whoami(), at=SystemClock().now())
         reply = _answered(paths, settings, inbox, request, patience_s)
         if reply is None:
             if inbox.withdraw(request):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from collections.abc import Sequence
 
 import msgspec
 
 from researchflow_tmux import intake, scheduler_session
 from researchflow_tmux.adapters import workspace_lock
+from researchflow_tmux.adapters.clock import SystemClock
 from researchflow_tmux.adapters.places import resolve_places
 from researchflow_tmux.adapters.sqlite_inbox import SqliteInbox
 from researchflow_tmux.api import asking
@@ -22,6 +22,8 @@ from researchflow_tmux.wiring import META_SOCKET, Parts
 
 START_TIMEOUT_S = 20.0
 POLL_S = 0.02
+
+_clock = SystemClock()
 
 
 class Started(msgspec.Struct, kw_only=True):
@@ -106,17 +108,17 @@ def open_scheduler(workspace: Workspace) -> str | None:
         session = scheduler_session.open_session(parts)
     finally:
         parts.close()
-    deadline = time.monotonic() + START_TIMEOUT_S
+    deadline = _clock.monotonic() + START_TIMEOUT_S
     while asking.scheduler(workspace.paths) is None:
         words = scheduler_session.last_words(workspace.paths)
         if words:
             raise HostUnreachable(f"the scheduler did not start: {words}")
-        if time.monotonic() > deadline:
+        if _clock.monotonic() > deadline:
             raise HostUnreachable(
                 f"the scheduler did not start within {START_TIMEOUT_S:g} s",
                 hint=f"look at it with `tmux attach -t {session}`, or run `rfsched start --foreground`",
             )
-        time.sleep(POLL_S)
+        _clock.sleep(POLL_S)
     return session
 
 
@@ -135,11 +137,11 @@ def stop(workspace: Workspace, *, drain: bool = False, timeout_s: float | None =
         return Stopped(was_running=False)
     workspace.ask("remember", {META_STOPPED: asking.whoami()})
     reply = workspace.ask("stop", {"drain": drain})
-    deadline = time.monotonic() + (timeout_s if timeout_s is not None else float("inf") if drain else 30.0)
+    deadline = _clock.monotonic() + (timeout_s if timeout_s is not None else float("inf") if drain else 30.0)
     while asking.scheduler(workspace.paths) is not None:
-        if time.monotonic() > deadline:
+        if _clock.monotonic() > deadline:
             raise TimeoutError("the scheduler is still at work")
-        time.sleep(POLL_S)
+        _clock.sleep(POLL_S)
     return Stopped(was_running=True, running=list(reply.get("running", [])), queued=int(reply.get("queued", 0)))
 
 
@@ -186,8 +188,8 @@ def _kill_jobs(parts: Parts, had_scheduler: bool) -> Killed:
     ids = sorted({key[0] for key in engine.workload.attempts})
     names = [engine.workload.jobs[job_id].name for job_id in ids]
     engine.cancel(ids, by="scheduler")
-    deadline = time.monotonic() + engine.rules.stop_grace_s + 45.0
-    while engine.workload.attempts and time.monotonic() < deadline:
+    deadline = _clock.monotonic() + engine.rules.stop_grace_s + 45.0
+    while engine.workload.attempts and _clock.monotonic() < deadline:
         engine.tick(engine.waiter.wait(0.05))
     left = [engine.workload.jobs[key[0]].name for key in engine.workload.attempts]
     snapshot = engine.sessions(fresh=True)

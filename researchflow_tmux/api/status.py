@@ -1,4 +1,4 @@
-"""Building the status view: the rows, what the scheduler last saw, and the engine's own words for who waits for what."""
+"""Building the status view: the rows, what the scheduler last saw, and the engine's words for who waits for what."""
 
 from __future__ import annotations
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import time
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import msgspec
 
 from researchflow_tmux.adapters import live_file, workspace_lock
+from researchflow_tmux.adapters.clock import SystemClock
 from researchflow_tmux.adapters.config_file import LoadedSettings, load_settings
 from researchflow_tmux.adapters.sqlite_reader import SqliteReader
 from researchflow_tmux.api import asking, status
@@ -41,6 +42,7 @@ class Workspace:
     def __init__(self, directory: str | os.PathLike[str] | None = None, config: str | None = None) -> None:
         self.paths: WorkspacePaths = find_workspace(None if directory is None else os.fspath(directory), config)
         self._loaded: LoadedSettings | None = None
+        self._clock = SystemClock()
 
     # -- settings ------------------------------------------------------------------------------------------------------
 
@@ -86,7 +88,7 @@ class Workspace:
             last_attempts=last,
             live=live_file.read(self.paths.live),
             holder=holder,
-            now=datetime.now(UTC),
+            now=self._clock.now(),
         )
 
     def reader(self) -> SqliteReader:
@@ -158,7 +160,7 @@ class Workspace:
 
         Raises UsageError when no scheduler runs and something is still queued, TimeoutError after `timeout_s`.
         """
-        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        deadline = None if timeout_s is None else self._clock.monotonic() + timeout_s
         ids = [job.id for job in jobs]
         while True:
             running = asking.scheduler(self.paths) is not None
@@ -169,14 +171,13 @@ class Workspace:
             pending = [job for job in now if not job.state.ended]
             if not pending:
                 return now
-            if not running and all(job.state is not JobState.ACTIVE for job in pending):
-                if asking.scheduler(self.paths) is None:
-                    raise UsageError(
-                        f"{len(pending)} jobs are waiting and no scheduler is running", hint="`rfsched start`"
-                    )
-            if deadline is not None and time.monotonic() > deadline:
+            idle = not running and all(job.state is not JobState.ACTIVE for job in pending)
+            if idle and asking.scheduler(self.paths) is None:
+                words = f"{len(pending)} jobs are waiting and no scheduler is running"
+                raise UsageError(words, hint="`rfsched start`")
+            if deadline is not None and self._clock.monotonic() > deadline:
                 raise TimeoutError(f"{len(pending)} jobs have not ended: {', '.join(j.name for j in pending[:8])}")
-            time.sleep(POLL_S)
+            self._clock.sleep(POLL_S)
 
     # -- inside --------------------------------------------------------------------------------------------------------
 
@@ -190,10 +191,9 @@ class Workspace:
         with SqliteReader(self.paths.database) as reader:
             if not reader.live_attempts():
                 return
-        try:
+        # Somebody else may be writing, or the disk full: then what is there is shown.
+        with contextlib.suppress(WorkspaceBusy, StoreError):
             asking.settle(self.paths, self.settings)
-        except (WorkspaceBusy, StoreError):
-            pass  # somebody else is writing, or the disk is full: show what is there
 
 
 def lock_holder(paths: WorkspacePaths) -> workspace_lock.LockHolder | None:

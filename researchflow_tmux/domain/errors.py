@@ -75,11 +75,11 @@ class StoreError(RfschedError):
     exit_code = 4
 
 
-class WorkspaceBusy(StoreError):
+class WorkspaceBusy(StoreError):  # noqa: N818 - it reads as the fact it states
     """Somebody else is writing the workspace's state."""
 
 
-class HostUnreachable(RfschedError):
+class HostUnreachable(RfschedError):  # noqa: N818 - it reads as the fact it states
     """tmux does not answer or cannot be started. Nothing may be concluded about any job."""
 
     exit_code = 5
