@@ -16,6 +16,14 @@ TAG = re.compile(r"[A-Za-z0-9._/-]+")
 SPARE_DESCRIPTORS = 32
 """A server without free descriptors wedges and hangs its clients; each pane takes one."""
 
+WILL_IT_STAY = (";", "show-options", "-sv", "exit-unattached")
+"""Asked along with the first session of a new server, to which nobody can be attached yet."""
+SERVER_LEAVES = LaunchRefused(
+    why="the tmux server ends when nobody is attached, and the jobs with it: take `exit-unattached on` out of "
+    "tmux.conf, or set tmux_socket to a socket whose server has it off",
+    host=True,
+)
+
 
 def command(
     name: str, tag: str, argv: Sequence[str], cwd: str, size: tuple[int, int], *, remain: bool

@@ -74,6 +74,8 @@ class TmuxSessions:
         if isinstance(answer, Unknown):
             return answer
         if answer.rc == 0 and answer.stdout:
+            if answer.stdout[1:] == ["on"]:
+                return opening.SERVER_LEAVES
             server, _, pane = answer.stdout[0].partition(":")
             self._server_pid = int(server)
             return Launched(runner_pid=int(pane))
@@ -113,7 +115,7 @@ class TmuxSessions:
         for pause_s in (*_PAUSES_S, None):
             answer = self._ask(*command)
             if isinstance(answer, Output) and answer.server_down:
-                answer = self._tmux.start(*command)
+                answer = self._tmux.start(*command, *opening.WILL_IT_STAY)
             if isinstance(answer, Unknown) or not _going(answer) or pause_s is None:
                 break
             self._pause.wait(pause_s)

@@ -288,12 +288,13 @@ def test_a_users_configuration_cannot_end_jobs(bed: Bed) -> None:
     assert len(seen.by_name) == 5
 
 
-def test_a_server_that_leaves_when_nobody_looks_leaves_the_jobs(bed: Bed) -> None:
-    bed.server.config.write_text("set -g exit-unattached on\n")
-    job = make_job(1, "echo done > done", workdir=bed.paths.root)
-    attempt, _ = bed.host.prepare(bed.attempt(job), job, CAPTURED)
-    bed.host.launch(attempt)
-    assert ended(bed, attempt).outcome == Exited(code=0, succeeded=True)
+def test_a_server_that_leaves_when_nobody_looks_is_of_no_use(tmux_server: Server) -> None:
+    tmux_server.config.write_text("set -g exit-unattached on\n")
+    for _ in range(2):
+        result = tmux_server.sessions().new_session("exp", "ws1/1.1", SLEEP, "/")
+        assert isinstance(result, LaunchRefused)
+        assert result.host
+        assert "exit-unattached" in result.why
 
 
 def all_dead(seen: Sessions) -> bool:
