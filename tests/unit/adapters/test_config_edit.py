@@ -192,8 +192,8 @@ def test_no_byte_that_is_not_ours_changes(data: st.DataObject, newline: str, bom
             assert getattr(after, name) == getattr(before, name)
     if key in VALUES:
         old_value = next(piece[3] for piece in pieces if piece[0] == key).replace("\n", newline)
-        head, _, rest = text.partition(f"{key}:{old_value}")
-        expected = f"{head}{key}: {new}{rest}"
+        place = 0 if text.startswith(f"{key}:") else text.index(f"\n{key}:") + 1
+        expected = f"{text[:place]}{key}: {new}{text[place + len(key) + 1 + len(old_value) :]}"
     else:
         line = f"{key}: {new}"
         if not text or text.endswith("\n"):
