@@ -1,6 +1,6 @@
-"""The scheduler's loop: observe → reconcile → decide → record the intent → act → record the result.
+"""The scheduler's loop: observe → reconcile → decide → record the intent → act.
 
-The only part of the engine that talks to the world, and only through ports. A crash at any line is repaired by the
+The result of an act is recorded with what the next tick observes. The only part of the engine that talks to the world, and only through ports. A crash at any line is repaired by the
 next `tick` of the next scheduler: an intent is durable before its act, and every act may be repeated.
 """
 
@@ -22,11 +22,12 @@ from researchflow_tmux.engine.context import Context, Rules
 from researchflow_tmux.engine.decide import MAX_STARTS, Capacity, decide
 from researchflow_tmux.engine.launching import Launcher
 from researchflow_tmux.engine.pause import Pause
-from researchflow_tmux.engine.reconcile import Destroy, Fence, NeedSnapshot, Relaunch, fenced, reconcile
+from researchflow_tmux.engine.reconcile import Destroy, Fence, NeedSnapshot, Relaunch, fenced, lost, reconcile
 from researchflow_tmux.engine.room import RoomReader
 from researchflow_tmux.engine.submitting import Submission, Submitted, submit
 from researchflow_tmux.engine.workload import Book, Workload
 from researchflow_tmux.ports import (
+    ClaimFree,
     Clock,
     Request,
     SessionHost,
@@ -38,6 +39,10 @@ from researchflow_tmux.ports import (
     Waiter,
     Wakeup,
 )
+
+RESULTS_S = 0.2
+"""What tmux answered is saved with whatever comes next, at the latest after this. Losing it in a crash is harmless: all
+of it can be observed again. It saves one wait for the disk per launch."""
 
 Control = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -90,8 +95,7 @@ class Engine:
             self.context.step("intent saved")
             self._launcher.launch_planned()
             self._close_sessions()
-            self._save(self.clock.now())
-            self.context.step("result saved")
+            self.context.step("acted")
 
     @property
     def rules(self) -> Rules:
@@ -123,6 +127,8 @@ class Engine:
         backoff = self.workload.next_backoff_end()
         if backoff is not None and not self.stopping:
             due.append(max((backoff - now).total_seconds(), self._pause.left_s))
+        if self.workload.changed:
+            due.append(RESULTS_S)
         for attempt in self.workload.attempts.values():
             if isinstance(attempt.phase, Stopping):
                 due.append((attempt.phase.kill_at - now).total_seconds())
@@ -199,15 +205,20 @@ class Engine:
             self.waiter.watch_runner(current.key, current.phase.runner_pid)
 
     def _destroy(self, attempt: Attempt, why: str, now: datetime) -> None:
+        """Kill by cookie until nothing is left: only that proves the tree dead. Then its end can be told."""
         left = self.host.destroy(attempt)
+        seen = self.host.observe(attempt)
+        if isinstance(seen, ClaimFree):
+            self.context.end(replace(lost(attempt, seen, now), quarantined=left), now)
+            return
         text = f"killed what was left of it: {why}"
         self.context.apply(Notice(text=text, job_id=attempt.job_id, level="warning"), now)
-        verdict = reconcile(attempt, self.host.observe(attempt), None, now)
+        verdict = reconcile(attempt, seen, None, now)
         if isinstance(verdict, AttemptEnded):
             self.context.end(replace(verdict, quarantined=left or verdict.quarantined), now)
 
     def _look_at_quarantine(self, attempt: Attempt, now: datetime) -> None:
-        if not isinstance(self.host.observe(attempt), Unreaped | Unknown):
+        if not self.host.destroy(attempt) and not isinstance(self.host.observe(attempt), Unreaped | Unknown):
             self.context.apply(QuarantineLifted(job_id=attempt.job_id, number=attempt.number), now)
 
     def _pass_on_stops(self, *, again: bool) -> None:

@@ -82,10 +82,8 @@ def reconcile(attempt: Attempt, seen: Observation, snapshot: Snapshot | None, no
             return AttemptEnded(job_id=attempt.job_id, number=attempt.number, ended=ended, quarantined=pids)
         case ClaimHeld():
             return _alive(attempt, seen, snapshot, now)
-        case ClaimFree(survivors=survivors) if survivors:
-            return Destroy(attempt, f"its runner died and left {len(survivors)} processes")
-        case ClaimFree(started_at=started_at):
-            return _lost(attempt, started_at, now)
+        case ClaimFree():  # the list of survivors may miss one in the middle of an exec: only killing proves it
+            return Destroy(attempt, "its runner died")
         case Fenced():
             return _end(attempt, LaunchFailed(reason="its launch was given up", host=True), now)
         case NotClaimed():
@@ -121,11 +119,12 @@ def _alive(attempt: Attempt, seen: ClaimHeld, snapshot: Snapshot | None, now: da
     )
 
 
-def _lost(attempt: Attempt, started_at: datetime | None, now: datetime) -> AttemptEnded:
+def lost(attempt: Attempt, seen: ClaimFree, now: datetime) -> AttemptEnded:
+    """The end of an attempt whose runner died without a record, after its processes were killed."""
     phase = attempt.phase
     if isinstance(phase, Stopping):
         return _end(attempt, Killed(by=phase.by), now)
-    last_seen = phase.started_at if isinstance(phase, Running) else started_at
+    last_seen = phase.started_at if isinstance(phase, Running) else seen.started_at
     return _end(attempt, Lost(last_seen_at=last_seen, why="its runner was killed and left no exit record"), now)
 
 

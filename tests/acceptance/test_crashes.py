@@ -13,7 +13,7 @@ from tests.workspaces import RealWorkspace, kill9, workspace
 
 __all__ = ["workspace"]
 
-STEPS = ("observed", "planned", "intent saved", "launched", "result saved")
+STEPS = ("observed", "planned", "intent saved", "launched", "acted")
 
 
 def all_ran_once(ws: RealWorkspace, count: int) -> None:
