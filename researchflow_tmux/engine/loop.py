@@ -1,7 +1,8 @@
 """The scheduler's loop: observe → reconcile → decide → record the intent → act.
 
-The result of an act is recorded with what the next tick observes. The only part of the engine that talks to the world, and only through ports. A crash at any line is repaired by the
-next `tick` of the next scheduler: an intent is durable before its act, and every act may be repeated.
+The result of an act is recorded with what the next tick observes. This is the only part of the engine that talks to
+the world, and only through ports. A crash at any line is repaired by the next `tick` of the next scheduler: an intent
+is durable before its act, and every act may be repeated.
 """
 
 from __future__ import annotations
