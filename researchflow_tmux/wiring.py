@@ -18,6 +18,7 @@ from researchflow_tmux.adapters.tmux_sessions import TmuxSessions
 from researchflow_tmux.adapters.tmux_socket import resolve_socket
 from researchflow_tmux.adapters.waiter import EpollWaiter
 from researchflow_tmux.adapters.wake import WakeReader
+from researchflow_tmux.domain.names import clean
 from researchflow_tmux.domain.resources import GpuDevice
 from researchflow_tmux.domain.workspace import Settings, WorkspacePaths
 from researchflow_tmux.engine.context import Rules
@@ -33,7 +34,7 @@ def rules(settings: Settings, workspace_id: str) -> Rules:
     """The settings that the engine acts on."""
     return Rules(
         workspace_id=workspace_id,
-        prefix=settings.worker_prefix or settings.task_name,
+        prefix=clean(settings.worker_prefix or settings.task_name),
         hostname=socket.gethostname(),
         sweep_s=settings.check_interval,
         stop_grace_s=settings.stop_grace,
