@@ -125,7 +125,7 @@ class Engine:
         due = [self._next_sweep - self.clock.monotonic(), self.rules.sweep_s]
         if self._pause.left_s:
             due.append(self._pause.left_s)
-        backoff = self.workload.next_backoff_end()
+        backoff = self.workload.next_backoff_end(now)
         if backoff is not None and not self.stopping:
             due.append(max((backoff - now).total_seconds(), self._pause.left_s))
         if self.workload.changed:

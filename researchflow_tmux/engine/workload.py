@@ -86,10 +86,10 @@ class Workload:
         attempt = self.attempts.get((job_id, job.attempts))
         return attempt if attempt is not None and job.state is JobState.ACTIVE else None
 
-    def next_backoff_end(self) -> datetime | None:
-        """When the first job in backoff may start."""
-        times = [self.jobs[job_id].not_before for job_id in self._delayed]
-        return min((at for at in times if at is not None), default=None)
+    def next_backoff_end(self, now: datetime) -> datetime | None:
+        """When the next job in backoff may start. One that may already, and waits for a slot, is no reason to wake."""
+        times = (self.jobs[job_id].not_before for job_id in self._delayed)
+        return min((at for at in times if at is not None and at > now), default=None)
 
     def unmet(self, spec: JobSpec) -> list[Job]:
         """The jobs that must still succeed before one with `spec` may start."""

@@ -1,0 +1,106 @@
+"""What must hold after every step of every history, whatever went wrong."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from researchflow_tmux.domain.attempt import Ended
+from researchflow_tmux.domain.job import Job, JobState
+from researchflow_tmux.domain.resources import SHARE_TOLERANCE
+from researchflow_tmux.engine.workload import Workload, order_key
+from researchflow_tmux.simulation.clock import EPOCH
+
+if TYPE_CHECKING:
+    from tests.scenario.world import World
+
+
+def check_invariants(world: World) -> None:
+    """Raise AssertionError, naming what is wrong."""
+    workload = world.engine.workload
+    check_workload(workload)
+    _no_slot_overbooked(world, workload)
+    _started_at_most_once(world)
+    _nothing_runs_unknown(world, workload)
+    if not workload.changed:
+        _store_is_memory(world, workload)
+
+
+def check_workload(workload: Workload) -> None:
+    """What one workload promises about itself."""
+    _queue_is_right(workload)
+    _active_is_live(workload)
+
+
+def _queue_is_right(workload: Workload) -> None:
+    queued = [job for job in workload.jobs.values() if job.state is JobState.QUEUED]
+    assert list(workload.queued()) == sorted(queued, key=order_key), "the queue is the queued jobs in their order"
+    assert workload.queue_length == len(queued)
+    assert workload.queued_cpu_jobs == sum(job.spec.request.gpus == 0 for job in queued)
+    assert workload._delayed == {job.id for job in queued if job.not_before is not None}
+    edges: dict[int, set[int]] = defaultdict(set)
+    for job in workload.jobs.values():
+        for upstream in job.spec.after:
+            edges[upstream].add(job.id)
+    assert {up: down for up, down in workload.dependents.items() if down} == edges, "who waits for whom"
+    slugs = Counter(job.slug for job in workload.jobs.values())
+    assert not slugs or max(slugs.values()) == 1, f"two jobs share a name: {slugs.most_common(1)}"
+
+
+def _active_is_live(workload: Workload) -> None:
+    active = {(job.id, job.attempts) for job in workload.jobs.values() if job.state is JobState.ACTIVE}
+    live = {key for key, attempt in workload.attempts.items() if not isinstance(attempt.phase, Ended)}
+    assert active == live, f"active jobs without an attempt: {active - live}; attempts without: {live - active}"
+    assert all(attempt.live for attempt in workload.attempts.values()), "only live attempts are kept"
+
+
+def _no_slot_overbooked(world: World, workload: Workload) -> None:
+    booked: dict[str, float] = defaultdict(float)
+    running: dict[str, float] = defaultdict(float)
+    truly = set(world.host.runners())
+    for attempt in workload.attempts.values():
+        for gpu in attempt.allocation.gpus:
+            booked[gpu.uuid] += gpu.share
+            running[gpu.uuid] += gpu.share * (attempt.key in truly)
+    for uuid, share in [*booked.items(), *running.items()]:
+        assert share <= 1 + SHARE_TOLERANCE, f"{uuid} is booked {share} times"
+
+
+def _started_at_most_once(world: World) -> None:
+    starts = Counter(world.host.starts)
+    assert not starts or max(starts.values()) == 1, f"started twice: {starts.most_common(1)}"
+
+
+def _nothing_runs_unknown(world: World, workload: Workload) -> None:
+    unknown = set(world.host.runners()) - set(workload.attempts)
+    assert not unknown, f"these run and nobody knows: {unknown}"
+
+
+def _store_is_memory(world: World, workload: Workload) -> None:
+    stored = world.store.load()
+    assert {job.id: job for job in stored.jobs} == workload.jobs, "rows are not what is in memory"
+    assert {attempt.key: attempt for attempt in stored.attempts} == workload.attempts
+    for job in stored.jobs:
+        numbers = [attempt.number for attempt in world.store.attempts_of(job.id)]
+        assert numbers == list(range(1, job.attempts + 1)), f"attempts of {job.name}: {numbers} of {job.attempts}"
+
+
+def check_history(world: World) -> None:
+    """The events, applied to nothing, give the rows: nothing changed without being told.
+
+    Times aside: a result is told with the commit that saves it, a moment after it happened.
+    """
+    replayed = Workload()
+    for event in world.store.events():
+        replayed.apply(event.payload, event.at)
+    rows = world.engine.workload
+    assert {key: _timeless(job) for key, job in replayed.jobs.items()} == {
+        key: _timeless(job) for key, job in rows.jobs.items()
+    }
+    assert replayed.attempts.keys() == rows.attempts.keys()
+
+
+def _timeless(job: Job) -> Job:
+    return replace(job, queued_at=EPOCH, ended_at=None)
