@@ -1,0 +1,238 @@
+"""Write the parts of docs/reference that follow from the code: cli.md, config.md and json.md.
+
+    python docs/generate.py            write them
+    python docs/generate.py --check    exit code 1 if one is not current
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import sys
+import textwrap
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from researchflow_tmux.adapters.config_reference import reference_markdown
+from researchflow_tmux.api import adding, cleaning, control, since, views, why
+from researchflow_tmux.cli.main import ALIASES, COMMANDS, HIDDEN, cli
+
+REFERENCE = Path(__file__).resolve().parent / "reference"
+NOTE = "<!-- Written by docs/generate.py; change the code, not this file. -->\n"
+JSON_OUTPUTS: tuple[tuple[str, str, tuple[type[msgspec.Struct], ...]], ...] = (
+    ("rfsched.status/1", "status --json", (views.StatusView, views.JobView, views.GpuView, views.SchedulerView)),
+    ("rfsched.why/1", "why --json", (why.Why, why.AttemptLine, why.Upstream)),
+    ("rfsched.start/1", "start --json", (control.Started,)),
+    ("rfsched.add/1", "add --json", (adding.Added,)),
+    ("rfsched.kill-all/1", "kill-all --json", (control.Killed,)),
+    ("rfsched.clean/1", "clean --json", (cleaning.Cleaned,)),
+)
+
+
+def pages() -> dict[str, str]:
+    """The generated pages by file name."""
+    return {"cli.md": cli_page(), "config.md": config_page(), "json.md": json_page()}
+
+
+# The command line -----------------------------------------------------------------------------------------------------
+
+
+def cli_page() -> str:
+    """Every command with its arguments and options, from the click tree."""
+    context = click.Context(cli, info_name="rfsched")
+    parts = [
+        "# Commands\n",
+        NOTE,
+        "Every command of `rfsched`, its arguments and its options.\n",
+        "```text\nrfsched [-w DIR] [-f FILE] COMMAND ...\n```\n",
+        *_options(cli, context),
+        "Without a command, inside a workspace: `status`. `-w DIR` may also stand after the command. The workspace is the\n"
+        "directory with a `scheduler_config.yml`, here or above.\n",
+        "`JOB` is a name, an id, a glob such as `'exp*'` (quote it), or `@group`. An exact name wins over an id.\n",
+        "Exit codes are in [exit-codes.md](exit-codes.md), the fields of `--json` in [json.md](json.md).\n",
+        "| Command | |\n|---|---|\n"
+        + "".join(f"| [`{name}`](#{_anchor(name)}) | {words} |\n" for name, (_, _, words) in _shown()),
+        "Other names for commands: " + ", ".join(f"`{alias}` = `{name}`" for alias, name in ALIASES.items()) + ".\n",
+    ]
+    for name, _ in _shown():
+        command = cli.get_command(context, name)
+        assert command is not None
+        parts += _command(command, click.Context(command, info_name=name, parent=context), "##")
+    return "\n".join(parts)
+
+
+def _shown() -> list[tuple[str, tuple[str, str, str]]]:
+    return [(name, facts) for name, facts in COMMANDS.items() if name not in HIDDEN]
+
+
+def _command(command: click.Command, context: click.Context, heading: str) -> Iterator[str]:
+    path = context.command_path.removeprefix("rfsched ")
+    usage = " ".join([context.command_path, *command.collect_usage_pieces(context)])
+    yield f"{heading} {path}\n"
+    yield from _help(command)
+    yield f"```text\n{usage}\n```\n"
+    yield from _options(command, context)
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            child = command.get_command(context, name)
+            assert child is not None
+            yield from _command(child, click.Context(child, info_name=name, parent=context), heading + "#")
+
+
+def _help(command: click.Command) -> Iterator[str]:
+    r"""The paragraphs of the help text; those marked with \b keep their lines."""
+    for paragraph in inspect.cleandoc(command.help or "").split("\n\n"):
+        if paragraph.startswith("\b"):
+            yield "```text\n" + paragraph.removeprefix("\b").strip("\n") + "\n```\n"
+        else:
+            yield " ".join(paragraph.split()) + "\n"
+
+
+def _options(command: click.Command, context: click.Context) -> Iterator[str]:
+    rows = [param.get_help_record(context) for param in command.params if isinstance(param, click.Option)]
+    rows = [row for row in rows if row is not None]
+    if rows:
+        lines = [f"| `{_cell(names)}` | {_cell(words)} |" for names, words in rows]
+        yield "| Option | Meaning |\n|---|---|\n" + "\n".join(lines) + "\n"
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def _anchor(heading: str) -> str:
+    return heading.lower().replace(" ", "-")
+
+
+# Settings -------------------------------------------------------------------------------------------------------------
+
+
+def config_page() -> str:
+    """Every setting, from the Struct itself."""
+    intro = """\
+        # Settings
+
+        {note}
+        Every key of `scheduler_config.yml`, and of the `rfsched:` section that a job's own config may have.
+
+        Only `task_name` must be there. `rfsched config` shows what is in force and where each value comes from,
+        `rfsched config set KEY VALUE` changes one value and leaves the rest of the file as it is; a running scheduler
+        takes it over. Unknown keys and wrong values are errors, all told at once with file, line and column.
+
+        - Relative paths are relative to the workspace; `~` is your home.
+        - Times are seconds, or `90m`, `12h`, `2d`; sizes are `500MiB`, `1GiB`.
+        - The file is read as YAML 1.2: `on` and `yes` are texts, `1e-3` is a number, `012` is a text.
+        """
+    return textwrap.dedent(intro).format(note=NOTE) + "\n" + reference_markdown()
+
+
+# JSON -----------------------------------------------------------------------------------------------------------------
+
+
+def json_page() -> str:
+    """The fields of what `--json` prints, from the Structs it is made of."""
+    parts = [
+        "# JSON\n",
+        NOTE,
+        "What commands print with `--json`, field by field.\n",
+        "Each command prints one object on one line (`status --watch --json` and `history --json`: one per line), with\n"
+        "`schema` and `at` (UTC, ISO 8601). `null` means unknown or not yet; units are in the names. New fields may\n"
+        "appear within a schema; none changes its meaning without a new number.\n",
+    ]
+    for schema, command, structs in JSON_OUTPUTS:
+        parts.append(f"## rfsched {command}\n")
+        parts.append(f"`{schema}`\n")
+        for struct in structs:
+            if len(structs) > 1:
+                parts.append(f"### {struct.__name__}\n")
+            parts.append(_fields(struct))
+    parts.append(_OTHERS)
+    return "\n".join(parts)
+
+
+_OTHERS = """\
+## Other commands
+
+`history --json` prints one object per event, `rfsched.event/1`: `seq`, `at`, `kind`, `job_id`, `job` (its name), `text` (the
+sentence that `history` shows), `boot_id`, `data` (all fields of the event).
+
+`cancel`, `requeue`, `hold`, `release` print lists of job names by what became of them, such as `cancelled`, `stopping`,
+`queued`, `held`, `untouched`. `wait` prints the jobs with `id`, `name`, `state`, `reason`, `exit_code`. `config` prints each
+setting with its `value` and where it comes `from`.
+"""
+
+
+def _fields(struct: type[msgspec.Struct]) -> str:
+    words = _docs(struct)
+    rows = ["| Field | Type | |", "|---|---|---|"]
+    for field in msgspec.structs.fields(struct):
+        cells = (f"`{field.encode_name}`", _type(field.type), words.get(field.name, ""))
+        rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(rows) + "\n"
+
+
+def _docs(struct: type[msgspec.Struct]) -> dict[str, str]:
+    """The texts that stand below the fields in the source."""
+    [body] = ast.parse(textwrap.dedent(inspect.getsource(struct))).body
+    assert isinstance(body, ast.ClassDef)
+    found = {}
+    for field, after in zip(body.body, body.body[1:], strict=False):
+        if isinstance(field, ast.AnnAssign) and isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
+            assert isinstance(field.target, ast.Name)
+            found[field.target.id] = " ".join(str(after.value.value).split())
+    return found
+
+
+_TYPES = {
+    str: "text",
+    int: "integer",
+    float: "number",
+    bool: "true or false",
+    type(None): "null",
+}
+
+
+def _type(annotation: Any) -> str:
+    origin, arguments = getattr(annotation, "__origin__", None), getattr(annotation, "__args__", ())
+    if annotation in _TYPES:
+        return _TYPES[annotation]
+    if origin in (list, tuple):
+        return f"list of {_type(arguments[0])}"
+    if origin is dict:
+        return f"{_type(arguments[1])} by name"
+    if origin is None and arguments:
+        return _union(arguments)
+    if arguments:  # a Literal
+        return ", ".join(f"`{value}`" if isinstance(value, str) else _type(value) for value in arguments)
+    name = getattr(annotation, "__name__", str(annotation))
+    return {"datetime": "time"}.get(name, name)
+
+
+def _union(members: Iterable[Any]) -> str:
+    return " or ".join(_type(member) for member in members)
+
+
+# Writing --------------------------------------------------------------------------------------------------------------
+
+
+def main(arguments: list[str]) -> int:
+    """Write the pages, or say which are not current."""
+    stale = []
+    for name, text in pages().items():
+        path = REFERENCE / name
+        if arguments == ["--check"]:
+            if not path.exists() or path.read_text(encoding="utf-8") != text:
+                stale.append(name)
+        else:
+            path.write_text(text, encoding="utf-8")
+    if stale:
+        print(f"not current: {', '.join(stale)}; run `python docs/generate.py`", file=sys.stderr)
+    return 1 if stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
