@@ -1,16 +1,15 @@
-"""What the store costs on this disk: `python tests/benchmarks/bench_store.py [DIRECTORY]`."""
+"""F: what the store costs on this disk."""
 
 from __future__ import annotations
 
+import gc
 import os
-import resource
+import statistics
+import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-
-import msgspec
 
 from researchflow_tmux.adapters.sqlite_reader import SqliteReader
 from researchflow_tmux.adapters.sqlite_store import SqliteStore
@@ -19,6 +18,7 @@ from researchflow_tmux.domain.events import AttemptStarted
 from researchflow_tmux.domain.job import Job, JobSpec, JobState
 from researchflow_tmux.domain.reasons import Reason, ReasonCode
 from researchflow_tmux.domain.resources import Allocation, GpuShare
+from tests.benchmarks.measure import Measure, median_ms, memory_mib
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 ROOT = "/home/somebody/projects/image-classification"
@@ -70,19 +70,22 @@ def attempt(number: int) -> Attempt:
 
 def ms(work: Callable[[], object], times: int = 1) -> float:
     """Milliseconds of the median run."""
-    spans = []
-    for _ in range(times):
-        start = time.perf_counter()
-        work()
-        spans.append(time.perf_counter() - start)
-    return sorted(spans)[times // 2] * 1000
+    return statistics.median(median_ms(work, times))
 
 
-def rss_mib() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+def measures(*, quick: bool) -> list[Measure]:
+    """Everything, in temporary databases on the disk of the temporary directory."""
+    with tempfile.TemporaryDirectory() as directory:
+        many = 10_000 if quick else 100_000
+        found = {**small(os.path.join(directory, "small", "state.db"))}
+        path = os.path.join(directory, "large", "state.db")
+        found |= large(path, many)
+        found[f"memory of {many} loaded jobs"] = (in_a_process_of_its_own("--memory", path), "MiB")
+    return [Measure(bench="F", what=what, value=value, unit=unit) for what, (value, unit) in found.items()]
 
 
-def small(path: str) -> None:
+def small(path: str) -> dict[str, tuple[float, str]]:
+    """A workspace as most are."""
     store = SqliteStore(path, boot_id="b" * 36)
     store.commit([], [job(n) for n in range(1, 1001)], [attempt(n) for n in range(1, 1001)], at=NOW)
     numbers = iter(range(1, 1001))
@@ -92,61 +95,58 @@ def small(path: str) -> None:
         started = AttemptStarted(job_id=number, number=1, runner_pid=number, started_at=NOW)
         store.commit([started], [job(number)], [attempt(number)], at=NOW)
 
-    print(f"commit of 1 event + 1 job + 1 attempt   {ms(one, 300):8.2f} ms (median of 300)")
-    print(f"nothing in the inbox                    {ms(store.requests, 300):8.2f} ms")
+    found = {
+        "commit of 1 event + 1 job + 1 attempt": (ms(one, 300), "ms"),
+        "nothing in the inbox": (ms(store.requests, 300), "ms"),
+        "open a reader": (ms(lambda: SqliteReader(path).close(), 50), "ms"),
+    }
     reader = SqliteReader(path)
-    print(f"open a reader                           {ms(lambda: SqliteReader(path).close(), 50):8.2f} ms")
-    print(f"status: rows of 1 000 jobs              {ms(reader.jobs, 30):8.2f} ms")
     ids = list(range(1, 1001))
-    print(f"status: their latest attempts           {ms(lambda: reader.latest_attempts(ids), 30):8.2f} ms")
-    print(f"counts by state                         {ms(reader.counts_by_state, 30):8.2f} ms")
+    found |= {
+        "status: rows of 1 000 jobs": (ms(reader.jobs, 30), "ms"),
+        "status: their latest attempts": (ms(lambda: reader.latest_attempts(ids), 30), "ms"),
+        "counts by state": (ms(reader.counts_by_state, 30), "ms"),
+    }
     reader.close()
     store.close()
+    return found
 
 
-def large(path: str) -> None:
+def large(path: str, many: int) -> dict[str, tuple[float, str]]:
+    """A workspace after years."""
     store = SqliteStore(path, boot_id="b" * 36)
-    jobs = [job(n, JobState.SUCCEEDED) for n in range(1, 100_001)]
-    print(f"commit of 100 000 jobs                  {ms(lambda: store.commit([], jobs, [], at=NOW)):8.0f} ms")
-    size_mib = os.path.getsize(path) / 2**20
-    print(f"file: {size_mib:.0f} MiB")
+    jobs = [job(n, JobState.SUCCEEDED) for n in range(1, many + 1)]
+    found = {f"commit of {many} jobs": (ms(lambda: store.commit([], jobs, [], at=NOW)), "ms")}
+    found["size of the file"] = (os.path.getsize(path) / 2**20, "MiB")
     store.close()
-    pid = os.fork()  # a fresh peak of memory
-    if pid:
-        os.waitpid(pid, 0)
-        return
+    jobs.clear()
+    gc.collect()
     store = SqliteStore(path, boot_id="b" * 36)
-    stored = []
-    print(f"load of 100 000 jobs                    {ms(lambda: stored.append(store.load())):8.0f} ms")
-    print(f"again, file in memory                   {ms(store.load, 3):8.0f} ms")
     reader = SqliteReader(path)
-    print(f"counts by state at 100 000              {ms(reader.counts_by_state, 10):8.2f} ms")
-    print(f"last 50 of 100 000                      {ms(lambda: reader.jobs(limit=50), 10):8.2f} ms")
-    print(f"all rows of 100 000                     {ms(reader.jobs):8.0f} ms", flush=True)
-    os._exit(0)
+    found |= {
+        f"load of {many} jobs": (ms(store.load, 3), "ms"),
+        f"counts by state at {many}": (ms(reader.counts_by_state, 10), "ms"),
+        f"last 50 of {many}": (ms(lambda: reader.jobs(limit=50), 10), "ms"),
+        f"all rows of {many}": (ms(reader.jobs), "ms"),
+    }
+    reader.close()
+    store.close()
+    return found
 
 
-def memory(path: str) -> None:
-    """Memory of a loaded job, in a process of its own."""
-    before = rss_mib()
+def in_a_process_of_its_own(*words: str) -> float:
+    """Memory that nothing else has used before."""
+    command = [sys.executable, "-m", "tests.benchmarks.store", *words]
+    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
+def memory(path: str) -> float:
+    """MiB that the jobs of a database take once they are loaded."""
+    before, _ = memory_mib(os.getpid())
     stored = SqliteStore(path, boot_id="b" * 36).load()
-    print(f"memory of 100 000 loaded jobs           {rss_mib() - before:8.0f} MiB ({len(stored.jobs)})")
+    assert stored.jobs
+    return memory_mib(os.getpid())[0] - before
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--memory"]:
-        memory(sys.argv[2])
-        sys.exit()
-    with tempfile.TemporaryDirectory(dir=sys.argv[1] if sys.argv[1:] else None) as directory:
-        print(f"msgspec {msgspec.__version__}, {directory}")
-        small(os.path.join(directory, "small", "state.db"))
-        large(os.path.join(directory, "large", "state.db"))
-        sys.stdout.flush()
-        os.spawnl(
-            os.P_WAIT,
-            sys.executable,
-            sys.executable,
-            __file__,
-            "--memory",
-            os.path.join(directory, "large", "state.db"),
-        )
+    print(memory(sys.argv[2]))

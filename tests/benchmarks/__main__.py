@@ -1,0 +1,60 @@
+"""The figures and their targets: `python -m tests.benchmarks [--only A,B…] [--repeats N] [--quick] [--json FILE]`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+import msgspec
+
+from tests.benchmarks import steady, store, throughput
+from tests.benchmarks.measure import Measure, load, machine
+
+GROUPS = "ABCDEF"
+
+
+def main() -> None:
+    """Measure, print, and write JSON."""
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
+    parser.add_argument("--only", default=GROUPS, help="comma-separated groups, of A,B,C,D,E,F")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--quick", action="store_true", help="fewer jobs, a third of the time")
+    parser.add_argument("--json", type=Path, metavar="FILE")
+    args = parser.parse_args()
+    wanted = frozenset(args.only.upper().replace(",", ""))
+    if wanted - set(GROUPS):
+        parser.error(f"there is no benchmark {', '.join(sorted(wanted - set(GROUPS)))}")
+    facts = {**machine(), "load at start": load()}
+    lines: list[Measure] = []
+    began = time.monotonic()
+    for group, run in (("A", throughput.cost_of_a_job), ("B", throughput.busy_slots), ("C", throughput.gaps)):
+        if group in wanted:
+            lines += show(run(args.repeats, quick=args.quick))
+    if wanted & {"D", "E"}:
+        lines += show(steady.steady(args.repeats, quick=args.quick, parts=wanted))
+    if "F" in wanted:
+        lines += show(store.measures(quick=args.quick))
+    facts |= {"load at end": load(), "took": f"{time.monotonic() - began:.0f} s", "repeats": str(args.repeats)}
+    print("\n" + "\n".join(f"{name:14} {value}" for name, value in facts.items()))
+    if args.json is not None:
+        report = {
+            "machine": facts,
+            "measures": [msgspec.to_builtins(line) | {"verdict": line.verdict} for line in lines],
+        }
+        args.json.write_bytes(msgspec.json.format(msgspec.json.encode(report)))
+
+
+def show(lines: list[Measure]) -> list[Measure]:
+    """Print lines of the table."""
+    for line in lines:
+        value = "—" if line.value is None else f"{line.value:.2f}"
+        bound = "" if line.target is None else f"{'>=' if line.at_least else '<='} {line.target:g}"
+        text = f"{line.bench}  {line.what:52} {value:>9} {line.unit:12} {bound:8} {line.verdict:6}  {line.note}"
+        print(text.rstrip(), flush=True)
+    return lines
+
+
+if __name__ == "__main__":
+    sys.exit(main())
