@@ -9,6 +9,7 @@ import contextlib
 import os
 import select
 import signal
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -17,7 +18,7 @@ from researchflow_tmux.adapters import live_file, workspace_lock
 from researchflow_tmux.adapters.config_file import load_settings
 from researchflow_tmux.adapters.scheduler_log import SchedulerLog
 from researchflow_tmux.domain.errors import ConfigError, ProbeError, RfschedError, StoreError
-from researchflow_tmux.domain.events import Event
+from researchflow_tmux.domain.events import Event, Notice
 from researchflow_tmux.domain.wording import describe
 from researchflow_tmux.domain.workspace import WorkspacePaths
 from researchflow_tmux.engine.loop import Engine
@@ -48,6 +49,7 @@ class Daemon:
         self.parts = Parts(paths, self.settings, environ)
         self.inventory = self.parts.look_at_gpus()
         self.engine: Engine = self.parts.engine(listen=True)
+        workspace_lock.refuse_foreign_attempts(self.engine.workload.attempts.values(), lock)
         self.engine.on_saved = self._told
         if kill_at:
             self.engine.context.step = _assassin(kill_at)
@@ -60,6 +62,8 @@ class Daemon:
         self._signals: list[int] = []
         self._attached = foreground
         self._last_draw = float("-inf")
+        self._next_sweep = float("-inf")
+        self._lease_dirs: frozenset[str] = frozenset()
 
     # -- life ----------------------------------------------------------------------------------------------------------
 
@@ -73,6 +77,8 @@ class Daemon:
         self.watch.begin()
         wakeup = None
         while True:
+            self._stop_if_replaced()
+            self._sweep()
             self.engine.tick(wakeup)
             self._publish()
             self._handle_signals()
@@ -80,6 +86,8 @@ class Daemon:
                 break
             self._draw()
             wakeup = self.engine.waiter.wait(self._timeout_s())
+            if wakeup.directories & self._lease_dirs and self.engine.room.foreign_tickets():
+                self.engine.room.forget()
             self.watch.look(wakeup)
         self.engine.notice(f"scheduler stopped; {len(self.engine.workload.attempts)} jobs run on")
         self.engine.tick()
@@ -95,6 +103,30 @@ class Daemon:
     def _timeout_s(self) -> float:
         timeout_s = min(self.engine.wait_s(), self.watch.wait_s())
         return min(timeout_s, REDRAW_S) if self._attached and self._screen else timeout_s
+
+    def _sweep(self) -> None:
+        """What is looked at every `check_interval`, whether or not anybody told us to."""
+        now = self.parts.clock.monotonic()
+        if now >= self._next_sweep:
+            self._next_sweep = now + self.engine.rules.sweep_s
+            self._lease_dirs = self.parts.watch_leases(self.engine.room)
+            self.watch.sweep()
+            self.engine.room.read(self.engine.workload)
+
+    def _stop_if_replaced(self) -> None:
+        """Without our lock another scheduler can start: leave at once, and leave its files alone."""
+        if self.lock.still_ours():
+            return
+        sessions = sorted(attempt.session for attempt in self.engine.workload.attempts.values())
+        text = f"{self.paths.state} was deleted or replaced under this scheduler, which therefore stops"
+        if sessions:
+            text += f"; its {len(sessions)} jobs run on unknown to any scheduler, in {', '.join(sessions)}"
+        notice = Notice(text=text, level="warning")
+        event = Event(seq=0, at=self.parts.clock.now(), boot_id=self.parts.clock.boot_id, payload=notice)
+        self.log.write(event, text)
+        print(f"rfsched: {text}", file=sys.stderr, flush=True)  # noqa: T201 - the pane is all there is left to tell
+        # Not the orderly way: closing SQLite would delete the write-ahead log of the database that took our place.
+        os._exit(StoreError.exit_code)
 
     # -- what people ask of the scheduler itself -----------------------------------------------------------------------
 
@@ -115,6 +147,7 @@ class Daemon:
             return {"error": str(error)}
         self.settings = settings
         self.parts.retune(self.engine)
+        self._next_sweep = float("-inf")
         self.watch.begin()
         self.engine.notice("settings taken over from scheduler_config.yml")
         return {}
@@ -133,10 +166,14 @@ class Daemon:
             signal.signal(number, lambda number, _frame: self._signals.append(number))
         if self.parts.waiter is not None:
             self.parts.waiter.wait_on_signals(read_fd)
+        if not self.foreground and "TMUX" in os.environ and not os.isatty(0):
+            self._signals.append(signal.SIGHUP)  # the terminal went while we were starting: nobody will tell us again
 
     def _handle_signals(self) -> None:
         pending, self._signals = self._signals, []
         for number in pending:
+            if self._ending:
+                return
             if number == signal.SIGWINCH:
                 self._last_draw = float("-inf")
                 self._look_who_watches(fresh=True)
@@ -185,6 +222,7 @@ class Daemon:
         del self.events[:-LAST_EVENTS]
 
     def _publish(self) -> None:
+        self.parts.follow_jobs(self.engine)
         room = self.engine.room
         with contextlib.suppress(StoreError):  # the disk is full: status then says how old its view is
             live_file.publish(

@@ -132,14 +132,19 @@ class ConfigWatch:
         self.engine = engine
         self._digest = parts.store.load_meta().get(META_WATCH, "")
         self._due: float | None = None
+        self._directory = ""
+        self._seen_at: int | None = None
         self._told: set[Problem] = set()
 
     def begin(self) -> None:
         """Watch the directory as the settings say now, and look at it once."""
         if self._on():
-            directory = resolve_places(self.parts.paths, self.parts.settings).config_dir
-            if self.parts.waiter is not None:
-                self.parts.waiter.watch_directory(directory)
+            self._watch()
+            self._due = self.parts.clock.monotonic()
+
+    def sweep(self) -> None:
+        """What no notice may have told: a directory made anew, or written to by another machine."""
+        if self._on() and self._due is None and self._watch():
             self._due = self.parts.clock.monotonic()
 
     def switch(self, digest: str) -> None:
@@ -154,7 +159,7 @@ class ConfigWatch:
     def look(self, wakeup: Wakeup) -> None:
         """Read the directory once it has been quiet, and queue what is new; bad files are told once."""
         now = self.parts.clock.monotonic()
-        if wakeup.files and self._on():
+        if self._directory in wakeup.directories and self._on():
             self._due = now + QUIET_S
         elif self._due is not None and now >= self._due:
             self._due = None
@@ -162,6 +167,18 @@ class ConfigWatch:
 
     def _on(self) -> bool:
         return bool(self._digest) and self.parts.settings.watch_configs
+
+    def _watch(self) -> bool:
+        """Watch the directory that there is now; True = it is not as it was."""
+        self._directory = resolve_places(self.parts.paths, self.parts.settings).config_dir
+        if self.parts.waiter is not None:
+            self.parts.waiter.watch_directory(self._directory)
+        try:
+            seen_at: int | None = os.stat(self._directory).st_mtime_ns
+        except OSError:
+            seen_at = None
+        changed, self._seen_at = seen_at != self._seen_at, seen_at
+        return changed
 
     def _read(self) -> None:
         try:

@@ -1,7 +1,8 @@
 """What runs in the scheduler's pane: starts the scheduler and starts it again when it is killed or crashes.
 
-Run as `python -I -S keeper.py COMMAND…`, standard library only. It ignores SIGHUP: the scheduler decides what a closed
-terminal means (the tmux server died: carry on in a new session; the session was closed: stop).
+Run as `python -I -S keeper.py COMMAND…`, standard library only. It outlives SIGHUP and hands it on, because the kernel
+tells only the leader of the terminal's session: the scheduler decides what a closed terminal means (the tmux server
+died: carry on in a new session; the session was closed: stop). One that starts later sees that the terminal is gone.
 """
 
 from __future__ import annotations
@@ -49,9 +50,11 @@ def _run(command: list[str]) -> int:
             os._exit(5)
 
     def pass_on(number: int, _frame: object) -> None:
-        os.kill(pid, number)
+        with contextlib.suppress(ProcessLookupError):  # it has just ended
+            os.kill(pid, number)
 
     signal.signal(signal.SIGTERM, pass_on)
+    signal.signal(signal.SIGHUP, pass_on)
     # Ctrl-C in the pane reaches the scheduler by itself: both are in the foreground group.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     while True:
@@ -60,6 +63,7 @@ def _run(command: list[str]) -> int:
         except InterruptedError:
             continue
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
         return os.waitstatus_to_exitcode(status)
 
 

@@ -157,6 +157,8 @@ class ClaimFree(msgspec.Struct, frozen=True, kw_only=True):
 
     survivors: tuple[int, ...] = ()
     started_at: datetime | None = None
+    rebooted: bool = False
+    """The machine was restarted since the claim."""
 
 
 class ClaimHeld(msgspec.Struct, frozen=True, kw_only=True):
@@ -232,8 +234,8 @@ class Wakeup(msgspec.Struct, frozen=True, kw_only=True):
     """Attempts whose runner has ended."""
     poked: bool = False
     """Somebody wrote to the wake FIFO: a request, a claim or an exit record."""
-    files: bool = False
-    """Something changed in a watched directory."""
+    directories: frozenset[str] = frozenset()
+    """Watched directories in which something changed."""
 
 
 class Waiter(Protocol):
@@ -272,6 +274,10 @@ class Leases(Protocol):
 
     def managed(self, runner_pids: Iterable[int], candidates: Iterable[int]) -> frozenset[int]:
         """Those of `candidates` that belong to a job of any rfsched workspace: descendants of the runners."""
+        ...
+
+    def describe(self, pids: Iterable[int]) -> dict[int, str]:
+        """Words for processes, such as "python pid 4242, user ann"."""
         ...
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
+from collections import Counter
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from researchflow_tmux.adapters.clock import SystemClock
 from researchflow_tmux.adapters.gpu_choice import Inventory
@@ -18,6 +21,7 @@ from researchflow_tmux.adapters.tmux_sessions import TmuxSessions
 from researchflow_tmux.adapters.tmux_socket import resolve_socket
 from researchflow_tmux.adapters.waiter import EpollWaiter
 from researchflow_tmux.adapters.wake import WakeReader
+from researchflow_tmux.adapters.workspace_identity import META_WORKSPACE, identify
 from researchflow_tmux.domain.names import clean
 from researchflow_tmux.domain.resources import GpuDevice
 from researchflow_tmux.domain.workspace import Settings, WorkspacePaths
@@ -25,9 +29,14 @@ from researchflow_tmux.engine.context import Rules
 from researchflow_tmux.engine.loop import Engine
 from researchflow_tmux.engine.room import RoomReader
 from researchflow_tmux.ports import GpuProbe
+from researchflow_tmux.runner import tickets
+
+if TYPE_CHECKING:
+    from researchflow_tmux.simulation.gpus import ScriptedGpus
+
+__all__ = ["META_SOCKET", "META_WORKSPACE", "Parts", "cpu_places", "rules", "share"]
 
 META_SOCKET = "tmux_socket"
-META_WORKSPACE = "workspace_id"
 
 
 def rules(settings: Settings, workspace_id: str) -> Rules:
@@ -69,9 +78,12 @@ class Parts:
         self.socket = meta.get(META_SOCKET) or resolve_socket(settings.tmux_socket, environ)
         self.nvml = NvmlProbe()
         self.inventory: Inventory | None = None
+        self._simulated: ScriptedGpus | None = None
         self.wake: WakeReader | None = None
         self.waiter: EpollWaiter | None = None
         self.host: TmuxHost | None = None
+        self.lease_dir: str | None = None
+        """Where leases are taken; None = no GPU of this workspace needs any."""
         self.tmux = Tmux(self.socket)
 
     def look_at_gpus(self) -> Inventory:
@@ -80,11 +92,13 @@ class Parts:
         return self.inventory
 
     def engine(self, *, listen: bool) -> Engine:
-        """A ready engine. `listen` = this is the scheduler: it is woken through the FIFO."""
+        """A ready engine; hold the workspace lock. `listen` = this is the scheduler: it is woken through the FIFO."""
+        identity = identify(self.paths, self.store.load_meta())
+        self.workspace_id = identity.workspace_id
         self.wake = WakeReader(self.paths.wake) if listen else None
         self.waiter = EpollWaiter(self.wake)
         self.host, room = self._host_and_room(listen=listen)
-        return Engine(
+        engine = Engine(
             rules=rules(self.settings, self.workspace_id),
             clock=self.clock,
             store=self.store,
@@ -92,6 +106,10 @@ class Parts:
             room=room,
             waiter=self.waiter,
         )
+        engine.remember(identity.news)
+        if identity.original is not None:
+            engine.disown(f"it runs in {identity.original}; this workspace is a copy of that one")
+        return engine
 
     def retune(self, engine: Engine) -> None:
         """Let a running engine work by the current `settings` and GPUs."""
@@ -101,16 +119,16 @@ class Parts:
     def _host_and_room(self, *, listen: bool) -> tuple[TmuxHost, RoomReader]:
         devices: list[GpuDevice] = list((self.inventory or self.look_at_gpus()).devices) if listen else []
         leases = FileLeases()
+        self.lease_dir = leases.directory if any(device.leased for device in devices) else None
         host = TmuxHost(
             workspace_id=self.workspace_id,
             paths=self.paths,
             settings=self.settings,
             socket_path=self.socket,
-            lease_dir=leases.directory if any(device.leased for device in devices) else None,
+            lease_dir=self.lease_dir,
             devices=devices,
             tmux=self.tmux,
         )
-        real = any(device.kind == "nvml" for device in devices)
         room = RoomReader(
             devices=devices,
             probe=self.probe(devices) if listen else None,
@@ -119,9 +137,24 @@ class Parts:
             share=share(self.settings),
             max_cpu_jobs=cpu_places(self.settings) if listen else 0,
             own_tag_prefix=f"{self.workspace_id}/",
-            avoid_foreign=self.settings.avoid_foreign and real,
+            avoid_foreign=self.settings.avoid_foreign,
         )
         return host, room
+
+    def watch_leases(self, room: RoomReader) -> frozenset[str]:
+        """Be woken when anybody takes or gives back a share of our GPUs; return the directories to expect news from."""
+        if self.lease_dir is None or self.waiter is None:
+            return frozenset()
+        watched = set()
+        for device in room.devices:
+            if device.leased:
+                directory = tickets.gpu_dir(self.lease_dir, device.uuid)
+                with contextlib.suppress(OSError):  # the sweep looks all the same
+                    tickets.make_shared_dir(self.lease_dir)
+                    tickets.make_shared_dir(directory)
+                if self.waiter.watch_directory(directory):
+                    watched.add(directory)
+        return frozenset(watched)
 
     def tmux_sessions(self) -> TmuxSessions:
         """This workspace's sessions on its tmux server."""
@@ -133,12 +166,22 @@ class Parts:
         if "simulated" in kinds:
             from researchflow_tmux.simulation.gpus import ScriptedGpus
 
-            return ScriptedGpus(devices)
+            self._simulated = ScriptedGpus(devices)
+            return self._simulated
         if "amd" in kinds:
             from researchflow_tmux.adapters.amd_sysfs import AmdProbe
 
             return AmdProbe()
         return self.nvml if "nvml" in kinds else None
+
+    def follow_jobs(self, engine: Engine) -> None:
+        """Make simulated GPUs as busy as the jobs on them would."""
+        if self._simulated is not None:
+            attempts = engine.workload.attempts.values()
+            counts = Counter(gpu.uuid for attempt in attempts for gpu in attempt.allocation.gpus)
+            for device in engine.room.devices:
+                self._simulated.occupy(device.uuid, counts[device.uuid])
+            engine.room.read(engine.workload)
 
     def close(self) -> None:
         """Give back descriptors, threads and children."""

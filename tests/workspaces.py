@@ -8,13 +8,17 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
+from researchflow_tmux.api.workspace import Workspace
+from researchflow_tmux.domain.attempt import Running
+from researchflow_tmux.runner import reap
 from tests.support import eventually
 from tests.tmux_fixtures import Server, kill_tree
 
@@ -59,7 +63,27 @@ class RealWorkspace:
         for number in range(1, count + 1):
             (self.root / "configs" / f"{prefix}{number}.yml").write_text(text)
 
+    def config(self, name: str, command: str | None = None, text: str = "", **section: Any) -> Path:
+        """One job config; `command` and `section` go into its `rfsched:` section."""
+        if command is not None:
+            section["command"] = command
+        path = self.root / "configs" / f"{name}.yml"
+        path.write_text(text + (f"rfsched: {json.dumps(section)}\n" if section else "lr: 0.1\n"))
+        return path
+
+    def script(self, name: str, body: str) -> str:
+        """A shell script in the workspace; its path."""
+        path = self.root / name
+        path.write_text(f"#!/bin/sh\n{body}\n")
+        path.chmod(0o755)
+        return str(path)
+
     # -- commands
+
+    @property
+    def api(self) -> Workspace:
+        """The workspace as Python users have it, with the settings as they are now."""
+        return Workspace(self.root)
 
     def call(self, *args: str, timeout_s: float = 60.0, **env: str) -> subprocess.CompletedProcess[str]:
         """Run `rfsched ARGS` in the workspace, without a terminal."""
@@ -81,8 +105,8 @@ class RealWorkspace:
         return result.stdout
 
     def status(self) -> dict[str, Any]:
-        """`status --json`."""
-        found: dict[str, Any] = json.loads(self.ok("status", "--json"))
+        """What `status --json` prints; asked in this process, because tests ask often."""
+        found: dict[str, Any] = json.loads(msgspec.json.encode(self.api.status()))
         return found
 
     def states(self) -> dict[str, str]:
@@ -92,6 +116,58 @@ class RealWorkspace:
     def job(self, name: str) -> dict[str, Any]:
         """One job of `status --json`."""
         return next(job for job in self.status()["jobs"] if job["name"] == name)
+
+    def reason(self, name: str) -> str:
+        """Why a job is where it is."""
+        return str(self.job(name)["reason"])
+
+    def tag(self, name: str) -> str:
+        """The cookie of a job's latest attempt."""
+        api = self.api
+        attempt = api.last_attempt(api.job(name))
+        assert attempt is not None, f"{name} never ran"
+        with api.reader() as reader:
+            return f"{reader.meta()['workspace_id']}/{attempt.job_id}.{attempt.number}"
+
+    def runner(self, name: str) -> int:
+        """The pid of a running job's runner, once the scheduler has seen it hold its claim."""
+        api = self.api
+        job = api.job(name)
+
+        def look() -> int:
+            attempt = api.last_attempt(job)
+            assert attempt is not None
+            assert isinstance(attempt.phase, Running), attempt.phase
+            return attempt.phase.runner_pid
+
+        return eventually(look, 20.0, what=f"{name} has a runner")
+
+    def job_pids(self, name: str) -> list[int]:
+        """The living processes of a job's latest attempt."""
+        return reap.find_by_cookie(self.tag(name))
+
+    def log(self, name: str) -> str:
+        """The log of a job's latest attempt."""
+        path = self.job(name)["log"]
+        return Path(path).read_text(errors="replace") if path and os.path.exists(path) else ""
+
+    def history(self) -> str:
+        """The scheduler's log file."""
+        path = self.root / "logs" / "t_scheduler.log"
+        return path.read_text() if path.exists() else ""
+
+    def sessions(self) -> set[str]:
+        """Names of all sessions on the server."""
+        return set(self.server.run("list-sessions", "-F", "#{session_name}"))
+
+    def settled(self, timeout_s: float = 30.0) -> dict[str, str]:
+        """Wait until every job has ended; the states."""
+
+        def look() -> dict[str, str]:
+            states = self.states()
+            return {} if {"queued", "running", "held"} & set(states.values()) else states
+
+        return eventually(look, timeout_s, what="every job has ended")
 
     def wait_for(self, name: str, state: str, timeout_s: float = 20.0) -> dict[str, Any]:
         """Wait until a job is in a state; fail at once if it ended in another one."""
@@ -145,18 +221,35 @@ class RealWorkspace:
             process.wait()
         with suppress(subprocess.TimeoutExpired):
             self.call("kill-all", "--yes")
-        self.server.close()
+
+
+Factory = Callable[..., RealWorkspace]
+"""`new_workspace(name="ws", **settings)`: another workspace on the same server."""
 
 
 @pytest.fixture
-def workspace(tmp_path: Path) -> Iterator[RealWorkspace]:
-    """A workspace of simulated GPUs on a private tmux server."""
+def new_workspace(tmp_path: Path) -> Iterator[Factory]:
+    """Makes workspaces of simulated GPUs on one private tmux server."""
     with tempfile.TemporaryDirectory(prefix="rft-", dir="/tmp") as folder:
-        real = RealWorkspace(tmp_path / "ws", Server(Path(folder)))
+        server = Server(Path(folder))
+        made: list[RealWorkspace] = []
+
+        def make(name: str = "ws", **settings: Any) -> RealWorkspace:
+            made.append(RealWorkspace(tmp_path / name, server, settings))
+            return made[-1]
+
         try:
-            yield real
+            yield make
         finally:
-            real.close()
+            for each in made:
+                each.close()
+            server.close()
+
+
+@pytest.fixture
+def workspace(new_workspace: Factory) -> RealWorkspace:
+    """A workspace of simulated GPUs on a private tmux server."""
+    return new_workspace()
 
 
 def kill9(pid: int) -> None:
@@ -164,4 +257,4 @@ def kill9(pid: int) -> None:
     kill_tree(pid)
 
 
-__all__ = ["RFSCHED", "RealWorkspace", "kill9", "workspace"]
+__all__ = ["RFSCHED", "Factory", "RealWorkspace", "kill9", "new_workspace", "workspace"]

@@ -59,7 +59,9 @@ def _by_claim(directory: str, tag: str) -> Observation:
         if pid is None or started_at is None:
             return Unknown(why=f"the claim {claim.path(directory)} is held but cannot be read")
         return ClaimHeld(runner_pid=pid, started_at=started_at)
-    return _finished(directory) or ClaimFree(survivors=tuple(reap.find_by_cookie(tag)), started_at=started_at)
+    return _finished(directory) or ClaimFree(
+        survivors=tuple(reap.find_by_cookie(tag)), started_at=started_at, rebooted=not _here(probe.content)
+    )
 
 
 def _unclaimed(directory: str, tag: str) -> Observation:

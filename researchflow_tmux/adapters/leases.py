@@ -42,6 +42,10 @@ class FileLeases:
         """Those of `candidates` that belong to a job of any rfsched workspace: descendants of the runners."""
         return procs.managed(runner_pids, candidates)
 
+    def describe(self, pids: Iterable[int]) -> dict[int, str]:
+        """Words for processes, such as "python pid 4242, user ann"."""
+        return {pid: procs.describe(pid) for pid in pids}
+
 
 def _ticket(uuid: str, raw: dict[str, Any]) -> Ticket:
     """What the runner wrote; `tickets.read` has checked the figures, the words may be anything."""

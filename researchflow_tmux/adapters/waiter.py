@@ -30,7 +30,7 @@ class EpollWaiter:
         self._by_fd: dict[int, AttemptKey] = {}
         self._gone: set[AttemptKey] = set()
         self._inotify: inotify_simple.INotify | None = None
-        self._watches: dict[str, int] = {}
+        self._watched: dict[int, str] = {}
         self._signal_fd: int | None = None
         if wake is not None:
             self._epoll.register(wake.fileno(), select.EPOLLIN)
@@ -60,7 +60,10 @@ class EpollWaiter:
             os.close(known[0])
 
     def watch_directory(self, path: str) -> bool:
-        """Wake up (`files`) when an entry of the directory changes; False = it cannot be watched."""
+        """Wake up (`directories`) when an entry of the directory changes; False = it cannot be watched.
+
+        Asking again is right for one that was deleted and made anew.
+        """
         if self._inotify is None:
             try:
                 self._inotify = inotify_simple.INotify(nonblocking=True)
@@ -68,7 +71,7 @@ class EpollWaiter:
                 return False
             self._epoll.register(self._inotify.fileno(), select.EPOLLIN)
         try:
-            self._watches[path] = self._inotify.add_watch(path, _CHANGES)
+            self._watched[self._inotify.add_watch(path, _CHANGES)] = path
         except OSError:
             return False
         return True
@@ -93,7 +96,7 @@ class EpollWaiter:
         if self._signal_fd in fds and self._signal_fd is not None:
             with contextlib.suppress(BlockingIOError):
                 os.read(self._signal_fd, 4096)
-        return Wakeup(runners=frozenset(runners), poked=poked, files=self._drain_inotify(fds))
+        return Wakeup(runners=frozenset(runners), poked=poked, directories=self._changed(fds))
 
     def close(self) -> None:
         """Give all descriptors back."""
@@ -108,7 +111,9 @@ class EpollWaiter:
         if known is not None:
             self._epoll.modify(known[0], 0)
 
-    def _drain_inotify(self, fds: set[int]) -> bool:
+    def _changed(self, fds: set[int]) -> frozenset[str]:
         if self._inotify is None or self._inotify.fileno() not in fds:
-            return False
-        return bool(self._inotify.read(timeout=0))
+            return frozenset()
+        return frozenset(
+            self._watched[event.wd] for event in self._inotify.read(timeout=0) if event.wd in self._watched
+        )

@@ -159,10 +159,10 @@ class Killed(msgspec.Struct, kw_only=True):
 def kill_all(workspace: Workspace) -> Killed:
     """End the scheduler, then this workspace's jobs, then its tagged sessions. Nobody else's are touched."""
     had_scheduler = _end_scheduler(workspace)
-    with workspace_lock.acquire(workspace.paths, "cli", wait_s=10.0):
+    with workspace_lock.acquire(workspace.paths, "cli", wait_s=10.0) as lock:
         parts = Parts(workspace.paths, workspace.settings, os.environ)
         try:
-            return _kill_jobs(parts, had_scheduler)
+            return _kill_jobs(parts, lock, had_scheduler)
         finally:
             parts.close()
 
@@ -181,8 +181,9 @@ def _end_scheduler(workspace: Workspace) -> bool:
     return True
 
 
-def _kill_jobs(parts: Parts, had_scheduler: bool) -> Killed:
+def _kill_jobs(parts: Parts, lock: workspace_lock.Lock, had_scheduler: bool) -> Killed:
     engine = parts.engine(listen=False)
+    workspace_lock.refuse_foreign_attempts(engine.workload.attempts.values(), lock)
     engine.stopping = True
     engine.tick()
     ids = sorted({key[0] for key in engine.workload.attempts})

@@ -9,7 +9,7 @@ from datetime import datetime
 from researchflow_tmux.adapters.live_file import Live
 from researchflow_tmux.adapters.workspace_lock import LockHolder
 from researchflow_tmux.api.views import GpuView, JobView, SchedulerView, StatusView
-from researchflow_tmux.domain.attempt import Attempt, Running
+from researchflow_tmux.domain.attempt import Attempt, Launching, Planned, Running
 from researchflow_tmux.domain.job import Job, JobState
 from researchflow_tmux.domain.reasons import Reason, ReasonCode
 from researchflow_tmux.domain.workspace import Settings, WorkspacePaths
@@ -30,7 +30,10 @@ def build(
     """The whole view. `last_attempts` = the latest attempt of each job that has one."""
     room = seen_room(workload, live, running=holder is not None)
     reasons = explain(workload, room, now)
-    jobs = [job_view(job, last_attempts.get(job.id), reasons.get(job.id), now) for job in workload.jobs.values()]
+    jobs = [
+        job_view(job, last_attempts.get(job.id), reasons.get(job.id), now, room.halted)
+        for job in workload.jobs.values()
+    ]
     return StatusView(
         at=now,
         workspace=paths.root,
@@ -64,12 +67,16 @@ def seen_room(workload: Workload, live: Live | None, *, running: bool) -> Capaci
     )
 
 
-def job_view(job: Job, attempt: Attempt | None, waiting: Reason | None, now: datetime) -> JobView:
-    """One job; `waiting` = why it is not running, if it is queued."""
+def job_view(
+    job: Job, attempt: Attempt | None, waiting: Reason | None, now: datetime, halt: Reason | None = None
+) -> JobView:
+    """One job; `waiting` = why it is not running, if it is queued, `halt` = why nothing is launched, if that is so."""
     reason = waiting or job.reason
+    phase = attempt.phase if attempt is not None else None
+    if job.state is JobState.ACTIVE and isinstance(phase, Planned | Launching):
+        reason = halt
     started = job.started_at
     elapsed = None if started is None else ((job.ended_at or now) - started).total_seconds()
-    phase = attempt.phase if attempt is not None else None
     return JobView(
         id=job.id,
         name=job.name,

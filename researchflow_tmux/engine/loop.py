@@ -23,7 +23,7 @@ from researchflow_tmux.engine.context import Context, Rules
 from researchflow_tmux.engine.decide import MAX_STARTS, Capacity, decide
 from researchflow_tmux.engine.launching import Launcher
 from researchflow_tmux.engine.pause import Pause
-from researchflow_tmux.engine.reconcile import Destroy, Fence, NeedSnapshot, Relaunch, fenced, lost, reconcile
+from researchflow_tmux.engine.reconcile import Destroy, Fence, NeedSnapshot, Relaunch, disowned, fenced, lost, reconcile
 from researchflow_tmux.engine.room import RoomReader
 from researchflow_tmux.engine.submitting import Submission, Submitted, submit
 from researchflow_tmux.engine.workload import Book, Workload
@@ -78,6 +78,7 @@ class Engine:
     def tick(self, wakeup: Wakeup | None = None) -> None:
         """Observe, reconcile, decide and act once. Raises nothing that a full disk or a silent tmux can cause."""
         wakeup = wakeup or Wakeup(poked=True)
+        self._more = False
         sweep = self.clock.monotonic() >= self._next_sweep
         if sweep:
             self._next_sweep = self.clock.monotonic() + self.rules.sweep_s
@@ -119,7 +120,7 @@ class Engine:
 
     def wait_s(self) -> float:
         """Seconds until something is due by time."""
-        if self._more:
+        if self._more and self.halted() is None:
             return 0.0
         now = self.clock.now()
         due = [self._next_sweep - self.clock.monotonic(), self.rules.sweep_s]
@@ -132,7 +133,7 @@ class Engine:
             due.append(RESULTS_S)
         for attempt in self.workload.attempts.values():
             if isinstance(attempt.phase, Stopping):
-                due.append((attempt.phase.kill_at - now).total_seconds())
+                due.append(max((attempt.phase.kill_at - now).total_seconds(), 1.0))
             elif isinstance(attempt.phase, Planned | Launching):
                 due.append(1.0)
         return max(min(due), 0.0)
@@ -146,6 +147,19 @@ class Engine:
     def cancel(self, job_ids: Iterable[int], by: str) -> None:
         """Cancel jobs (kill-all); carried out and saved by the next tick."""
         by_hand.cancel(Book(self.workload, self.clock.now()), job_ids, by, self.rules.stop_grace_s)
+
+    def remember(self, meta: dict[str, str]) -> None:
+        """Keep facts about the workspace; saved by the next tick."""
+        self._meta |= meta
+
+    def disown(self, why: str) -> None:
+        """Give up every live attempt without touching it: they are another workspace's. Saved by the next tick."""
+        now = self.clock.now()
+        for attempt in list(self.workload.attempts.values()):
+            if isinstance(attempt.phase, Ended):
+                self.context.apply(QuarantineLifted(job_id=attempt.job_id, number=attempt.number), now)
+            else:
+                self.context.end(disowned(attempt, why, now), now)
 
     def notice(self, text: str, *, level: str = "info", job_id: int | None = None) -> None:
         """Put a line into the history; saved by the next tick."""
@@ -177,7 +191,7 @@ class Engine:
     def _observe(self, keys: Iterable[AttemptKey], now: datetime, *, sweep: bool) -> None:
         for key in keys:
             attempt = self.workload.attempts.get(key)
-            if attempt is None or self._launcher.is_fresh(key):
+            if attempt is None or self._launcher.is_fresh(attempt):
                 continue
             if isinstance(attempt.phase, Ended):
                 self._look_at_quarantine(attempt, now)
@@ -257,7 +271,6 @@ class Engine:
     # -- decide, act, save ---------------------------------------------------------------------------------------------
 
     def _plan(self, now: datetime) -> None:
-        self._more = False
         if not self.workload.queue_length:
             return
         room = self.room.capacity(self.workload, self.halted(), fresh=True)

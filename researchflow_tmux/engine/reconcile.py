@@ -85,7 +85,7 @@ def reconcile(attempt: Attempt, seen: Observation, snapshot: Snapshot | None, no
         case ClaimFree():  # the list of survivors may miss one in the middle of an exec: only killing proves it
             return Destroy(attempt, "its runner died")
         case Fenced():
-            return _end(attempt, LaunchFailed(reason="its launch was given up", host=True), now)
+            return fenced(attempt, "its launch was given up", now)
         case NotClaimed():
             return _unclaimed(attempt, snapshot, now)
         case Unknown():
@@ -101,7 +101,8 @@ def _end(attempt: Attempt, outcome: LaunchFailed | Lost | Killed, now: datetime)
 def _alive(attempt: Attempt, seen: ClaimHeld, snapshot: Snapshot | None, now: datetime) -> Verdict:
     phase = attempt.phase
     if isinstance(phase, Stopping):
-        return Destroy(attempt, "it did not end in time") if now >= phase.kill_at else None
+        overdue = abs(now - phase.since) >= phase.kill_at - phase.since  # also by a clock that was set back
+        return Destroy(attempt, "it did not end in time") if overdue else None
     headless = phase.headless if isinstance(phase, Running) else False
     match snapshot:
         case Sessions(by_name=by_name):
@@ -125,13 +126,19 @@ def lost(attempt: Attempt, seen: ClaimFree, now: datetime) -> AttemptEnded:
     if isinstance(phase, Stopping):
         return _end(attempt, Killed(by=phase.by), now)
     last_seen = phase.started_at if isinstance(phase, Running) else seen.started_at
-    return _end(attempt, Lost(last_seen_at=last_seen, why="its runner was killed and left no exit record"), now)
+    cause = "the machine was restarted while it ran" if seen.rebooted else "its runner was killed"
+    return _end(attempt, Lost(last_seen_at=last_seen, why=f"{cause}; there is no exit record"), now)
+
+
+def disowned(attempt: Attempt, why: str, now: datetime) -> AttemptEnded:
+    """The end of an attempt that is not this workspace's: nothing of it may be touched."""
+    return _end(attempt, Lost(why=why), now)
 
 
 def _unclaimed(attempt: Attempt, snapshot: Snapshot | None, now: datetime) -> Verdict:
     """No runner yet: on its way, never asked for, or it died before it could claim."""
     phase = attempt.phase
-    if isinstance(phase, Launching) and now - phase.at < ON_ITS_WAY:
+    if isinstance(phase, Launching) and abs(now - phase.at) < ON_ITS_WAY:
         return None
     if snapshot is None:
         return NeedSnapshot(attempt)
@@ -145,11 +152,12 @@ def _unclaimed(attempt: Attempt, snapshot: Snapshot | None, now: datetime) -> Ve
             ended = session is not None and session.pane_dead
             return Fence(attempt, "its session ended before it began") if ended else Relaunch(attempt)
         case Launching(at=at):
+            age = abs(now - at)  # a clock that was set back must not keep it for ever; to fence is always safe
             if session is None:
-                return Fence(attempt, "its session vanished before it started") if now - at > SETTLE else None
+                return Fence(attempt, "its session vanished before it started") if age > SETTLE else None
             if session.pane_dead:
                 return Fence(attempt, f"its runner ended at once: tmux attach -t {attempt.session}")
-            return Fence(attempt, "its runner did not start") if now - at > CLAIM_DEADLINE else None
+            return Fence(attempt, "its runner did not start") if age > CLAIM_DEADLINE else None
         case Running() | Ended():
             # A claim that was seen and is gone: somebody removed the attempt's directory. Nothing can be told from it.
             return None

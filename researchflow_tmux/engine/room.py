@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from researchflow_tmux.domain.attempt import Running, Stopping
 from researchflow_tmux.domain.errors import ProbeError
 from researchflow_tmux.domain.reasons import Reason, ReasonCode
-from researchflow_tmux.domain.resources import GpuDevice, GpuReading, Ticket
+from researchflow_tmux.domain.resources import SHARE_TOLERANCE, GpuDevice, GpuReading, Ticket
 from researchflow_tmux.engine.decide import Capacity, capacity
 from researchflow_tmux.engine.workload import Workload
 from researchflow_tmux.policies.foreign import blocked
 from researchflow_tmux.ports import Clock, GpuProbe, Leases
 
+MEASURED = frozenset({"nvml", "amd"})
+"""Kinds of devices whose memory is measured; the others have none to be filled by anybody."""
 READING_LASTS_S = 0.5
 """Readings this young serve another launch: a burst of launches reads the GPUs once."""
 
@@ -52,6 +54,10 @@ class RoomReader:
             self.read(workload)
         return self._capacity(workload, halted)
 
+    def forget(self) -> None:
+        """What was read is out of date (a lease of somebody else changed): the next look reads again."""
+        self._read_at = float("-inf")
+
     def read(self, workload: Workload) -> None:
         """Read GPUs and leases now. A failure blocks every real GPU: unknown is not free."""
         self._read_at = self.clock.monotonic()
@@ -82,33 +88,36 @@ class RoomReader:
         )
 
     def _free_by_count(self, workload: Workload) -> bool:
-        """Whether a slot is free by our own count: only then is a reading worth its time."""
-        return any(view.has_room(self.share) for view in self._capacity(workload, None).views)
+        """Whether a slot is free by our own count: only then is a reading worth its time.
+
+        The others' leases do not count here: whether they still stand is what the reading tells.
+        """
+        return any(view.used + self.share <= 1 + SHARE_TOLERANCE for view in self._capacity(workload, None).views)
 
     def _blocks(self, workload: Workload) -> dict[str, Reason]:
-        real = [device for device in self.devices if device.kind == "nvml"]
+        real = [device for device in self.devices if device.kind in MEASURED]
         if self.error is not None:
             unread = Reason(code=ReasonCode.UNREADABLE, text=self.error)
             return {device.uuid: unread for device in self.devices if device.leased}
         if not self.avoid_foreign or not real:
             return {}
         by_uuid = {reading.uuid: reading for reading in self.readings}
-        managed = self._managed(workload)
-        found: dict[str, Reason] = {}
-        for device in real:
-            reading = by_uuid.get(device.uuid)
-            if reading is None:
-                found[device.uuid] = Reason(code=ReasonCode.UNREADABLE, text=f"GPU {device.index} was not listed")
-                continue
-            reason = blocked(reading, managed)
-            if reason is not None:
-                found[device.uuid] = reason
-        return found
+        pids = {process.pid for reading in self.readings for process in reading.processes or ()}
+        managed = self._managed(workload, pids)
+        names = self.leases.describe(pids - managed)
+        ours = {ticket.uuid for ticket in self.tickets}
+        ours |= {gpu.uuid for attempt in workload.attempts.values() for gpu in attempt.allocation.gpus}
+        reasons = {
+            device.uuid: blocked(
+                by_uuid.get(device.uuid), managed, leased=device.uuid in ours, names=names, index=device.index
+            )
+            for device in real
+        }
+        return {uuid: reason for uuid, reason in reasons.items() if reason is not None}
 
-    def _managed(self, workload: Workload) -> frozenset[int]:
+    def _managed(self, workload: Workload, pids: set[int]) -> frozenset[int]:
         runners = {ticket.pid for ticket in self.tickets if ticket.pid is not None}
         for attempt in workload.attempts.values():
             if isinstance(attempt.phase, Running | Stopping) and attempt.phase.runner_pid is not None:
                 runners.add(attempt.phase.runner_pid)
-        pids = {process.pid for reading in self.readings for process in reading.processes or ()}
         return self.leases.managed(runners, pids) if pids else frozenset()

@@ -26,6 +26,10 @@ class ScriptedLeases:
         """Those of `candidates` that are runners or were said to be ours."""
         return frozenset(candidates) & (self._managed | frozenset(runner_pids))
 
+    def describe(self, pids: Iterable[int]) -> dict[int, str]:
+        """Words for processes."""
+        return {pid: f"pid {pid}, somebody's" for pid in pids}
+
     def hold(self, ticket: Ticket) -> None:
         """The ticket is live from now on; one per GPU and tag (or holder)."""
         self._tickets[ticket.uuid, ticket.tag or ticket.holder] = ticket

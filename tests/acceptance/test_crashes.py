@@ -9,9 +9,9 @@ import subprocess
 import pytest
 
 from tests.support import eventually
-from tests.workspaces import RealWorkspace, kill9, workspace
+from tests.workspaces import RealWorkspace, kill9, new_workspace, workspace
 
-__all__ = ["workspace"]
+__all__ = ["new_workspace", "workspace"]
 
 STEPS = ("observed", "planned", "intent saved", "launched", "acted")
 
