@@ -5,6 +5,7 @@ Commands are imported only when they are called: `rfsched --help` costs hardly m
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -13,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     from researchflow_tmux.api.workspace import Workspace
 
 COMMANDS: dict[str, tuple[str, str, str]] = {
@@ -23,9 +26,9 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "stop": ("starting", "stop", "End the scheduler; running jobs run on."),
     "kill-all": ("starting", "kill_all", "End the scheduler and all jobs of this workspace."),
     "config": ("configuring", "config", "Show the settings in force, or change one."),
-    "attach": ("showing", "attach", "Open a job's session (or the scheduler's) in this terminal."),
-    "logs": ("showing", "logs", "Print a job's log; -f follows it."),
-    "why": ("showing", "why", "Say why a job is where it is."),
+    "attach": ("looking", "attach", "Open a job's session (or the scheduler's) in this terminal."),
+    "logs": ("looking", "logs", "Print a job's log; -f follows it."),
+    "why": ("explaining", "why", "Say why a job is where it is."),
     "add": ("adding", "add", "Queue any command as a job."),
     "run": ("adding", "run", "Queue a command, follow it, return its exit code."),
     "wait": ("adding", "wait", "Block until jobs have ended."),
@@ -33,7 +36,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "requeue": ("changing", "requeue", "Queue ended jobs again."),
     "hold": ("changing", "hold", "Keep waiting jobs from starting."),
     "release": ("changing", "release", "Let held jobs start."),
-    "history": ("showing", "history", "Show what happened."),
+    "history": ("explaining", "history", "Show what happened."),
     "clean": ("tidying", "clean", "Remove old ended jobs; shows first what would go."),
     "autostart": ("tidying", "autostart", "Bring the scheduler back after a reboot."),
     "doctor": ("tidying", "doctor", "Check this machine and say what to do."),
@@ -41,6 +44,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "completion": ("tidying", "completion", "Print the shell completion script."),
     "version": ("tidying", "version", "Print the version."),
     "_scheduler": ("starting", "scheduler", ""),
+    "_autostart": ("tidying", "autostart_now", ""),
 }
 ALIASES = {
     "ls": "status",
@@ -49,9 +53,8 @@ ALIASES = {
     "retry": "requeue",
     "pause": "hold",
     "resume": "release",
-    "help": "--help",
 }
-HIDDEN = frozenset({"_scheduler"})
+HIDDEN = frozenset({"_scheduler", "_autostart"})
 
 EPILOG = """\b
 JOB is a name, an id, a glob such as 'exp*', or @group.
@@ -76,6 +79,8 @@ class LazyGroup(click.Group):
         module, function, _ = COMMANDS[name]
         command = getattr(import_module(f"researchflow_tmux.cli.{module}"), function)
         assert isinstance(command, click.Command)
+        if not any(param.name == "workspace" for param in command.params):
+            command.params.append(_workspace_anywhere())
         return command
 
     def resolve_command(
@@ -91,10 +96,34 @@ class LazyGroup(click.Group):
             ctx.fail(f"no command {name!r}{hint}")
         return super().resolve_command(ctx, args)
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Names of commands, without importing any."""
+        from click.shell_completion import CompletionItem
+
+        found = [
+            CompletionItem(name, help=COMMANDS[name][2])
+            for name in self.list_commands(ctx)
+            if name.startswith(incomplete)
+        ]
+        return [*found, *click.Command.shell_complete(self, ctx, incomplete)]
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The list of commands, without importing any."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, COMMANDS[name][2]) for name in self.list_commands(ctx)])
+
+
+def _workspace_anywhere() -> click.Option:
+    """`-w DIR` after the command means the same as before it."""
+
+    def choose(ctx: click.Context, _param: click.Parameter, value: str | None) -> None:
+        if value is not None:
+            root = ctx.find_root()
+            root.params["workspace"] = value
+            if isinstance(root.obj, Chosen):
+                root.obj.directory = value
+
+    return click.Option(["-w", "--workspace"], hidden=True, expose_value=False, callback=choose)
 
 
 class Chosen:
@@ -114,6 +143,7 @@ class Chosen:
 @click.group(cls=LazyGroup, invoke_without_command=True, epilog=EPILOG, context_settings={"max_content_width": 110})
 @click.option("-w", "--workspace", metavar="DIR", help="The workspace (default: here, or the nearest above).")
 @click.option("-f", "--file", "config", metavar="FILE", help="A scheduler config with another name or place.")
+@click.version_option(package_name="researchflow_tmux", message="rfsched %(version)s")
 @click.pass_context
 def cli(ctx: click.Context, workspace: str | None, config: str | None) -> None:
     """Training jobs as live tmux sessions on GPU slots: started at most once, never lost.
@@ -122,14 +152,33 @@ def cli(ctx: click.Context, workspace: str | None, config: str | None) -> None:
     """
     ctx.obj = Chosen(workspace, config)
     if ctx.invoked_subcommand is None:
-        command = cli.get_command(ctx, "status")
-        assert command is not None
-        ctx.invoke(command)
+        _bare(ctx, elsewhere=workspace is None and config is None)
+
+
+def _bare(ctx: click.Context, *, elsewhere: bool) -> None:
+    """`rfsched` alone: status inside a workspace, help outside of any."""
+    from researchflow_tmux.domain.errors import UsageError
+
+    command = cli.get_command(ctx, "status")
+    assert command is not None
+    if elsewhere:
+        from researchflow_tmux.api.locate import find_workspace
+
+        try:
+            find_workspace()
+        except UsageError:
+            click.echo(ctx.get_help())
+            click.echo("\nThis directory is no workspace: `rfsched setup my_experiments` makes one.")
+            return
+    ctx.invoke(command)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line and exit. No traceback reaches a user, unless RFSCHED_DEBUG is set."""
     args = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a name that the terminal cannot show must not end a command
     if args[:1] == ["help"]:
         args = [*args[1:2], "--help"]
     sys.exit(_run(args))
@@ -141,7 +190,7 @@ def _run(args: list[str]) -> int:
         return result if isinstance(result, int) else 0
     except click.exceptions.Exit as wanted:
         return wanted.exit_code
-    except click.Abort:
+    except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
         return 130
     except click.ClickException as error:

@@ -1,10 +1,10 @@
-"""Printing: tables for people, JSON for programs. The only module that knows how a list looks."""
+"""What every command says alike: JSON for programs, times and counts in words for people."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from datetime import UTC, datetime
+from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Any, TypeVar
 
 import click
@@ -25,8 +25,12 @@ def print_json(what: str, value: Any) -> None:
     if isinstance(data, list):
         data = {what: data}
     if "schema" not in data:
-        data = {"schema": f"rfsched.{what}/1", "at": datetime.now(UTC), **data}
+        from researchflow_tmux.adapters.clock import SystemClock
+
+        data = {"schema": f"rfsched.{what}/1", "at": SystemClock().now(), **data}
+    # Through the text layer: names that are no UTF-8 must not end the command.
     sys.stdout.write(msgspec.json.encode(data).decode() + "\n")
+    sys.stdout.flush()
 
 
 def duration(seconds: float | None) -> str:
@@ -41,3 +45,24 @@ def duration(seconds: float | None) -> str:
     if whole < 86_400:
         return f"{whole // 3600}:{whole % 3600 // 60:02} h"
     return f"{whole // 86_400} d {whole % 86_400 // 3600} h"
+
+
+def moment(at: datetime | None, now: datetime) -> str:
+    """Local time: `10:39:05` today, `Nov 21 10:39` before; empty for unknown."""
+    if at is None:
+        return ""
+    local = at.astimezone()
+    if local.date() == now.astimezone().date():
+        return f"{local:%H:%M:%S}"
+    return f"{local:%b %d %H:%M}" if local.year == now.astimezone().year else f"{local:%Y-%m-%d %H:%M}"
+
+
+def count(number: int, one: str, many: str = "") -> str:
+    """`1 job`, `3 jobs`."""
+    return f"{number} {one if number == 1 else many or one + 's'}"
+
+
+def names(found: Sequence[str], most: int = 8) -> str:
+    """`a, b, c and 4 more`."""
+    shown = ", ".join(found[:most])
+    return f"{shown} and {len(found) - most} more" if len(found) > most else shown

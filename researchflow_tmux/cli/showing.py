@@ -1,23 +1,118 @@
-"""status and friends."""
+"""status: the picture, its JSON, its redrawing form, and the summary since a moment."""
 
 from __future__ import annotations
 
+import sys
+import threading
+from typing import TYPE_CHECKING
+
 import click
 
+from researchflow_tmux.cli.jobargs import jobs_argument, pass_chosen
 from researchflow_tmux.cli.main import Chosen
 from researchflow_tmux.cli.output import json_option, print_json
 
-pass_chosen = click.make_pass_decorator(Chosen)
+if TYPE_CHECKING:
+    from researchflow_tmux.api.views import StatusView
+    from researchflow_tmux.api.workspace import Workspace
+
+REDRAW_S = 1.0
+HOME, CLEAR_LINE, CLEAR_BELOW = "\x1b[H", "\x1b[K", "\x1b[J"
+STATE_WORDS = ("waiting", "queued", "running", "held", "succeeded", "failed", "cancelled", "skipped")
 
 
 @click.command()
+@jobs_argument(required=False)
+@click.option("--state", "states", multiple=True, type=click.Choice(STATE_WORDS), help="Only jobs in this state.")
+@click.option("--all", "everything", is_flag=True, help="Fold nothing: list every job.")
+@click.option("--watch", is_flag=True, help="Draw it again and again; leave with Ctrl-C.")
+@click.option("--since", metavar="WHEN", help="What happened since then: yesterday, today, 2h, 2026-01-31.")
 @json_option
 @pass_chosen
-def status(chosen: Chosen, as_json: bool = False) -> None:
-    """Show jobs, GPUs and the scheduler."""
-    view = chosen.workspace().status()
+def status(
+    chosen: Chosen,
+    jobs: tuple[str, ...] = (),
+    states: tuple[str, ...] = (),
+    everything: bool = False,
+    watch: bool = False,
+    since: str | None = None,
+    as_json: bool = False,
+) -> None:
+    """Show jobs, GPUs and the scheduler.
+
+    \b
+    rfsched status 'exp*' --state failed      only those
+    rfsched status --since yesterday          what finished, what failed and why, GPU-hours
+    rfsched status --watch --json             one object a line
+    """  # noqa: D301 - \b is click's "keep these lines"
+    workspace = chosen.workspace()
+    if since is not None:
+        from researchflow_tmux.cli.summing import show_summary
+
+        show_summary(workspace, since, as_json=as_json)
+        return
+    wanted = frozenset("queued" if state == "waiting" else state for state in states)
+    if watch:
+        _watch(workspace, jobs, wanted, everything=everything, as_json=as_json)
+        return
+    view = _chosen(workspace, jobs, wanted)
     if as_json:
         print_json("status", view)
+    else:
+        _draw(view, everything=everything, filtered=bool(jobs or wanted))
+
+
+def _chosen(workspace: Workspace, patterns: tuple[str, ...], states: frozenset[str]) -> StatusView:
+    """The view with only the jobs that are meant; the counts stay those of the workspace."""
+    view = workspace.status()
+    if patterns:
+        ids = {job.id for job in workspace.jobs(patterns)}
+        view.jobs = [job for job in view.jobs if job.id in ids]
+    if states:
+        view.jobs = [job for job in view.jobs if job.state in states]
+    return view
+
+
+def _draw(view: StatusView, *, everything: bool, filtered: bool) -> None:
+    from researchflow_tmux.cli import layout
+    from researchflow_tmux.cli.status_blocks import NO_FOLD, Fold, picture
+
+    fold = NO_FOLD if everything else Fold()
+    layout.show(picture(view, bars=sys.stdout.isatty(), fold=fold, everything=everything or filtered))
+
+
+def _watch(
+    workspace: Workspace, patterns: tuple[str, ...], states: frozenset[str], *, everything: bool, as_json: bool
+) -> None:
+    pause = threading.Event()  # never set: a bounded wait
+    if sys.stdout.isatty() and not as_json:
+        sys.stdout.write(HOME + CLEAR_BELOW)
+    try:
+        while True:
+            view = _chosen(workspace, patterns, states)
+            if as_json:
+                print_json("status", view)
+            else:
+                _redraw(view, everything=everything, filtered=bool(patterns or states))
+            pause.wait(REDRAW_S)
+    except KeyboardInterrupt:
+        raise click.exceptions.Exit(0) from None
+
+
+def _redraw(view: StatusView, *, everything: bool, filtered: bool) -> None:
+    """In place on a terminal, fitted to it; one picture after another elsewhere."""
+    if not sys.stdout.isatty():
+        _draw(view, everything=everything, filtered=filtered)
+        click.echo()
         return
-    for job in view.jobs:
-        click.echo(f"{job.id} {job.name} {job.state} {job.reason} {job.session}")
+    import shutil
+
+    from researchflow_tmux.cli import layout
+    from researchflow_tmux.cli.status_blocks import NO_FOLD, Fold, picture
+
+    size = shutil.get_terminal_size()
+    fold = NO_FOLD if everything else Fold(running=max(size.lines // 3, 3), waiting=max(size.lines // 4, 2), ended=3)
+    blocks = picture(view, bars=True, fold=fold, everything=everything or filtered)
+    lines = layout.render(blocks, width=size.columns, colour=layout.wants_colour())[: size.lines - 1]
+    sys.stdout.write(HOME + "".join(f"{text}{CLEAR_LINE}\n" for text in lines) + CLEAR_BELOW)
+    sys.stdout.flush()

@@ -6,10 +6,9 @@ import sys
 
 import click
 
+from researchflow_tmux.cli.jobargs import pass_chosen
 from researchflow_tmux.cli.main import Chosen
 from researchflow_tmux.cli.output import json_option, print_json
-
-pass_chosen = click.make_pass_decorator(Chosen)
 
 
 @click.command()
@@ -21,9 +20,9 @@ def setup(directory: str, force: bool) -> None:
     With --force, a workspace of the bash scheduler is converted: configs, values and comments stay.
     """
     from researchflow_tmux.adapters.template import setup as make
+    from researchflow_tmux.cli.setup_report import show_report
 
-    for line in make(directory, force=force).lines():
-        click.echo(line)
+    show_report(make(directory, force=force), directory)
 
 
 @click.command()
@@ -52,7 +51,7 @@ def start(
     \b
     rfsched start                             every config; done ones are skipped
     rfsched start "a.yml,b.yml" "0,1"         a on GPU 0, b on GPU 1
-    """
+    """  # noqa: D301 - \b is click's "keep these lines"
     from researchflow_tmux.adapters.sources.selection import split_list
     from researchflow_tmux.api import control
 

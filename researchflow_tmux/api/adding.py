@@ -1,0 +1,64 @@
+"""Queueing any command as a job, and starting the scheduler for it unless somebody stopped that on purpose."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import msgspec
+
+from researchflow_tmux import intake, scheduler_session
+from researchflow_tmux.api import asking, control
+from researchflow_tmux.api.workspace import Workspace
+from researchflow_tmux.domain.job import Job
+
+
+class Added(msgspec.Struct, kw_only=True):
+    """What `add` did."""
+
+    id: int
+    name: str
+    scheduler: Literal["running", "started", "stopped_by_hand", "not_running"]
+    session: str | None = None
+    """The scheduler's session, if it was opened now."""
+
+
+class Wish(msgspec.Struct, frozen=True, kw_only=True):
+    """What the user said about the job."""
+
+    name: str | None = None
+    gpus: int = 1
+    time_limit_s: float | None = None
+    priority: int = 0
+    retries: int | None = None
+    after: tuple[str, ...] = ()
+    group: str | None = None
+    held: bool = False
+    env: Mapping[str, str] = {}
+    workdir: str | None = None
+
+
+def add(workspace: Workspace, words: Sequence[str], wish: Wish, *, may_start: bool = True) -> Added:
+    """Queue a command. Raises ConfigError or UsageError; then nothing was queued."""
+    captured = control.ready(workspace)
+    fields = {name: getattr(wish, name) for name in Wish.__struct_fields__}
+    draft = intake.from_command(workspace.paths, workspace.settings, captured, words, **fields)
+    done = workspace.submit([draft])
+    job_id, name = done.ids[0], draft.spec.name
+    if asking.scheduler(workspace.paths) is not None:
+        return Added(id=job_id, name=name, scheduler="running")
+    if control.was_stopped(workspace):
+        return Added(id=job_id, name=name, scheduler="stopped_by_hand")
+    if not may_start:
+        return Added(id=job_id, name=name, scheduler="not_running")
+    workspace.ask("remember", {scheduler_session.META_ENVIRONMENT: captured.digest})
+    session = control.open_scheduler(workspace)
+    return Added(id=job_id, name=name, scheduler="started", session=session)
+
+
+def job_of(workspace: Workspace, added: Added) -> Job:
+    """The job that was added."""
+    with workspace.reader() as reader:
+        job = reader.job(added.id)
+    assert job is not None
+    return job

@@ -1,0 +1,138 @@
+"""Everything there is to say about one job: where it stands and why, what it waits for, how its attempts went."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+
+import msgspec
+
+from researchflow_tmux.api.logs import last_line
+from researchflow_tmux.api.views import GpuView, JobView, StatusView
+from researchflow_tmux.api.workspace import Workspace
+from researchflow_tmux.domain.attempt import Attempt, Ended, Planned, Running, Stopping
+from researchflow_tmux.domain.job import Job, JobState
+from researchflow_tmux.policies.retry import why as outcome_words
+
+
+class AttemptLine(msgspec.Struct, kw_only=True):
+    """One attempt."""
+
+    number: int
+    phase: str
+    outcome: str | None
+    gpus: list[int]
+    session: str
+    started_at: datetime | None
+    ended_at: datetime | None
+    note: str
+    log: str | None
+
+
+class Upstream(msgspec.Struct, kw_only=True):
+    """A job that must have succeeded first, and what that one waits for."""
+
+    id: int
+    name: str
+    state: str
+    after: list[Upstream]
+
+
+class Why(msgspec.Struct, kw_only=True):
+    """The whole answer."""
+
+    job: JobView
+    command: str
+    attempts: list[AttemptLine]
+    after: list[Upstream]
+    before: list[str]
+    """Names of the jobs that wait for it."""
+    gpus: list[GpuView]
+    """Who holds the slots, while it waits for one."""
+    last_line: str | None
+    advice: list[str]
+
+
+def why(workspace: Workspace, pattern: str) -> Why:
+    """Explain one job. Raises UsageError when it is none or several."""
+    job = workspace.job(pattern)
+    view = workspace.status()
+    with workspace.reader() as reader:
+        attempts = reader.attempts_of(job.id)
+        jobs = {each.id: each for each in reader.all_jobs()}
+    job = jobs.get(job.id, job)
+    shown = next(each for each in view.jobs if each.id == job.id)
+    waits = shown.reason_code in ("capacity", "cpu_capacity", "leased", "foreign", "reserved", "unreadable")
+    ended_badly = job.state is JobState.FAILED and attempts
+    return Why(
+        job=shown,
+        command=job.spec.shell or " ".join(job.spec.argv),
+        attempts=[_attempt(attempt) for attempt in attempts],
+        after=_upstream(job, jobs, set()),
+        before=[each.name for each in jobs.values() if job.id in each.spec.after and not each.state.ended],
+        gpus=view.gpus if waits else [],
+        last_line=last_line(attempts[-1].log) if ended_badly else None,
+        advice=list(_advice(job, shown, view)),
+    )
+
+
+def _attempt(attempt: Attempt) -> AttemptLine:
+    phase = attempt.phase
+    ended = phase if isinstance(phase, Ended) else None
+    return AttemptLine(
+        number=attempt.number,
+        phase=str(phase.__struct_config__.tag),
+        outcome=None if ended is None else str(outcome_words(ended.outcome)),
+        gpus=list(attempt.allocation.indices),
+        session=attempt.session,
+        started_at=phase.started_at if isinstance(phase, Running | Stopping | Ended) else None,
+        ended_at=None if ended is None else ended.ended_at,
+        note="" if ended is None else ended.note,
+        log=None if isinstance(phase, Planned) else attempt.log,
+    )
+
+
+def _upstream(job: Job, jobs: Mapping[int, Job], seen: set[int]) -> list[Upstream]:
+    found = []
+    for job_id in job.spec.after:
+        need = jobs.get(job_id)
+        if need is not None and job_id not in seen:
+            seen.add(job_id)
+            found.append(Upstream(id=need.id, name=need.name, state=str(need.state), after=_upstream(need, jobs, seen)))
+    return found
+
+
+def _advice(job: Job, shown: JobView, view: StatusView) -> Iterator[str]:
+    """Commands that lead on from here."""
+    name = str(job.id) if sum(each.name == job.name for each in view.jobs) > 1 else job.name
+    match job.state:
+        case JobState.HELD:
+            yield f"`rfsched release {name}` lets it start"
+        case JobState.QUEUED:
+            yield from _advice_waiting(job, shown, view, name)
+        case JobState.ACTIVE:
+            look = f"`rfsched logs -f {name}`" if shown.headless else f"`rfsched attach {name}` (leave with Ctrl-b d)"
+            yield f"look at it: {look}"
+            yield f"stop it: `rfsched cancel {name}`"
+        case JobState.SUCCEEDED:
+            yield f"run it once more: `rfsched requeue {name}`"
+        case JobState.SKIPPED:
+            bad = [need for need in job.spec.after if need]
+            yield f"requeue what it needs ({len(bad)} jobs, see above): this one then comes back by itself"
+        case JobState.FAILED | JobState.CANCELLED:
+            if job.attempts:
+                yield f"see what it said: `rfsched logs {name}`"
+            yield f"try again: `rfsched requeue {name}`"
+
+
+def _advice_waiting(job: Job, shown: JobView, view: StatusView, name: str) -> Iterator[str]:
+    if not view.scheduler.running:
+        yield "`rfsched start` starts the scheduler"
+    elif shown.reason_code == "backoff":
+        yield f"try now instead: `rfsched requeue {name}`"
+    elif shown.reason_code == "impossible":
+        yield f"it will never start like this: `rfsched cancel {name}`, then ask for less"
+    elif shown.reason_code in ("foreign", "leased"):
+        yield "nothing to do: it starts as soon as the GPU is free"
+    elif shown.reason_code == "capacity" and job.spec.priority == 0:
+        yield "nothing to do: it starts when a slot is free; `--priority N` puts a job first"

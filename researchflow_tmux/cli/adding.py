@@ -1,0 +1,175 @@
+"""add, run and wait: any command as a job."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from researchflow_tmux.cli.jobargs import complete_jobs, jobs_argument, pass_chosen
+from researchflow_tmux.cli.main import Chosen
+from researchflow_tmux.cli.output import count, json_option, names, print_json
+
+if TYPE_CHECKING:
+    from researchflow_tmux.api.adding import Added, Wish
+    from researchflow_tmux.domain.job import Job
+
+F = TypeVar("F", bound=Callable[..., Any])
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+# The command's own options are the command's: parsing ends at its first word.
+_COMMAND = {"ignore_unknown_options": True, "allow_interspersed_args": False}
+
+
+def _seconds(_ctx: click.Context, _param: click.Parameter, value: str | None) -> float | None:
+    from researchflow_tmux.domain.units import parse_duration
+
+    if value is None:
+        return None
+    try:
+        return parse_duration(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+def _variables(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+    found = {}
+    for value in values:
+        name, sign, text = value.partition("=")
+        if not sign or not _VARIABLE.fullmatch(name):
+            raise click.BadParameter(f"{value!r} is not of the form NAME=VALUE")
+        found[name] = text
+    return found
+
+
+def _wishes(function: F) -> F:
+    """The options of `add` and `run`."""
+    options = [
+        click.option("--gpus", type=click.IntRange(0, 1024), default=1, show_default=True, help="GPUs; 0 = a CPU job."),
+        click.option("--name", help="What to call it; default: the program and four digits."),
+        click.option("--time-limit", callback=_seconds, metavar="TIME", help="Stop it after this: 90m, 12h, 2d."),
+        click.option("--priority", type=int, default=0, metavar="N", help="Higher starts first; default 0."),
+        click.option("--retries", type=click.IntRange(min=0), metavar="N", help="Further attempts after a failure."),
+        click.option(
+            "--after", multiple=True, metavar="JOB", shell_complete=complete_jobs, help="Start when JOB has succeeded."
+        ),
+        click.option("--group", metavar="G", help="A group, named as @G in other commands."),
+        click.option("--env", multiple=True, callback=_variables, metavar="K=V", help="A variable for this job."),
+        click.option(
+            "--workdir",
+            type=click.Path(exists=True, file_okay=False),
+            metavar="DIR",
+            help="Where it runs; default: here.",
+        ),
+        click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="[--] COMMAND..."),
+    ]
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def _wish(given: dict[str, Any], *, held: bool = False) -> Wish:
+    from researchflow_tmux.api.adding import Wish
+
+    time_limit_s = given.pop("time_limit")
+    return Wish(time_limit_s=time_limit_s, held=held, **given)
+
+
+@click.command(context_settings=_COMMAND)
+@_wishes
+@click.option("--no-start", is_flag=True, help="Only queue it; leave the scheduler as it is.")
+@click.option("--hold", "held", is_flag=True, help="Queue it held; `rfsched release` lets it start.")
+@json_option
+@pass_chosen
+def add(chosen: Chosen, /, command: tuple[str, ...], no_start: bool, held: bool, as_json: bool, **given: Any) -> None:
+    """Queue any command as a job; it runs here, in this shell's environment.
+
+    \b
+    rfsched add -- python train.py --lr 0.1
+    rfsched add --gpus 0 --name prep -- 'tar xf data.tar && python prepare.py'
+    rfsched add --after prep --time-limit 2h -- python train.py
+    """  # noqa: D301 - \b is click's "keep these lines"
+    from researchflow_tmux.api.adding import add as queue
+
+    added = queue(chosen.workspace(), command, _wish(given, held=held), may_start=not no_start)
+    if as_json:
+        print_json("add", added)
+    else:
+        _tell(added, held=held)
+
+
+def _tell(added: Added, *, held: bool) -> None:
+    click.echo(f"job {added.id} {'held' if held else 'queued'}: {added.name}")
+    _tell_scheduler(added, err=False)
+    if held:
+        click.echo(f"let it start: rfsched release {added.id}")
+    else:
+        click.echo(f"follow it: rfsched logs -f {added.id}   (or `rfsched attach {added.id}`)")
+
+
+def _tell_scheduler(added: Added, *, err: bool) -> None:
+    match added.scheduler:
+        case "started":
+            click.echo(f"scheduler started in session {added.session}", err=err)
+        case "stopped_by_hand":
+            click.echo("the scheduler was stopped by hand and stays so: `rfsched start` goes on", err=err)
+        case "not_running":
+            click.echo("no scheduler is running: `rfsched start` starts it", err=err)
+        case "running":
+            pass
+
+
+@click.command(context_settings=_COMMAND)
+@_wishes
+@pass_chosen
+@click.pass_context
+def run(ctx: click.Context, chosen: Chosen, /, command: tuple[str, ...], **given: Any) -> None:
+    """Queue a command, print its output as it comes, and return its exit code (128 + signal if one ended it).
+
+    Ctrl-C leaves the job alone: it runs on.
+    """
+    from researchflow_tmux.api.adding import add as queue
+    from researchflow_tmux.api.adding import job_of
+    from researchflow_tmux.api.following import exit_code
+    from researchflow_tmux.cli.looking import follow_job
+
+    workspace = chosen.workspace()
+    added = queue(workspace, command, _wish(given))
+    click.echo(f"[job {added.id} queued: {added.name}]", err=True)
+    _tell_scheduler(added, err=True)
+    try:
+        follower = follow_job(workspace, job_of(workspace, added), tail=None, raw=False)
+    except KeyboardInterrupt:
+        click.echo(f"\n[{added.name} goes on without you; end it with `rfsched cancel {added.id}`]", err=True)
+        ctx.exit(130)
+    ctx.exit(exit_code(follower.job, follower.attempt))
+
+
+@click.command()
+@jobs_argument(required=False)
+@click.option("--timeout", callback=_seconds, metavar="TIME", help="Give up after this (exit code 124).")
+@json_option
+@pass_chosen
+@click.pass_context
+def wait(ctx: click.Context, chosen: Chosen, jobs: tuple[str, ...], timeout: float | None, as_json: bool) -> None:
+    """Block until these jobs (default: all) have ended. Exit code 0 if every one succeeded, else 1."""
+    workspace = chosen.workspace()
+    wanted = workspace.jobs(jobs)
+    held = [job.name for job in wanted if job.state == "held"]
+    if held:
+        click.echo(f"held, so this waits until somebody releases them: {names(held)}", err=True)
+    ended = workspace.wait(wanted, timeout)
+    bad = [job for job in ended if job.state != "succeeded"]
+    if as_json:
+        print_json("wait", [_row(job) for job in ended])
+    else:
+        click.echo(f"{count(len(ended), 'job')} ended, {len(ended) - len(bad)} succeeded")
+        for job in bad:
+            click.echo(f"{job.name}: {job.reason or job.state}")
+    ctx.exit(1 if bad else 0)
+
+
+def _row(job: Job) -> dict[str, Any]:
+    reason = None if job.reason is None else str(job.reason)
+    return {"id": job.id, "name": job.name, "state": str(job.state), "reason": reason, "exit_code": job.exit_code}

@@ -1,0 +1,148 @@
+"""why and history: what led to where things stand."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import click
+
+from researchflow_tmux.cli.jobargs import job_argument, pass_chosen
+from researchflow_tmux.cli.main import Chosen
+from researchflow_tmux.cli.output import duration, json_option, moment, print_json
+
+if TYPE_CHECKING:
+    from researchflow_tmux.api.why import AttemptLine, Upstream, Why
+    from researchflow_tmux.cli.layout import Block
+
+
+@click.command()
+@job_argument(required=True)
+@json_option
+@pass_chosen
+def why(chosen: Chosen, job: str, as_json: bool) -> None:
+    """Say why a job is where it is, and what to do next."""
+    from researchflow_tmux.adapters.clock import SystemClock
+    from researchflow_tmux.api.why import why as explain
+    from researchflow_tmux.cli import layout
+
+    found = explain(chosen.workspace(), job)
+    if as_json:
+        print_json("why", found)
+    else:
+        layout.show(_blocks(found, SystemClock().now()))
+
+
+def _blocks(found: Why, now: datetime) -> list[Block]:
+    from researchflow_tmux.cli.layout import Cell, Line, line
+    from researchflow_tmux.cli.status_blocks import COLOURS, WORDS, because, gpu_table
+
+    job = found.job
+    state = WORDS.get(job.state, job.state)
+    reason = because(job, now)
+    words = reason if reason.startswith(state) else f"{state}{': ' if reason else ''}{reason}"
+    blocks: list[Block] = [Line((Cell(f"{job.name} (job {job.id}) ", "bold"), Cell(words, COLOURS.get(job.state, ""))))]
+    blocks.append(line(f"  {found.command}", "dim"))
+    asked = f"{job.gpus_wanted} GPU{'s' if job.gpus_wanted != 1 else ''}" if job.gpus_wanted else "no GPU"
+    blocks.append(line(f"  asks for {asked}, priority {job.priority}, queued {moment(job.queued_at, now)}", "dim"))
+    if found.gpus:
+        blocks += [line(), line("who holds the slots:"), *gpu_table(found.gpus, bars=sys.stdout.isatty())]
+    if found.after:
+        blocks += [line(), line("it comes after:"), *_chain(found.after, 1)]
+    if found.before:
+        blocks.append(line(f"these wait for it: {', '.join(found.before)}"))
+    if found.attempts:
+        blocks += [line(), *_attempts(found.attempts, now)]
+    if found.last_line:
+        blocks.append(line(f"its last line: {found.last_line}", "dim"))
+    if found.advice:
+        blocks += [line(), *(line(f"→ {advice}") for advice in found.advice)]
+    return blocks
+
+
+def _chain(needs: list[Upstream], depth: int) -> Iterator[Block]:
+    from researchflow_tmux.cli.layout import Cell, Line
+    from researchflow_tmux.cli.status_blocks import COLOURS, WORDS
+
+    for need in needs:
+        state = Cell(WORDS.get(need.state, need.state), COLOURS.get(need.state, ""))
+        yield Line((Cell("  " * depth + need.name + "  "), state))
+        yield from _chain(need.after, depth + 1)
+
+
+def _attempts(attempts: list[AttemptLine], now: datetime) -> list[Block]:
+    from researchflow_tmux.cli.layout import Cell, Table
+
+    rows = [tuple(Cell(word, "dim") for word in ("ATTEMPT", "GPU", "STARTED", "TOOK", "OUTCOME"))]
+    for attempt in attempts:
+        took = None if attempt.started_at is None else ((attempt.ended_at or now) - attempt.started_at).total_seconds()
+        outcome = attempt.outcome or attempt.phase
+        rows.append(
+            (
+                Cell(str(attempt.number)),
+                Cell(",".join(map(str, attempt.gpus)) or "cpu"),
+                Cell(moment(attempt.started_at, now)),
+                Cell(duration(took)),
+                Cell(f"{outcome} ({attempt.note})" if attempt.note else outcome),
+            )
+        )
+    return [Table(rows, give=(4,))]
+
+
+@click.command()
+@job_argument(required=False)
+@click.option("--since", metavar="WHEN", help="From then on: yesterday, today, 2h, 2026-01-31.")
+@click.option("-n", "--lines", "limit", type=click.IntRange(min=1), metavar="N", help="Only the last N events.")
+@json_option
+@pass_chosen
+def history(chosen: Chosen, job: str | None, since: str | None, limit: int | None, as_json: bool) -> None:
+    """Show what happened, oldest first. --json prints one object a line."""
+    from researchflow_tmux.adapters.clock import SystemClock
+    from researchflow_tmux.api.since import moment_of
+    from researchflow_tmux.domain.wording import describe
+
+    workspace = chosen.workspace()
+    now = SystemClock().now()
+    names = {each.id: each.name for each in workspace.jobs()}
+    found = workspace.events(
+        since=None if since is None else moment_of(since, now),
+        job=None if job is None else workspace.job(job),
+        limit=limit,
+    )
+    for event in found:
+        words = describe(event.payload, lambda job_id: names.get(job_id, f"job {job_id}"))
+        if as_json:
+            _print_event(event, words, names)
+        elif words is not None:
+            sys.stdout.write(f"{event.at.astimezone():%Y-%m-%d %H:%M:%S}  {_one_line(words)}\n")
+    sys.stdout.flush()
+
+
+def _one_line(words: str) -> str:
+    from researchflow_tmux.cli.layout import printable
+
+    return printable(words.replace("\n", " "))
+
+
+def _print_event(event: object, words: str | None, names: dict[int, str]) -> None:
+    import msgspec
+
+    from researchflow_tmux.domain.events import Event
+
+    assert isinstance(event, Event)
+    data = msgspec.to_builtins(event.payload)
+    job_id = event.payload.job_id
+    whole = {
+        "schema": "rfsched.event/1",
+        "seq": event.seq,
+        "at": event.at,
+        "kind": data.pop("type"),
+        "job_id": job_id,
+        "job": None if job_id is None else names.get(job_id),
+        "text": words,
+        "boot_id": event.boot_id,
+        "data": data,
+    }
+    sys.stdout.write(msgspec.json.encode(whole).decode() + "\n")

@@ -1,0 +1,206 @@
+"""The parts of the status picture, shared by `status` and the scheduler's own screen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+from researchflow_tmux.api.views import GpuView, JobView, StatusView
+from researchflow_tmux.cli.layout import Block, Cell, Line, Table, bar, line
+from researchflow_tmux.cli.output import count, duration, moment
+
+STATES = ("running", "queued", "held", "failed", "skipped", "cancelled", "succeeded")
+COLOURS = {"running": "green", "failed": "red", "skipped": "yellow", "held": "yellow", "cancelled": "yellow"}
+WORDS = {"queued": "waiting"}
+SILENT_S = 90.0
+"""A scheduler that wrote nothing down for so long is busy with something, or stuck."""
+BAR = 14
+
+
+class Fold(NamedTuple):
+    """How many rows of a list are shown."""
+
+    running: int | None = 40
+    waiting: int | None = 10
+    ended: int | None = 10
+
+
+NO_FOLD = Fold(None, None, None)
+
+
+def title(view: StatusView) -> list[Block]:
+    """Who and where, whether the scheduler runs, and how many jobs are in each state."""
+    return [
+        Line((Cell(view.task_name, "bold"), Cell(f"  {view.workspace}", "dim"))),
+        *_scheduler(view),
+        counts_line(view),
+    ]
+
+
+def _scheduler(view: StatusView) -> list[Block]:
+    scheduler = view.scheduler
+    if not scheduler.running:
+        todo = "`rfsched start` goes on with them" if view.counts.get("queued") else "`rfsched start` starts it"
+        return [Line((Cell("no scheduler is running", "bold yellow"), Cell(f": {todo}")))]
+    parts = [Cell("scheduler running", "green")]
+    if scheduler.started_at is not None:
+        lasting = duration((view.at - scheduler.started_at).total_seconds())
+        parts.append(Cell(f" since {moment(scheduler.started_at, view.at)} ({lasting})"))
+    if scheduler.session:
+        parts.append(Cell(f" in session {scheduler.session}"))
+    found: list[Block] = [Line(tuple(parts))]
+    if scheduler.halted:
+        found.append(line(f"nothing is launched just now: {scheduler.halted}", "bold yellow"))
+    silent_s = (view.at - scheduler.seen_at).total_seconds() if scheduler.seen_at else 0.0
+    if silent_s > SILENT_S:
+        found.append(line(f"it last wrote down what it sees {duration(silent_s)} ago; see `rfsched doctor`", "yellow"))
+    return found
+
+
+def counts_line(view: StatusView) -> Block:
+    """`4 running, 2 waiting, 1 failed, 12 succeeded`."""
+    cells: list[Cell] = []
+    for state in STATES:
+        number = view.counts.get(state, 0)
+        if number:
+            cells += [Cell(", ")] if cells else []
+            cells.append(Cell(f"{number} {WORDS.get(state, state)}", COLOURS.get(state, "")))
+    return Line(tuple(cells)) if cells else line("no jobs so far: `rfsched start` queues the configs", "dim")
+
+
+def gpu_table(gpus: Sequence[GpuView], *, bars: bool) -> list[Block]:
+    """One line a GPU: slots, memory, load, who is on it."""
+    if not gpus:
+        return []
+    rows = [tuple(_gpu_row(gpu, bars=bars)) for gpu in gpus]
+    used = [at for at in range(len(rows[0])) if any(row[at].text for row in rows)]
+    rows = [tuple(row[at] for at in used) for row in rows]
+    return [Table(rows, give=(len(used) - 1, 1))]
+
+
+def _gpu_row(gpu: GpuView, *, bars: bool) -> list[Cell]:
+    slots = "∞" if gpu.slots is None else str(gpu.slots)
+    taken = len(gpu.jobs) + len(gpu.others)
+    known = gpu.used_mib is not None and gpu.total_mib
+    memory = f"{(gpu.used_mib or 0) / 1024:.1f}/{(gpu.total_mib or 0) / 1024:.1f} GiB" if known else ""
+    part = (gpu.used_mib or 0) / gpu.total_mib if gpu.total_mib else 0.0
+    return [
+        Cell(f"GPU {gpu.index}", "bold"),
+        Cell(gpu.name, "dim"),
+        Cell(f"{taken}/{slots} slots", "green" if taken else ""),
+        Cell(bar(part, BAR) if bars and known else "", load_colour(part)),
+        Cell(memory),
+        Cell("" if gpu.util_pct is None else f"{gpu.util_pct:3d} %", load_colour((gpu.util_pct or 0) / 100)),
+        Cell("" if gpu.temperature_c is None else f"{gpu.temperature_c} °C", "dim"),
+        _users(gpu),
+    ]
+
+
+def load_colour(part: float) -> str:
+    """Green while there is room, yellow when it gets full, red when it is."""
+    return "red" if part > 0.95 else "yellow" if part > 0.8 else "green"
+
+
+def _users(gpu: GpuView) -> Cell:
+    users = [*gpu.jobs, *(f"[{holder}]" for holder in gpu.others)]
+    text = ", ".join(users)
+    if gpu.blocked:
+        return Cell(f"{text}; {gpu.blocked}" if text else gpu.blocked, "yellow")
+    return Cell(text)
+
+
+def running_table(jobs: Sequence[JobView], most: int | None, total: int) -> list[Block]:
+    """Running jobs with how long they take and where to look."""
+    if not total:
+        return []
+    rows = [_header("RUNNING", "ID", "ELAPSED", "GPU", "SESSION")]
+    for job in jobs[:most]:
+        where = job.session or ""
+        if job.headless:
+            where += " (gone; it runs on: `rfsched logs -f`)"
+        attempt = f" (attempt {job.attempt})" if job.attempt > 1 else ""
+        elapsed = "starting" if job.started_at is None else duration(job.elapsed_s)
+        gpus = ",".join(map(str, job.gpus)) if job.gpus else "cpu"
+        rows.append((Cell(job.name, "green"), Cell(str(job.id)), Cell(elapsed + attempt), Cell(gpus), Cell(where)))
+    return [line(), Table(rows, give=(4, 0)), *_more(len(rows) - 1, total, "running")]
+
+
+def waiting_table(jobs: Sequence[JobView], most: int | None, total: int, now: datetime) -> list[Block]:
+    """Waiting jobs with why, and until when if that is known."""
+    if not total:
+        return []
+    rows = [_header("WAITING", "ID", "WHY")]
+    for job in jobs[:most]:
+        style = "yellow" if job.state == "held" else ""
+        rows.append((Cell(job.name, style), Cell(str(job.id)), Cell(because(job, now))))
+    return [line(), Table(rows, give=(2, 0)), *_more(len(rows) - 1, total, "waiting")]
+
+
+def because(job: JobView, now: datetime) -> str:
+    """The reason in words, with the time it is known to end."""
+    reason = job.reason or ""
+    if job.until is None:
+        return reason
+    left = duration((job.until - now).total_seconds())
+    return f"next try in {left}: {reason.partition(': ')[2]}" if job.reason_code == "backoff" else f"{reason}; {left}"
+
+
+def ended_table(jobs: Sequence[JobView], most: int | None, total: int, now: datetime, head: str) -> list[Block]:
+    """Ended jobs, the latest first, with when and why."""
+    if not total:
+        return []
+    latest = sorted(jobs, key=lambda job: job.ended_at or job.queued_at, reverse=True)
+    rows = [_header(head, "ID", "ENDED", "TOOK", "WHY")]
+    for job in latest[:most]:
+        why = (job.reason or job.state).removeprefix("failed: ")
+        plain = job.state == "failed" or why.startswith(job.state)
+        rows.append(
+            (
+                Cell(job.name, COLOURS.get(job.state, "")),
+                Cell(str(job.id)),
+                Cell(moment(job.ended_at, now)),
+                Cell(duration(job.elapsed_s)),
+                Cell(why if plain else f"{job.state}: {why}"),
+            )
+        )
+    return [line(), Table(rows, give=(4, 0)), *_more(len(rows) - 1, total, head.lower())]
+
+
+def _header(*words: str) -> tuple[Cell, ...]:
+    return tuple(Cell(word, "dim") for word in words)
+
+
+def _more(shown: int, total: int, what: str) -> list[Block]:
+    return [line(f"… and {total - shown} more {what}; --all shows them", "dim")] if total > shown else []
+
+
+def picture(view: StatusView, *, bars: bool, fold: Fold, everything: bool = False) -> list[Block]:
+    """The whole status. `everything` = ended jobs are listed too, not only counted (somebody asked for these)."""
+    by_state: dict[str, list[JobView]] = {state: [] for state in STATES}
+    for job in view.jobs:
+        by_state[job.state].append(job)
+    waiting = by_state["queued"] + by_state["held"]
+    blocks = title(view)
+    table = gpu_table(view.gpus, bars=bars)
+    blocks += [line(), *table] if table else []
+    blocks += running_table(by_state["running"], fold.running, len(by_state["running"]))
+    blocks += waiting_table(waiting, fold.waiting, len(waiting), view.at)
+    blocks += ended_table(by_state["failed"], fold.ended, len(by_state["failed"]), view.at, "FAILED")
+    quiet = by_state["succeeded"] + by_state["cancelled"] + by_state["skipped"]
+    if everything:
+        blocks += ended_table(quiet, fold.ended, len(quiet), view.at, "ENDED")
+    else:
+        blocks += _next_steps(view)
+    return blocks
+
+
+def _next_steps(view: StatusView) -> list[Block]:
+    """What ended otherwise, and what somebody may want to type."""
+    said: list[Block] = []
+    succeeded = view.counts.get("succeeded", 0)
+    if succeeded:
+        said.append(line(f"{count(succeeded, 'job')} succeeded: `rfsched status --state succeeded` lists them", "dim"))
+    if view.counts.get("failed"):
+        said.append(line("see `rfsched why JOB` and `rfsched logs JOB`; `rfsched requeue --failed` tries again", "dim"))
+    return [line(), *said] if said else []
