@@ -33,6 +33,7 @@ class JobChanged(msgspec.Struct, frozen=True, kw_only=True, tag="job_changed"):
     retries_used: int | None = None
     """None = unchanged."""
     launch_failures: int | None = None
+    slot_waits: int = 0
     exit_code: int | None = None
 
 

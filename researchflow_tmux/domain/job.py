@@ -101,6 +101,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     retries_used: int = 0
     launch_failures: int = 0
     """Launches in a row that the host (not the job) refused."""
+    slot_waits: int = 0
+    """Times in a row that somebody else held the slot it was given."""
     not_before: datetime | None = None
     """Backoff: no attempt before this."""
     started_at: datetime | None = None

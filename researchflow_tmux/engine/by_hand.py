@@ -31,11 +31,16 @@ def cancel(book: Book, job_ids: Iterable[int], by: str, grace_s: float) -> dict[
 
 
 def stop_attempt(book: Book, job: Job, *, by: str, grace_s: float, requeue: bool = False) -> None:
-    """Tell the live attempt of a running job to end (once; asking again only shortens nothing)."""
+    """Tell the live attempt of a running job to end. Asked again, only what becomes of the job afterwards changes."""
     attempt = book.workload.live_attempt(job.id)
-    if attempt is None or isinstance(attempt.phase, Stopping):
+    if attempt is None:
         return
     phase = attempt.phase
+    if isinstance(phase, Stopping):
+        if phase.requeue != requeue:  # the last word counts: cancelled after all, or queued again after all
+            stopping = replace(phase, requeue=requeue)
+            book.apply(AttemptStopping(job_id=job.id, number=attempt.number, stopping=stopping))
+        return
     kill_at = book.now + timedelta(seconds=grace_s + 40.0)  # the runner's own KILL and its bounded reaping come first
     stopping = Stopping(
         by=by,

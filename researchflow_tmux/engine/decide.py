@@ -13,6 +13,7 @@ from researchflow_tmux.domain.reasons import Reason, ReasonCode
 from researchflow_tmux.domain.resources import Allocation, GpuDevice, ResourceRequest, Ticket
 from researchflow_tmux.engine.workload import Workload
 from researchflow_tmux.policies.placement import GpuView, place
+from researchflow_tmux.policies.retry import in_backoff
 
 MAX_STARTS = 32
 """Starts decided at once: keeps one tick short. The next tick follows immediately."""
@@ -116,7 +117,7 @@ def _gate(workload: Workload, room: Capacity, job: Job, now: datetime) -> Reason
         if unmet:
             names = ", ".join(f"{need.name} ({need.state})" for need in unmet)
             return Reason(code=ReasonCode.DEPENDENCY, text=names)
-    if job.not_before is not None and job.not_before > now:
+    if in_backoff(job, now):
         return job.reason or Reason(code=ReasonCode.BACKOFF, until=job.not_before)
     return room.halted
 

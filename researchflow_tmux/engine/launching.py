@@ -28,9 +28,9 @@ class Launcher:
         self._pause = pause
         self._fresh: set[AttemptKey] = set()
 
-    def is_fresh(self, key: AttemptKey) -> bool:
-        """Planned by this very scheduler and not launched yet: there is nothing to observe."""
-        return key in self._fresh
+    def is_fresh(self, attempt: Attempt) -> bool:
+        """Planned by this very scheduler and not launched (or stopped) yet: there is nothing to observe."""
+        return isinstance(attempt.phase, Planned) and attempt.key in self._fresh
 
     def prepare(self, start: Start, now: datetime) -> bool:
         """Write the attempt's directory and plan it. False = the disk refuses: stop launching for now."""

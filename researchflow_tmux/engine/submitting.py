@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
+from graphlib import CycleError, TopologicalSorter
 
 import msgspec
 from msgspec.structs import replace
@@ -42,6 +43,8 @@ class Submitted(msgspec.Struct, kw_only=True, omit_defaults=True):
     done_before: list[str] = msgspec.field(default_factory=list)
     under_way: list[str] = msgspec.field(default_factory=list)
     """Already queued, held or running."""
+    skipped: list[str] = msgspec.field(default_factory=list)
+    """New, and waiting for a job that did not succeed: requeueing that one revives them."""
     left_failed: list[str] = msgspec.field(default_factory=list)
     left_cancelled: list[str] = msgspec.field(default_factory=list)
     problems: list[str] = msgspec.field(default_factory=list)
@@ -58,10 +61,14 @@ def submit(book: Book, submission: Submission) -> Submitted:
     for draft in in_dependency_order(submission.drafts):
         spec = replace(draft.spec, after=draft.spec.after + _resolve(book.workload, draft, ids_by_name))
         job = book.workload.find(spec.source, spec.key)
-        job = _new(book, draft, spec) if job is None else _again(book, draft, spec, job)
+        fresh = job is None
+        job = _new(book, draft, spec) if job is None else _again(book, spec, job)
         ids_by_name[spec.name] = job.id
         result.ids.append(job.id)
         _settle(book, submission, draft, job, result)
+        if fresh and _skip_if_hopeless(book, job):
+            result.queued.remove(job.name)
+            result.skipped.append(job.name)
     return result
 
 
@@ -79,7 +86,16 @@ def _new(book: Book, draft: Draft, spec: JobSpec) -> Job:
     return job
 
 
-def _again(book: Book, draft: Draft, spec: JobSpec, job: Job) -> Job:
+def _skip_if_hopeless(book: Book, job: Job) -> bool:
+    """Skip a new job that waits for one that has ended without success, as if it had been there when that ended."""
+    lost = next((need for need in book.workload.unmet(job.spec) if need.state.ended), None)
+    if lost is None or book.workload.jobs[job.id].state.ended:
+        return False
+    book.change(job, JobState.SKIPPED, ReasonCode.UPSTREAM, f"{lost.name} ({lost.state})")
+    return True
+
+
+def _again(book: Book, spec: JobSpec, job: Job) -> Job:
     """A job that is known: its specification is the new one, except while it runs."""
     if job.state is not JobState.ACTIVE and job.spec != spec:
         book.apply(JobRespecified(job_id=job.id, job=replace(job, spec=spec)))
@@ -93,7 +109,7 @@ def _settle(book: Book, submission: Submission, draft: Draft, job: Job, result: 
         result.under_way.append(name)
     elif done and not submission.rerun:
         if state is not JobState.SUCCEEDED:
-            _mark_done(book, job)
+            _mark_done(book, job, submission.by)
         result.done_before.append(name)
     elif not state.ended:
         fresh = job.queued_at == book.now and job.attempts == 0
@@ -105,8 +121,10 @@ def _settle(book: Book, submission: Submission, draft: Draft, job: Job, result: 
         (result.left_cancelled if state is JobState.CANCELLED else result.left_failed).append(name)
 
 
-def _mark_done(book: Book, job: Job) -> None:
-    if job.state.ended or job.state is JobState.HELD:
+def _mark_done(book: Book, job: Job, by: str) -> None:
+    if job.state.ended:
+        requeue_one(book, job, by)  # and what was skipped because of it
+    elif job.state is JobState.HELD:
         book.change(job, JobState.QUEUED, ReasonCode.REQUEUED)
     book.change(book.workload.jobs[job.id], JobState.SUCCEEDED, ReasonCode.DONE_BEFORE, job.spec.marker or "")
 
@@ -127,27 +145,40 @@ def _dependency_problems(workload: Workload, submission: Submission) -> list[str
         for name in draft.after_names
         if name not in names and _by_name(workload, name) is None
     ]
-    try:
-        in_dependency_order(submission.drafts)
-    except CycleFound as cycle:
-        problems.append(str(cycle))
+    if not problems:
+        problems += _circles(workload, submission)
     return problems
 
 
-class CycleFound(Exception):  # noqa: N818 - it reads as the fact it states
-    """Jobs wait for each other in a circle."""
-
-
-def in_dependency_order(drafts: Iterable[Draft]) -> list[Draft]:
-    """The drafts, each after those it names; otherwise in the given order. Raises CycleFound naming the circle."""
-    from graphlib import CycleError, TopologicalSorter
-
-    by_name = {draft.spec.name: draft for draft in drafts}
-    if not any(draft.after_names for draft in by_name.values()):
-        return list(drafts)
-    graph = {name: [n for n in draft.after_names if n in by_name] for name, draft in by_name.items()}
+def _circles(workload: Workload, submission: Submission) -> list[str]:
+    """Jobs that would wait for each other, those that are there already included."""
+    nodes = {draft.spec.name: _node(workload, draft) for draft in submission.drafts}
+    if not any(draft.after_names for draft in submission.drafts):
+        return []
+    graph: dict[int | str, list[int | str]] = {
+        job.id: list(job.spec.after) for job in workload.jobs.values() if job.spec.after
+    }
+    for draft in submission.drafts:
+        named = [nodes.get(name) or _by_name(workload, name) or 0 for name in draft.after_names]
+        graph[_node(workload, draft)] = [*draft.spec.after, *named]
     try:
-        order = {name: place for place, name in enumerate(TopologicalSorter(graph).static_order())}
+        TopologicalSorter(graph).prepare()
     except CycleError as error:
-        raise CycleFound("jobs wait for each other in a circle: " + " → ".join(reversed(error.args[1]))) from None
+        names = [workload.jobs[node].name if isinstance(node, int) else node for node in reversed(error.args[1])]
+        return ["jobs wait for each other in a circle: " + " → ".join(names)]
+    return []
+
+
+def _node(workload: Workload, draft: Draft) -> int | str:
+    known = workload.find(draft.spec.source, draft.spec.key)
+    return draft.spec.name if known is None else known.id
+
+
+def in_dependency_order(drafts: Sequence[Draft]) -> list[Draft]:
+    """The drafts, each after those it names; otherwise in the given order. There is no circle in them."""
+    names = {draft.spec.name for draft in drafts}
+    if not any(draft.after_names for draft in drafts):
+        return list(drafts)
+    graph = {draft.spec.name: [name for name in draft.after_names if name in names] for draft in drafts}
+    order = {name: place for place, name in enumerate(TopologicalSorter(graph).static_order())}
     return sorted(drafts, key=lambda draft: order[draft.spec.name])

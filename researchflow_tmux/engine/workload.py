@@ -27,6 +27,7 @@ from researchflow_tmux.domain.events import (
 from researchflow_tmux.domain.job import TRANSITIONS, Job, JobSpec, JobState
 from researchflow_tmux.domain.names import clean, short_hash
 from researchflow_tmux.domain.reasons import Reason, ReasonCode
+from researchflow_tmux.policies.retry import in_backoff
 
 OrderKey = tuple[int, datetime, int]
 
@@ -88,8 +89,8 @@ class Workload:
 
     def next_backoff_end(self, now: datetime) -> datetime | None:
         """When the next job in backoff may start. One that may already, and waits for a slot, is no reason to wake."""
-        times = (self.jobs[job_id].not_before for job_id in self._delayed)
-        return min((at for at in times if at is not None and at > now), default=None)
+        waiting = (job for job in map(self.jobs.__getitem__, self._delayed) if in_backoff(job, now))
+        return min((job.not_before for job in waiting if job.not_before is not None), default=None)
 
     def unmet(self, spec: JobSpec) -> list[Job]:
         """The jobs that must still succeed before one with `spec` may start."""
@@ -173,6 +174,9 @@ class Workload:
         if old is not None and old.state is JobState.QUEUED:
             del self._queue[bisect_left(self._queue, order_key(old))]
             self.queued_cpu_jobs -= old.spec.request.gpus == 0
+        if old is not None and old.spec.after != job.spec.after:
+            for upstream in old.spec.after:
+                self.dependents[upstream].discard(job.id)
         self._delayed.discard(job.id)
         self._index(job)
         if job.state is JobState.QUEUED:
@@ -195,6 +199,7 @@ class Workload:
                 exit_code=change.exit_code,
                 retries_used=job.retries_used if change.retries_used is None else change.retries_used,
                 launch_failures=job.launch_failures if change.launch_failures is None else change.launch_failures,
+                slot_waits=change.slot_waits,
             )
         )
 

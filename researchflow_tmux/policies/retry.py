@@ -22,6 +22,14 @@ def backoff_s(first_s: float, tries: int, most_s: float = MAX_BACKOFF_S) -> floa
     return min(first_s * 2.0 ** min(tries, 30), most_s)
 
 
+def in_backoff(job: Job, now: datetime) -> bool:
+    """Whether the job still waits before its next try.
+
+    No wait is longer than an hour. One that seems to be was begun before the clock was set back: the job goes on.
+    """
+    return job.not_before is not None and now < job.not_before <= now + timedelta(seconds=MAX_BACKOFF_S)
+
+
 def why(outcome: Outcome) -> Reason:
     """The outcome in words."""
     match outcome:
@@ -63,7 +71,7 @@ def after(
     """
     reason = why(outcome)
 
-    def queue(delay_s: float, *, retries: int | None = None, failures: int = 0) -> JobChanged:
+    def queue(delay_s: float, *, retries: int | None = None, failures: int = 0, slot_waits: int = 0) -> JobChanged:
         until = now + timedelta(seconds=delay_s) if delay_s else None
         return JobChanged(
             job_id=job.id,
@@ -72,6 +80,7 @@ def after(
             not_before=until,
             retries_used=retries,
             launch_failures=failures,
+            slot_waits=slot_waits,
         )
 
     def end(state: JobState) -> JobChanged:
@@ -81,17 +90,17 @@ def after(
     if isinstance(outcome, Exited) and outcome.succeeded:
         return end(JobState.SUCCEEDED)
     if requeue:
-        return queue(0.0)
+        return queue(0.0, retries=0)
     refusals = job.launch_failures
     match outcome:
         case Killed(by=by) if by in CANCELLING:
             return end(JobState.CANCELLED)
         case SlotTaken():
-            return queue(min(1.0 + refusals, MAX_SLOT_WAIT_S), failures=refusals + 1)
+            return queue(min(1.0 + job.slot_waits, MAX_SLOT_WAIT_S), slot_waits=job.slot_waits + 1)
         case LaunchFailed(host=True) if refusals + 1 < MAX_LAUNCH_FAILURES:
             return queue(backoff_s(1.0, refusals, 60.0), failures=refusals + 1)
         case Lost() if restart_lost:
-            return queue(retry_delay_s)
+            return queue(backoff_s(retry_delay_s, 0))
         case Exited() | Killed() | TimedOut() if job.retries_used < job.spec.retries:
             return queue(backoff_s(retry_delay_s, job.retries_used), retries=job.retries_used + 1)
         case _:
