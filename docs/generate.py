@@ -1,7 +1,6 @@
 """Write the parts of docs/reference that follow from the code: cli.md, config.md and json.md.
 
-    python docs/generate.py            write them
-    python docs/generate.py --check    exit code 1 if one is not current
+`python docs/generate.py` writes them; with `--check` it ends with 1 if one is not current.
 """
 
 from __future__ import annotations
@@ -18,15 +17,17 @@ import click
 import msgspec
 
 from researchflow_tmux.adapters.config_reference import reference_markdown
-from researchflow_tmux.api import adding, cleaning, control, since, views, why
+from researchflow_tmux.api import adding, cleaning, control, views, why
 from researchflow_tmux.cli.main import ALIASES, COMMANDS, HIDDEN, cli
+from researchflow_tmux.domain.reasons import WORDS
+from researchflow_tmux.engine.submitting import Submitted
 
 REFERENCE = Path(__file__).resolve().parent / "reference"
 NOTE = "<!-- Written by docs/generate.py; change the code, not this file. -->\n"
 JSON_OUTPUTS: tuple[tuple[str, str, tuple[type[msgspec.Struct], ...]], ...] = (
     ("rfsched.status/1", "status --json", (views.StatusView, views.JobView, views.GpuView, views.SchedulerView)),
     ("rfsched.why/1", "why --json", (why.Why, why.AttemptLine, why.Upstream)),
-    ("rfsched.start/1", "start --json", (control.Started,)),
+    ("rfsched.start/1", "start --json", (control.Started, Submitted)),
     ("rfsched.add/1", "add --json", (adding.Added,)),
     ("rfsched.kill-all/1", "kill-all --json", (control.Killed,)),
     ("rfsched.clean/1", "clean --json", (cleaning.Cleaned,)),
@@ -50,8 +51,7 @@ def cli_page() -> str:
         "Every command of `rfsched`, its arguments and its options.\n",
         "```text\nrfsched [-w DIR] [-f FILE] COMMAND ...\n```\n",
         *_options(cli, context),
-        "Without a command, inside a workspace: `status`. `-w DIR` may also stand after the command. The workspace is the\n"
-        "directory with a `scheduler_config.yml`, here or above.\n",
+        _WITHOUT_COMMAND,
         "`JOB` is a name, an id, a glob such as `'exp*'` (quote it), or `@group`. An exact name wins over an id.\n",
         "Exit codes are in [exit-codes.md](exit-codes.md), the fields of `--json` in [json.md](json.md).\n",
         "| Command | |\n|---|---|\n"
@@ -63,6 +63,12 @@ def cli_page() -> str:
         assert command is not None
         parts += _command(command, click.Context(command, info_name=name, parent=context), "##")
     return "\n".join(parts)
+
+
+_WITHOUT_COMMAND = """\
+Without a command, inside a workspace: `status`. `-w DIR` may also stand after the command. The workspace is the
+directory with a `scheduler_config.yml`, here or above.
+"""
 
 
 def _shown() -> list[tuple[str, tuple[str, str, str]]]:
@@ -93,8 +99,8 @@ def _help(command: click.Command) -> Iterator[str]:
 
 
 def _options(command: click.Command, context: click.Context) -> Iterator[str]:
-    rows = [param.get_help_record(context) for param in command.params if isinstance(param, click.Option)]
-    rows = [row for row in rows if row is not None]
+    found = [param.get_help_record(context) for param in command.params if isinstance(param, click.Option)]
+    rows = [(row[0].replace("INTEGER RANGE", "N"), row[1]) for row in found if row is not None]
     if rows:
         lines = [f"| `{_cell(names)}` | {_cell(words)} |" for names, words in rows]
         yield "| Option | Meaning |\n|---|---|\n" + "\n".join(lines) + "\n"
@@ -139,9 +145,7 @@ def json_page() -> str:
         "# JSON\n",
         NOTE,
         "What commands print with `--json`, field by field.\n",
-        "Each command prints one object on one line (`status --watch --json` and `history --json`: one per line), with\n"
-        "`schema` and `at` (UTC, ISO 8601). `null` means unknown or not yet; units are in the names. New fields may\n"
-        "appear within a schema; none changes its meaning without a new number.\n",
+        _ALL_OBJECTS,
     ]
     for schema, command, structs in JSON_OUTPUTS:
         parts.append(f"## rfsched {command}\n")
@@ -150,27 +154,76 @@ def json_page() -> str:
             if len(structs) > 1:
                 parts.append(f"### {struct.__name__}\n")
             parts.append(_fields(struct))
-    parts.append(_OTHERS)
+    parts.append(_OTHERS + "".join(f"| `{code}` | {words} |\n" for code, words in WORDS.items()))
     return "\n".join(parts)
 
 
+_ALL_OBJECTS = """\
+Each command prints one object on one line (`status --watch` and `history`: one per line), with `schema` and `at` (UTC,
+ISO 8601). `null` means unknown or not yet; units are in the names. New fields may appear within a schema; none changes
+its meaning without a new number.
+"""
 _OTHERS = """\
 ## Other commands
 
-`history --json` prints one object per event, `rfsched.event/1`: `seq`, `at`, `kind`, `job_id`, `job` (its name), `text` (the
-sentence that `history` shows), `boot_id`, `data` (all fields of the event).
+`history --json` prints one object per event, `rfsched.event/1`: `seq`, `at`, `kind`, `job_id`, `job` (its name), `text`
+(the sentence that `history` shows), `boot_id`, `data` (all fields of the event).
 
 `cancel`, `requeue`, `hold`, `release` print lists of job names by what became of them, such as `cancelled`, `stopping`,
-`queued`, `held`, `untouched`. `wait` prints the jobs with `id`, `name`, `state`, `reason`, `exit_code`. `config` prints each
-setting with its `value` and where it comes `from`.
+`queued`, `held`, `untouched`. `wait` prints the jobs with `id`, `name`, `state`, `reason`, `exit_code`. `config` prints
+each setting with its `value` and where it comes `from`.
+
+## States and reasons
+
+`state` is one of `held`, `queued` (shown as "waiting"), `running`, `succeeded`, `failed`, `cancelled`, `skipped`.
+
+`reason_code` is one of these; `reason` is the same in words, with the particular fact.
+
+| Code | In words |
+|---|---|
 """
+_MEANINGS = {
+    "schema": "Name and version of this form.",
+    "counts": "Number of jobs in each state; every state is there.",
+    "state": "See [states and reasons](#states-and-reasons).",
+    "reason": "Why it waits, or why it ended as it did.",
+    "reason_code": "See [states and reasons](#states-and-reasons).",
+    "until": "When the reason is known to end, such as a backoff.",
+    "gpus_wanted": "GPUs it asks for.",
+    "session": "Its tmux session, now or last.",
+    "attempt": "Number of its latest attempt; 0 = none yet.",
+    "headless": "It runs on without its session: tmux is gone.",
+    "elapsed_s": "Seconds from its start to its end, or to now.",
+    "retries_used": "Automatic further attempts so far.",
+    "log": "Path of the log of its latest attempt.",
+    "source": "`config` or `command`.",
+    "key": "Its identity in the source: for a config its path in the workspace.",
+    "blocked": "Why nothing is started on it now.",
+    "kind": "`nvml`, `amd`, `logical` or `simulated`.",
+    "note": "What is to be added.",
+    "command": "What it runs.",
+    "phase": "`planned`, `launching`, `running`, `stopping` or `ended`.",
+    "outcome": "How it ended, in words.",
+    "after": "What it comes after.",
+    "last_line": "Last line of the log of a failed job.",
+    "advice": "What one can do next.",
+    "already_running": "A scheduler was there already.",
+    "gpu_note": "Which GPUs are used, in words.",
+    "done_before": "Left alone: their marker is there, or they succeeded before.",
+    "left_failed": "Left alone: they failed before.",
+    "left_cancelled": "Left alone: they were cancelled before.",
+}
 
 
 def _fields(struct: type[msgspec.Struct]) -> str:
     words = _docs(struct)
     rows = ["| Field | Type | |", "|---|---|---|"]
     for field in msgspec.structs.fields(struct):
-        cells = (f"`{field.encode_name}`", _type(field.type), words.get(field.name, ""))
+        cells = (
+            f"`{field.encode_name}`",
+            _type(field.type),
+            words.get(field.name, _MEANINGS.get(field.encode_name, "")),
+        )
         rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(rows) + "\n"
 
@@ -197,7 +250,8 @@ _TYPES = {
 
 
 def _type(annotation: Any) -> str:
-    origin, arguments = getattr(annotation, "__origin__", None), getattr(annotation, "__args__", ())
+    origin: Any = getattr(annotation, "__origin__", None)
+    arguments: tuple[Any, ...] = getattr(annotation, "__args__", ())
     if annotation in _TYPES:
         return _TYPES[annotation]
     if origin in (list, tuple):
@@ -230,7 +284,7 @@ def main(arguments: list[str]) -> int:
         else:
             path.write_text(text, encoding="utf-8")
     if stale:
-        print(f"not current: {', '.join(stale)}; run `python docs/generate.py`", file=sys.stderr)
+        sys.stderr.write(f"not current: {', '.join(stale)}; run `python docs/generate.py`\n")
     return 1 if stale else 0
 
 
