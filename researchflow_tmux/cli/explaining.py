@@ -36,6 +36,7 @@ def why(chosen: Chosen, job: str, as_json: bool) -> None:
 
 
 def _blocks(found: Why, now: datetime) -> list[Block]:
+    from researchflow_tmux.cli import layout
     from researchflow_tmux.cli.layout import Cell, Line, line
     from researchflow_tmux.cli.status_blocks import COLOURS, WORDS, because, gpu_table
 
@@ -48,7 +49,7 @@ def _blocks(found: Why, now: datetime) -> list[Block]:
     asked = f"{job.gpus_wanted} GPU{'s' if job.gpus_wanted != 1 else ''}" if job.gpus_wanted else "no GPU"
     blocks.append(line(f"  asks for {asked}, priority {job.priority}, queued {moment(job.queued_at, now)}", "dim"))
     if found.gpus:
-        blocks += [line(), line("who holds the slots:"), *gpu_table(found.gpus, bars=sys.stdout.isatty())]
+        blocks += [line(), line("who holds the slots:"), *gpu_table(found.gpus, layout.terminal_width())]
     if found.after:
         blocks += [line(), line("it comes after:"), *_chain(found.after, 1)]
     if found.before:

@@ -78,7 +78,7 @@ def _draw(view: StatusView, *, everything: bool, filtered: bool) -> None:
     from researchflow_tmux.cli.status_blocks import NO_FOLD, Fold, picture
 
     fold = NO_FOLD if everything else Fold()
-    layout.show(picture(view, bars=sys.stdout.isatty(), fold=fold, everything=everything or filtered))
+    layout.show(picture(view, width=layout.terminal_width(), fold=fold, everything=everything or filtered))
 
 
 def _watch(
@@ -112,7 +112,7 @@ def _redraw(view: StatusView, *, everything: bool, filtered: bool) -> None:
 
     size = shutil.get_terminal_size()
     fold = NO_FOLD if everything else Fold(running=max(size.lines // 3, 3), waiting=max(size.lines // 4, 2), ended=3)
-    blocks = picture(view, bars=True, fold=fold, everything=everything or filtered)
+    blocks = picture(view, width=size.columns, fold=fold, everything=everything or filtered)
     lines = layout.render(blocks, width=size.columns, colour=layout.wants_colour())[: size.lines - 1]
     sys.stdout.write(HOME + "".join(f"{text}{CLEAR_LINE}\n" for text in lines) + CLEAR_BELOW)
     sys.stdout.flush()

@@ -16,6 +16,8 @@ WORDS = {"queued": "waiting"}
 SILENT_S = 90.0
 """A scheduler that wrote nothing down for so long is busy with something, or stuck."""
 BAR = 14
+FOLD_HINT = "; --all shows them"
+"""What a folded list says."""
 
 
 class Fold(NamedTuple):
@@ -69,14 +71,14 @@ def counts_line(view: StatusView) -> Block:
     return Line(tuple(cells)) if cells else line("no jobs so far: `rfsched start` queues the configs", "dim")
 
 
-def gpu_table(gpus: Sequence[GpuView], *, bars: bool) -> list[Block]:
-    """One line a GPU: slots, memory, load, who is on it."""
+def gpu_table(gpus: Sequence[GpuView], width: int | None) -> list[Block]:
+    """One line a GPU: slots, memory, load, who is on it. `width` None = piped: no bars."""
     if not gpus:
         return []
-    rows = [tuple(_gpu_row(gpu, bars=bars)) for gpu in gpus]
-    used = [at for at in range(len(rows[0])) if any(row[at].text for row in rows)]
-    rows = [tuple(row[at] for at in used) for row in rows]
-    return [Table(rows, give=(len(used) - 1, 1))]
+    rows = [_gpu_row(gpu, bars=width is not None and width >= 76) for gpu in gpus]
+    roomy = width is None or width >= 110
+    used = [at for at in range(len(rows[0])) if any(row[at].text for row in rows) and (roomy or at not in (1, 6))]
+    return [Table([tuple(row[at] for at in used) for row in rows], give=(len(used) - 1, 1))]
 
 
 def _gpu_row(gpu: GpuView, *, bars: bool) -> list[Cell]:
@@ -91,7 +93,7 @@ def _gpu_row(gpu: GpuView, *, bars: bool) -> list[Cell]:
         Cell(f"{taken}/{slots} slots", "green" if taken else ""),
         Cell(bar(part, BAR) if bars and known else "", load_colour(part)),
         Cell(memory),
-        Cell("" if gpu.util_pct is None else f"{gpu.util_pct:3d} %", load_colour((gpu.util_pct or 0) / 100)),
+        Cell("" if gpu.util_pct is None else f"{gpu.util_pct:3d} %"),
         Cell("" if gpu.temperature_c is None else f"{gpu.temperature_c} °C", "dim"),
         _users(gpu),
     ]
@@ -110,7 +112,7 @@ def _users(gpu: GpuView) -> Cell:
     return Cell(text)
 
 
-def running_table(jobs: Sequence[JobView], most: int | None, total: int) -> list[Block]:
+def running_table(jobs: Sequence[JobView], most: int | None, total: int, *, hint: str = FOLD_HINT) -> list[Block]:
     """Running jobs with how long they take and where to look."""
     if not total:
         return []
@@ -123,18 +125,23 @@ def running_table(jobs: Sequence[JobView], most: int | None, total: int) -> list
         elapsed = "starting" if job.started_at is None else duration(job.elapsed_s)
         gpus = ",".join(map(str, job.gpus)) if job.gpus else "cpu"
         rows.append((Cell(job.name, "green"), Cell(str(job.id)), Cell(elapsed + attempt), Cell(gpus), Cell(where)))
-    return [line(), Table(rows, give=(4, 0)), *_more(len(rows) - 1, total, "running")]
+    return [line(), Table(rows, give=(4, 0)), *_more(len(rows) - 1, total, "running", hint)]
 
 
-def waiting_table(jobs: Sequence[JobView], most: int | None, total: int, now: datetime) -> list[Block]:
+def waiting_table(
+    jobs: Sequence[JobView], most: int | None, total: int, now: datetime, *, hint: str = FOLD_HINT
+) -> list[Block]:
     """Waiting jobs with why, and until when if that is known."""
     if not total:
         return []
     rows = [_header("WAITING", "ID", "WHY")]
     for job in jobs[:most]:
         style = "yellow" if job.state == "held" else ""
-        rows.append((Cell(job.name, style), Cell(str(job.id)), Cell(because(job, now))))
-    return [line(), Table(rows, give=(2, 0)), *_more(len(rows) - 1, total, "waiting")]
+        reason = because(job, now)
+        if job.reason_code == "capacity":  # who has them is shown above
+            reason = reason.partition(":")[0]
+        rows.append((Cell(job.name, style), Cell(str(job.id)), Cell(reason)))
+    return [line(), Table(rows, give=(2, 0)), *_more(len(rows) - 1, total, "waiting", hint)]
 
 
 def because(job: JobView, now: datetime) -> str:
@@ -164,25 +171,25 @@ def ended_table(jobs: Sequence[JobView], most: int | None, total: int, now: date
                 Cell(why if plain else f"{job.state}: {why}"),
             )
         )
-    return [line(), Table(rows, give=(4, 0)), *_more(len(rows) - 1, total, head.lower())]
+    return [line(), Table(rows, give=(4, 0)), *_more(len(rows) - 1, total, head.lower(), FOLD_HINT)]
 
 
 def _header(*words: str) -> tuple[Cell, ...]:
     return tuple(Cell(word, "dim") for word in words)
 
 
-def _more(shown: int, total: int, what: str) -> list[Block]:
-    return [line(f"… and {total - shown} more {what}; --all shows them", "dim")] if total > shown else []
+def _more(shown: int, total: int, what: str, hint: str) -> list[Block]:
+    return [line(f"… and {total - shown} more {what}{hint}", "dim")] if total > shown else []
 
 
-def picture(view: StatusView, *, bars: bool, fold: Fold, everything: bool = False) -> list[Block]:
+def picture(view: StatusView, *, width: int | None, fold: Fold, everything: bool = False) -> list[Block]:
     """The whole status. `everything` = ended jobs are listed too, not only counted (somebody asked for these)."""
     by_state: dict[str, list[JobView]] = {state: [] for state in STATES}
     for job in view.jobs:
         by_state[job.state].append(job)
     waiting = by_state["queued"] + by_state["held"]
     blocks = title(view)
-    table = gpu_table(view.gpus, bars=bars)
+    table = gpu_table(view.gpus, width)
     blocks += [line(), *table] if table else []
     blocks += running_table(by_state["running"], fold.running, len(by_state["running"]))
     blocks += waiting_table(waiting, fold.waiting, len(waiting), view.at)
