@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from researchflow_tmux.adapters.clock import SystemClock
-from researchflow_tmux.adapters.mounts import is_network_fs
+from researchflow_tmux.mounts import is_network_fs
 from researchflow_tmux.adapters.sqlite_errors import in_words, primary_code
 from researchflow_tmux.domain.errors import StoreError
 

@@ -7,7 +7,7 @@ import shutil
 import stat
 
 from researchflow_tmux.adapters.doctor.check import Check, Context, fail, ok, warn
-from researchflow_tmux.adapters.mounts import is_network_fs
+from researchflow_tmux.mounts import is_network_fs
 
 GIB = 1024**3
 LITTLE_BYTES = GIB

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from researchflow_tmux.adapters.mounts import is_network_fs, is_network_type, parse_mountinfo, type_of
+from researchflow_tmux.mounts import is_network_fs, is_network_type, parse_mountinfo, type_of
 
 MOUNTINFO = r"""
 22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw
@@ -20,8 +20,9 @@ no such line
 
 def test_fields() -> None:
     mounts = parse_mountinfo(MOUNTINFO)
-    assert mounts[0] == ("/", "ext4")
-    assert mounts[4] == ("/home/me/my disk", "fuse.sshfs")
+    assert mounts[0][:2] == ("/", "ext4")
+    assert mounts[4][:2] == ("/home/me/my disk", "fuse.sshfs")
+    assert mounts[2].options == {"rw", "relatime", "vers=4.2"}
     assert len(mounts) == 7
 
 
