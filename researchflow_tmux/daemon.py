@@ -11,6 +11,7 @@ import select
 import signal
 import sys
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 from researchflow_tmux import scheduler_session
@@ -53,7 +54,12 @@ class Daemon:
         self.engine.on_saved = self._told
         if kill_at:
             self.engine.context.step = _assassin(kill_at)
-        self.engine.controls = {"stop": self._on_stop, "reload": self._on_reload, "remember": self._on_remembered}
+        self.engine.controls = {
+            "stop": self._on_stop,
+            "reload": self._on_reload,
+            "remember": self._on_remembered,
+            "clean": self._on_clean,
+        }
         self.started_at = self.parts.clock.now()
         self.events: list[tuple[Event, str]] = []
         self.log = SchedulerLog(paths, self.settings)
@@ -157,6 +163,11 @@ class Daemon:
             self.watch.switch(str(body[META_WATCH]))
         return {}
 
+    def _on_clean(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Forget what ended before a moment: its rows now, its files by whoever asked."""
+        removed = self.parts.store.delete_jobs_before(datetime.fromisoformat(str(body["before"])))
+        return {"ids": [job_id for job_id in removed if self.engine.workload.forget(job_id)]}
+
     # -- signals -------------------------------------------------------------------------------------------------------
 
     def _listen_to_signals(self) -> None:
@@ -248,15 +259,16 @@ class Daemon:
             return
         snapshot = self.engine.sessions(fresh=fresh)
         if isinstance(snapshot, Sessions):
-            own = snapshot.by_name.get(scheduler_session.session_name(self.settings))
-            self._attached = own is not None and own.attached > 0
+            tag = f"{self.parts.workspace_id}/scheduler"  # its name may carry a suffix
+            self._attached = any(own.attached > 0 for own in snapshot.by_name.values() if own.tag == tag)
 
     def _draw(self) -> None:
-        if self._screen is None:
-            return
-        self._look_who_watches(fresh=self._attached and self.parts.clock.monotonic() - self._last_draw >= REDRAW_S)
-        if self._attached and self.parts.clock.monotonic() - self._last_draw >= REDRAW_S * 0.9:
-            self._last_draw = self.parts.clock.monotonic()
+        """Every second while somebody looks; else now and then, for whoever attaches (or captures the pane) later."""
+        now = self.parts.clock.monotonic()
+        every_s = REDRAW_S * 0.9 if self._attached else self.engine.rules.sweep_s
+        if self._screen is not None and now - self._last_draw >= every_s:
+            self._last_draw = now
+            self._look_who_watches(fresh=True)
             try:
                 self._screen(self)
             except OSError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
+from itertools import islice
 
 import msgspec
 
@@ -83,12 +84,11 @@ def decide(workload: Workload, room: Capacity, now: datetime) -> list[Start]:
     return starts
 
 
-def explain(workload: Workload, room: Capacity, now: datetime) -> dict[int, Reason]:
-    """Why each queued job is not running, by job id; `NEXT` for those that would start now."""
+def explain(workload: Workload, room: Capacity, now: datetime, most: int | None = None) -> dict[int, Reason]:
+    """Why each queued job (the first `most`) is not running, by job id; `NEXT` for those that would start now."""
     starts_next = Reason(code=ReasonCode.NEXT)
-    return {
-        job.id: starts_next if isinstance(answer, Allocation) else answer for job, answer in _walk(workload, room, now)
-    }
+    walk = islice(_walk(workload, room, now), most)
+    return {job.id: starts_next if isinstance(answer, Allocation) else answer for job, answer in walk}
 
 
 def _walk(workload: Workload, room: Capacity, now: datetime) -> Iterator[tuple[Job, Allocation | Reason]]:

@@ -154,6 +154,19 @@ class Workload:
         """Whether anything is not durable yet."""
         return bool(self._payloads)
 
+    def forget(self, job_id: int) -> bool:
+        """Drop an ended job whose row was removed; False = it is wanted again (or still to be saved) and stays."""
+        job = self.jobs[job_id]
+        if not job.state.ended or job_id in self._dirty_jobs or (job_id, job.attempts) in self.attempts:
+            return False
+        del self.jobs[job_id]
+        self._by_key.pop((job.spec.source, job.spec.key), None)
+        self._slugs.pop(job.slug, None)
+        self.dependents.pop(job_id, None)
+        for upstream in job.spec.after:
+            self.dependents[upstream].discard(job_id)
+        return True
+
     # -- inside --------------------------------------------------------------------------------------------------------
 
     def _index(self, job: Job) -> None:
