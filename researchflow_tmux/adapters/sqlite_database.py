@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from researchflow_tmux.adapters.clock import SystemClock
-from researchflow_tmux.mounts import is_network_fs
 from researchflow_tmux.adapters.sqlite_errors import in_words, primary_code
 from researchflow_tmux.domain.errors import StoreError
+from researchflow_tmux.mounts import is_network_fs
 
 MIGRATIONS = ("schema.sql",)
 """File n (from 1) leads from version n-1 to n. Released files never change."""

@@ -10,10 +10,10 @@ import tempfile
 from researchflow_tmux.adapters import gpu_inventory
 from researchflow_tmux.adapters.doctor.check import Check, Context, fail, ok, warn
 from researchflow_tmux.adapters.leases import FileLeases
-from researchflow_tmux.mounts import is_network_fs
 from researchflow_tmux.adapters.nvml import NoDriver, NvmlProbe
 from researchflow_tmux.domain.errors import ConfigError, ProbeError
 from researchflow_tmux.domain.resources import GpuReading
+from researchflow_tmux.mounts import is_network_fs
 
 DRIVER_S = 2.5
 
