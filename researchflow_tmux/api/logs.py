@@ -17,21 +17,21 @@ def seen(lines: Iterable[bytes]) -> Iterator[bytes]:
 
 def last_lines(file: BinaryIO, number: int) -> None:
     """Move to where the last `number` lines begin, reading from the end only as much as that takes."""
-    end = position = file.seek(0, os.SEEK_END)
-    wanted = number + 1
+    position = end = file.seek(0, os.SEEK_END)
+    if not number or not end:
+        return
+    file.seek(end - 1)
+    breaks = number + (file.read(1) == b"\n")
     while position > 0:
         size = min(CHUNK, position)
         position -= size
         file.seek(position)
         chunk = file.read(size)
-        at = len(chunk)
-        if position + size == end and chunk.endswith(b"\n"):
-            at -= 1
-            wanted -= 1
-        while wanted > 0 and (at := chunk.rfind(b"\n", 0, at)) >= 0:
-            wanted -= 1
-        if at >= 0 and wanted == 0:
-            file.seek(position + at + 1 if number else end)
+        at = size
+        while breaks and (at := chunk.rfind(b"\n", 0, at)) >= 0:
+            breaks -= 1
+        if not breaks:
+            file.seek(position + at + 1)
             return
     file.seek(0)
 

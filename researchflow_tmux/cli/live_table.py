@@ -104,8 +104,8 @@ def screen(view: StatusView, waiting: int, events: list[Told], width: int, heigh
     blocks += [line(), *table] if table else []
     left = height - 1 - _height(blocks)
     shown_running, shown_waiting, shown_events = share(left, len(running), waiting, len(events))
-    blocks += running_table(_latest_last(running), shown_running, len(running), hint="")
-    blocks += waiting_table(queued, shown_waiting, waiting, view.at, hint="")
+    blocks += running_table(_latest_last(running), shown_running, len(running) if shown_running else 0, hint="")
+    blocks += waiting_table(queued, shown_waiting, waiting if shown_waiting else 0, view.at, hint="")
     if shown_events:
         rows = [
             (Cell("LAST EVENTS", "dim"), Cell("")),
@@ -115,26 +115,26 @@ def screen(view: StatusView, waiting: int, events: list[Told], width: int, heigh
     return blocks
 
 
-def share(lines: int, running: int, waiting: int, events: int) -> tuple[int, int, int]:
-    """How many rows of each list are shown. A list costs two lines more, and one if it is folded."""
+def share(lines: int, *totals: int) -> tuple[int, ...]:
+    """How many rows of the lists of running jobs, waiting jobs and events are shown in so many lines.
 
-    def cost(rows: int, total: int) -> int:
-        return 0 if not total else 2 + rows + (rows < total)
+    Each list has a heading and an empty line before it; one that is folded says so in a line of its own.
+    """
 
-    shown = [min(running, 1), min(waiting, 1), min(events, 2)]
-    totals = [running, waiting, events]
-    grown = True
-    while grown:
-        grown = False
-        for at in (0, 1, 0, 2):  # running jobs are what people come for
-            if shown[at] < totals[at]:
-                shown[at] += 1
-                need = cost(shown[0], running) + cost(shown[1], waiting) + (2 + shown[2] if events else 0)
-                if need <= lines:
-                    grown = True
-                else:
-                    shown[at] -= 1
-    return shown[0], shown[1], shown[2]
+    def needed(shown: list[int]) -> int:
+        *jobs, events = zip(shown, totals, strict=True)
+        return sum(2 + rows + (rows < total) for rows, total in jobs if rows) + (2 + events[0] if events[0] else 0)
+
+    shown = [0] * len(totals)
+    turns = [0, 1, 2]
+    while turns:
+        for at in [0, *turns]:  # twice in each round: running jobs are what people come for
+            more = [rows + (place == at) for place, rows in enumerate(shown)]
+            if more[at] <= totals[at] and needed(more) <= lines:
+                shown = more
+            elif at in turns:
+                turns.remove(at)
+    return tuple(shown)
 
 
 def _latest_last(jobs: list[JobView]) -> list[JobView]:
