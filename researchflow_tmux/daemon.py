@@ -280,7 +280,8 @@ def run(paths: WorkspacePaths, *, screen: Screen | None = None, foreground: bool
 
     Raises WorkspaceBusy when another scheduler has it, ConfigError or ProbeError when it cannot begin.
     """
-    lock = workspace_lock.acquire(paths, "scheduler", wait_s=15.0)
+    # In a session it may take over from one that is about to end; in a terminal somebody waits for an answer.
+    lock = workspace_lock.acquire(paths, "scheduler", wait_s=1.0 if foreground else 15.0)
     try:
         daemon = Daemon(paths, lock, screen, foreground=foreground)
     except BaseException:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from researchflow_tmux.adapters.clock import SystemClock
 from researchflow_tmux.adapters.sqlite_store import SqliteStore
@@ -67,6 +68,31 @@ def adopt_environment(paths: WorkspacePaths) -> Mapping[str, str]:
     os.environ.clear()
     os.environ.update(captured | own)
     return dict(os.environ)
+
+
+@contextlib.contextmanager
+def one_opening(paths: WorkspacePaths, patience_s: float) -> Iterator[None]:
+    """Let one process at a time open the session, so that of two only one says that it did.
+
+    The workspace lock is what keeps two schedulers apart; so whoever waited long enough goes on regardless.
+    """
+    clock = SystemClock()
+    fd = os.open(os.path.join(paths.state, "opening"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        deadline = clock.monotonic() + patience_s
+        while not _locked(fd) and clock.monotonic() < deadline:
+            clock.sleep(0.02)
+        yield
+    finally:
+        os.close(fd)
+
+
+def _locked(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def last_words(paths: WorkspacePaths) -> str | None:

@@ -169,6 +169,10 @@ class RealWorkspace:
 
         return eventually(look, timeout_s, what="every job has ended")
 
+    def status_or_none(self) -> dict[str, Any] | None:
+        """`status`, or None where nothing was ever queued."""
+        return self.status() if os.path.exists(self.api.paths.database) else None
+
     def wait_for(self, name: str, state: str, timeout_s: float = 20.0) -> dict[str, Any]:
         """Wait until a job is in a state; fail at once if it ended in another one."""
         ends = {"succeeded", "failed", "cancelled", "skipped"} - {state}
@@ -219,7 +223,7 @@ class RealWorkspace:
             with suppress(ProcessLookupError):
                 process.kill()
             process.wait()
-        with suppress(subprocess.TimeoutExpired):
+        with suppress(subprocess.TimeoutExpired, FileNotFoundError):  # a test may have moved it away
             self.call("kill-all", "--yes")
 
 

@@ -35,7 +35,7 @@ def write_spec(bench: Bench, attempt: Attempt, job: Job, captured: Mapping[str, 
     warnings = _changed(job.spec)
     directory = bench.directory(attempt)
     try:
-        os.makedirs(directory, mode=0o700, exist_ok=True)
+        make_private(directory)
         _copy_config(job.spec, directory)
         files.replace(os.path.join(directory, SPEC_NAME), jsontext.dumps(build(bench, attempt, job, captured)).encode())
     except OSError as error:
@@ -44,6 +44,12 @@ def write_spec(bench: Bench, attempt: Attempt, job: Job, captured: Mapping[str, 
             hint="free disk space, or correct the permissions of the workspace",
         ) from error
     return warnings
+
+
+def make_private(directory: str) -> None:
+    """Make an attempt's directory and those above it; `makedirs` would give the upper ones to whom the umask allows."""
+    for path in (os.path.dirname(os.path.dirname(directory)), os.path.dirname(directory), directory):
+        os.makedirs(path, mode=0o700, exist_ok=True)
 
 
 def build(bench: Bench, attempt: Attempt, job: Job, captured: Mapping[str, Any]) -> dict[str, Any]:
@@ -130,4 +136,13 @@ def _copy_config(spec: JobSpec, directory: str) -> None:
     if spec.config_path is not None:
         target = os.path.join(directory, f"config{os.path.splitext(spec.config_path)[1]}")
         with suppress(FileNotFoundError):  # gone since we looked: the job itself will say so
-            shutil.copyfile(spec.config_path, target)
+            _copy(spec.config_path, target)
+
+
+def _copy(source: str, target: str) -> None:
+    with open(source, "rb") as reading, open(target, "wb", opener=_private) as writing:
+        shutil.copyfileobj(reading, writing)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)

@@ -18,7 +18,7 @@ import msgspec
 
 from researchflow_tmux.adapters.clock import SystemClock
 from researchflow_tmux.domain.attempt import Attempt
-from researchflow_tmux.domain.errors import StoreError, WorkspaceBusy
+from researchflow_tmux.domain.errors import StoreError, WorkspaceBusy, WorkspaceElsewhere
 from researchflow_tmux.domain.workspace import WorkspacePaths
 
 PROBE_GRACE_S = 0.25
@@ -141,11 +141,11 @@ def holder(paths: WorkspacePaths) -> LockHolder | None:
 
 
 def refuse_foreign_attempts(attempts: Iterable[Attempt], lock: Lock) -> None:
-    """Raise WorkspaceBusy if live attempts belong to another machine: their locks and processes are out of sight."""
+    """Raise WorkspaceElsewhere if live attempts are another machine's: their locks and processes are out of sight."""
     me = lock.holder
     for attempt in attempts:
         if attempt.live and attempt.boot_id != me.boot_id and attempt.hostname != me.host:
-            raise WorkspaceBusy(
+            raise WorkspaceElsewhere(
                 f"job {attempt.job_id} of this workspace runs on {attempt.hostname}; this is {me.host}",
                 hint=f"use rfsched on {attempt.hostname}, or wait there until its jobs have ended",
             )
@@ -216,7 +216,7 @@ def _refuse_foreign(last: LockHolder | None, me: LockHolder, path: str) -> None:
     """
     if last is None or last.role != "scheduler" or last.boot_id == me.boot_id or last.host == me.host:
         return
-    raise WorkspaceBusy(
+    raise WorkspaceElsewhere(
         f"{last} used this workspace and did not end cleanly; this is {me.host}",
         hint=f"run `rfsched stop` on {last.host}; if that machine is gone for good, delete {path}",
     )

@@ -10,7 +10,7 @@ from typing import Any
 from researchflow_tmux.adapters import wake, workspace_lock
 from researchflow_tmux.adapters.clock import SystemClock
 from researchflow_tmux.adapters.sqlite_inbox import SqliteInbox
-from researchflow_tmux.domain.errors import RfschedError, StoreError, UsageError, WorkspaceBusy
+from researchflow_tmux.domain.errors import RfschedError, StoreError, UsageError, WorkspaceBusy, WorkspaceElsewhere
 from researchflow_tmux.domain.workspace import Settings, WorkspacePaths
 
 REPLY_S = 1.0
@@ -60,6 +60,9 @@ def _answered(
             continue
         try:
             settle(paths, settings)
+        except WorkspaceElsewhere:
+            inbox.withdraw(request)
+            raise
         except WorkspaceBusy:
             waited_s += 0.25  # a scheduler is starting, or another command is at it: acquiring waited that long
             continue

@@ -81,7 +81,8 @@ def start(
     submitted = workspace.submit(submission.drafts, named=submission.named, rerun=rerun)
     warnings = [*workspace.loaded.warnings, *found.warnings, *(str(problem) for problem in found.problems)]
     session = None if running or foreground else open_scheduler(workspace)
-    return Started(submitted=submitted, session=session, already_running=running, gpu_note=note, warnings=warnings)
+    already = running or (session is None and not foreground)  # in the meantime, by somebody else
+    return Started(submitted=submitted, session=session, already_running=already, gpu_note=note, warnings=warnings)
 
 
 META_STOPPED = "stopped_by"
@@ -99,8 +100,11 @@ def open_scheduler(workspace: Workspace) -> str | None:
 
     Raises HostUnreachable with the scheduler's own last words when it does not come up.
     """
-    if asking.scheduler(workspace.paths) is not None:
-        return None
+    with scheduler_session.one_opening(workspace.paths, START_TIMEOUT_S):
+        return None if asking.scheduler(workspace.paths) is not None else _open_scheduler(workspace)
+
+
+def _open_scheduler(workspace: Workspace) -> str:
     scheduler_session.forget_last_words(workspace.paths)
     parts = Parts(workspace.paths, workspace.settings, os.environ)
     try:

@@ -79,6 +79,10 @@ class WorkspaceBusy(StoreError):  # noqa: N818 - it reads as the fact it states
     """Somebody else is writing the workspace's state."""
 
 
+class WorkspaceElsewhere(WorkspaceBusy):
+    """The workspace is in the hands of another machine: waiting here changes nothing."""
+
+
 class HostUnreachable(RfschedError):  # noqa: N818 - it reads as the fact it states
     """tmux does not answer or cannot be started. Nothing may be concluded about any job."""
 

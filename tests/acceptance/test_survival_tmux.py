@@ -121,6 +121,22 @@ def test_jobs_and_scheduler_outlive_the_tmux_server(workspace: RealWorkspace) ->
     assert "tmux server died" in ws.history()
 
 
+def test_server_and_scheduler_killed_at_once(workspace: RealWorkspace) -> None:
+    ws = workspace
+    ws.configure(max_jobs_per_gpu=1, gpu_count="simulated:1")
+    long(ws, "a", nap=2)
+    long(ws, "b", nap=0)
+    ws.ok("start")
+    ws.runner("a")
+    scheduler = ws.scheduler_pid()
+    assert scheduler is not None
+    os.kill(ws.server.pid(), signal.SIGKILL)
+    kill9(scheduler)
+    eventually(lambda: "t_scheduler" in ws.sessions(), 15.0, what="the keeper's next scheduler opened a new session")
+    assert set(ws.settled().values()) == {"succeeded"}
+    assert set(ws.runs().values()) == {1}
+
+
 def test_a_deleted_socket_starts_no_second_server(workspace: RealWorkspace) -> None:
     ws = workspace
     long(ws, "a")
