@@ -101,6 +101,8 @@ class Daemon:
 
     def close(self) -> None:
         """Give everything back, the lock last."""
+        # Who waits for the lock closes our session next: a hangup while Python ends must not look like a crash.
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
         live_file.remove(self.paths.live)
         self.parts.close()
         self.log.close()
