@@ -61,7 +61,7 @@ def requeue(book: Book, job_ids: Iterable[int], by: str, grace_s: float) -> dict
             requeue_one(book, job, by)
             done["queued"].append(job.name)
         elif job.state is JobState.ACTIVE:
-            stop_attempt(book, job, by=by, grace_s=grace_s, requeue=True)
+            stop_attempt(book, job, by="user", grace_s=grace_s, requeue=True)
             done["stopping"].append(job.name)
         else:
             if job.not_before is not None:  # by hand means now: the backoff is over

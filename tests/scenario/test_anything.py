@@ -1,0 +1,218 @@
+"""Everything that can happen, in any order: each job ends, and each attempt ran at most once."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+
+from researchflow_tmux.domain.attempt import Exited, Lost, SlotTaken, TimedOut
+from researchflow_tmux.domain.job import JobState
+from researchflow_tmux.domain.resources import Ticket
+from researchflow_tmux.ports import LaunchRefused
+from researchflow_tmux.simulation.script import Script
+from tests.scenario.invariants import check_invariants
+from tests.scenario.world import World
+
+BAD = Exited(code=1, succeeded=False)
+ATTEMPT_SCRIPTS = st.sampled_from(
+    [
+        Script(duration_s=1.0),
+        Script(duration_s=20.0),
+        Script(duration_s=0.0),
+        Script(duration_s=3.0, claim_delay_s=2.0),
+        Script(duration_s=3.0, outcome=BAD),
+        Script(duration_s=3.0, outcome=Lost(), survivors=2),
+        Script(duration_s=3.0, outcome=SlotTaken(reason="bob")),
+        Script(duration_s=5.0, outcome=TimedOut(limit_s=5.0)),
+        Script(duration_s=90.0, stop_delay_s=3.0),
+        Script(duration_s=90.0, stop_delay_s=500.0),
+    ]
+)
+STEPS = ["observed", "planned", "intent saved", "launched", "acted", "before commit", "after commit"]
+STEPS += [
+    f"{when} {what}" for when in ("before", "after") for what in ("prepare", "launch", "fence", "stop", "destroy")
+]
+MANY = st.lists(st.integers(0, 30), min_size=1, max_size=4)
+
+
+class Anything(RuleBasedStateMachine):
+    """Jobs, people, faults and crashes over one world."""
+
+    @initialize(
+        gpus=st.integers(1, 3),
+        jobs_per_gpu=st.sampled_from([0, 1, 3]),
+        leased=st.booleans(),
+        deaf=st.booleans(),
+        restart_lost=st.booleans(),
+    )
+    def begin(self, gpus: int, jobs_per_gpu: int, leased: bool, deaf: bool, restart_lost: bool) -> None:
+        self.world = World(gpus=gpus, jobs_per_gpu=jobs_per_gpu, leased=leased, deaf=deaf, restart_lost=restart_lost)
+        self.gpus = gpus
+        self.made = 0
+
+    # -- people
+
+    @rule(
+        scripts=st.lists(ATTEMPT_SCRIPTS, max_size=3),
+        gpus=st.integers(0, 2),
+        pin=st.booleans(),
+        retries=st.integers(0, 2),
+        priority=st.integers(-1, 1),
+        held=st.booleans(),
+        after=st.lists(st.integers(0, 30), max_size=2),
+    )
+    def add(
+        self, scripts: list[Script], gpus: int, pin: bool, retries: int, priority: int, held: bool, after: list[int]
+    ) -> None:
+        name = f"j{self.made}"
+        self.made += 1
+        if scripts:
+            self.world.scripts.set(name, *scripts, Script(duration_s=2.0))
+        known = sorted(job.name for job in self.world.jobs())
+        self.world.add(
+            name,
+            after=sorted({known[number % len(known)] for number in after}) if known else (),
+            gpus=min(gpus, self.gpus),
+            pinned=(self.gpus - 1,) if pin and gpus else (),
+            retries=retries,
+            priority=priority,
+            held=held,
+        )
+
+    @rule(kind=st.sampled_from(["cancel", "requeue", "hold", "release"]), which=MANY)
+    def ask(self, kind: str, which: list[int]) -> None:
+        jobs = self.world.jobs()
+        if jobs:
+            self.world.tell(kind, *sorted({jobs[number % len(jobs)].name for number in which}))
+
+    @rule(number=st.integers(0, 30), rerun=st.booleans())
+    def submit_again(self, number: int, rerun: bool) -> None:
+        if self.made:
+            self.world.add(f"j{number % self.made}", rerun=rerun)
+
+    # -- time and crashes
+
+    @rule(seconds=st.sampled_from([0.2, 1.0, 7.0, 60.0]))
+    def wait(self, seconds: float) -> None:
+        self.world.run(seconds)
+
+    @rule(step=st.sampled_from(STEPS), more=st.integers(1, 3), downtime_s=st.sampled_from([0.0, 3.0, 100.0]))
+    def crash(self, step: str, more: int, downtime_s: float) -> None:
+        self.world.crash_at(step, self.world.passes[step] + more)
+        for _ in range(5):
+            self.world.step(downtime_s)
+
+    @rule()
+    def stop_and_start(self) -> None:
+        self.world.engine.stopping = True
+        self.world.step()
+        self.world.restart()
+
+    @rule()
+    def reboot(self) -> None:
+        self.world.reboot()
+
+    @rule(minutes=st.sampled_from([-600, -1, 1, 600]))
+    def clock_jumps(self, minutes: int) -> None:
+        self.world.clock.offset += timedelta(minutes=minutes)
+
+    # -- faults
+
+    @rule(silent=st.booleans())
+    def silence(self, silent: bool) -> None:
+        self.world.host.faults.silent = "no answer" if silent else None
+
+    @rule(unreadable=st.booleans())
+    def files(self, unreadable: bool) -> None:
+        self.world.host.faults.unreadable = "stale" if unreadable else None
+
+    @rule(times=st.integers(1, 3))
+    def refuse(self, times: int) -> None:
+        self.world.host.faults.refuse = LaunchRefused(why="fork failed", host=True)
+        self.world.host.faults.refuse_count = times
+
+    @rule()
+    def lose_an_answer(self) -> None:
+        self.world.host.faults.lost_answers += 1
+
+    @rule(times=st.integers(1, 3))
+    def disk(self, times: int) -> None:
+        self.world.store.fail_next_commit(times=times)
+
+    @rule(full=st.booleans())
+    def attempt_disk(self, full: bool) -> None:
+        self.world.host.faults.disk_full = full
+
+    @rule()
+    def kill_server(self) -> None:
+        self.world.host.kill_server()
+
+    @rule(number=st.integers(0, 5), survivors=st.integers(0, 2))
+    def kill_runner(self, number: int, survivors: int) -> None:
+        runners = self.world.host.runners()
+        if runners:
+            self.world.host.lose_runner(runners[number % len(runners)], survivors)
+
+    @rule(number=st.integers(0, 30))
+    def take_name(self, number: int) -> None:
+        self.world.host.foreign.add(f"t_j{number}_gpu0")
+
+    @precondition(lambda self: any(device.leased for device in self.world.devices))
+    @rule(held=st.booleans())
+    def others(self, held: bool) -> None:
+        if held:
+            self.world.leases.hold(Ticket(uuid="gpu-0", share=1.0, holder="bob", tag="other/1.1"))
+        else:
+            self.world.leases.release("gpu-0", "other/1.1")
+
+    # -- the end
+
+    def teardown(self) -> None:
+        if not hasattr(self, "world"):
+            return
+        world = self.world
+        world.host.faults.silent = world.host.faults.unreadable = None
+        world.host.faults.disk_full, world.host.faults.refuse_count = False, 0
+        world.host.foreign.clear()
+        world.leases.release("gpu-0", "other/1.1")
+        world.store._faults.clear()
+        world._aim = None
+        if world.engine.stopping:
+            world.restart()
+        world.run(5.0)  # what was asked so far is answered
+        world.tell("release", *(job.name for job in world.jobs()))
+        world.run_until(self.settled, limit_s=8_000.0)
+        check_invariants(world)
+        assert all(not starts or starts == 1 for starts in map(world.host.starts.count, world.host.starts))
+
+    def settled(self) -> bool:
+        """Every job has ended, or somebody queued it by hand although what it waits for has not succeeded."""
+        workload = self.world.engine.workload
+        open_jobs = [job for job in workload.jobs.values() if not job.state.ended]
+        waits = all(
+            job.state is JobState.QUEUED and any(not self._may_succeed(need.id) for need in workload.unmet(job.spec))
+            for job in open_jobs
+        )
+        return waits and not workload.attempts and not self.world.store.requests()
+
+    def _may_succeed(self, job_id: int) -> bool:
+        workload = self.world.engine.workload
+        job = workload.jobs[job_id]
+        if job.state is JobState.QUEUED:
+            return all(self._may_succeed(need.id) for need in workload.unmet(job.spec))
+        return not job.state.ended or job.state is JobState.SUCCEEDED
+
+
+TestAnything = Anything.TestCase
+TestAnything.settings = settings(
+    max_examples=60,
+    stateful_step_count=30,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    phases=[Phase.generate, Phase.shrink],
+    suppress_health_check=list(HealthCheck),
+)
