@@ -6,7 +6,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 
 from researchflow_tmux.adapters.clock import SystemClock
@@ -86,9 +86,14 @@ def _connect_read_only(path: str) -> sqlite3.Connection:
 
 
 def _make_private(path: str) -> None:
-    """Create directory and file for their owner only; SQLite gives its -wal and -shm the file's mode."""
+    """Create directory and file for their owner only; SQLite gives its -wal and -shm the file's mode.
+
+    A file that is there is never opened here: closing any descriptor of it would drop the locks of this process's other
+    connections (so POSIX wants it), and whoever closed next would delete the write-ahead log under them.
+    """
     os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     status = os.stat(path)
     if status.st_mode & 0o077 and status.st_uid == os.geteuid():
         os.chmod(path, 0o600)

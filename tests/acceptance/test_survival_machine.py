@@ -7,11 +7,14 @@ import os
 import shutil
 import sqlite3
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from researchflow_tmux.adapters.sqlite_inbox import SqliteInbox
+from researchflow_tmux.adapters.sqlite_store import SqliteStore
 from tests.support import eventually
 from tests.tmux_fixtures import kill_tree
 from tests.workspaces import RFSCHED, Factory, RealWorkspace, kill9, new_workspace, workspace
@@ -270,3 +273,19 @@ def test_configs_that_appear_and_settings_that_change_while_it_runs(workspace: R
     shutil.rmtree(ws.root / "configs")
     assert ws.states()["c"] == "running"
     assert os.path.exists(ws.root / ".rfsched")
+
+
+def test_opening_the_state_twice_in_one_process_keeps_its_locks(tmp_path: Path) -> None:
+    """POSIX drops all locks of a process on a file when it closes any descriptor of it, SQLite's too."""
+    path = str(tmp_path / "state.db")
+    store = SqliteStore(path, boot_id=OTHER_BOOT)
+    store.load()
+    SqliteInbox(path).close()
+    code = (
+        "import fcntl, sys\n"
+        "file = open(sys.argv[1], 'r+b')\n"
+        "fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 510, 0x40000002)"
+    )
+    taken = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=False)
+    store.close()
+    assert "BlockingIOError" in taken.stderr, "another process may delete the write-ahead log under us"
