@@ -68,7 +68,7 @@ WORDS: dict[ReasonCode, str] = {
     ReasonCode.BACKOFF: "waits before the next try",
     ReasonCode.STOPPING: "the scheduler is stopping",
     ReasonCode.NO_SCHEDULER: "no scheduler is running",
-    ReasonCode.HOST: "tmux does not answer",
+    ReasonCode.HOST: "launching pauses",
     ReasonCode.DONE_BEFORE: "done before",
     ReasonCode.SUCCEEDED: "succeeded",
     ReasonCode.EXIT_CODE: "failed",

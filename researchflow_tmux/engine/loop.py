@@ -41,6 +41,8 @@ from researchflow_tmux.ports import (
     Wakeup,
 )
 
+FULL_DISK_S = 1.0
+"""How often a disk that refused is tried again; launching goes on as soon as it takes what there is to say."""
 RESULTS_S = 0.2
 """What tmux answered is saved with whatever comes next, at the latest after this. Losing it in a crash is harmless: all
 of it can be observed again. It saves one wait for the disk per launch."""
@@ -72,6 +74,7 @@ class Engine:
         self._told: set[AttemptKey] = set()
         self._replies: dict[int, dict[str, Any]] = {}
         self._meta: dict[str, str] = {}
+        self._unsaved = False
 
     # -- the tick ------------------------------------------------------------------------------------------------------
 
@@ -130,7 +133,7 @@ class Engine:
         if backoff is not None and not self.stopping:
             due.append(max((backoff - now).total_seconds(), self._pause.left_s))
         if self.workload.changed:
-            due.append(RESULTS_S)
+            due.append(FULL_DISK_S if self._unsaved else RESULTS_S)
         for attempt in self.workload.attempts.values():
             if isinstance(attempt.phase, Stopping):
                 due.append(max((attempt.phase.kill_at - now).total_seconds(), 1.0))
@@ -294,8 +297,12 @@ class Engine:
         try:
             events = self.context.store.commit(payloads, jobs, attempts, at=now, replies=self._replies, meta=self._meta)
         except StoreError as error:
+            self._unsaved = True
             self._launcher.refused(str(error))
             return False
+        if self._unsaved:  # the disk takes it again: no reason to wait for the end of a long pause
+            self._unsaved = False
+            self._pause.over()
         self.workload.changes_saved()
         self._replies.clear()
         self._meta.clear()
