@@ -40,6 +40,8 @@ def command(
         ";", "set-option", "-t", target, TAG_OPTION, tag,
         ";", "set-option", "-t", target, "destroy-unattached", "off",
         ";", "set-option", "-w", "-t", target, "remain-on-exit", "on" if remain else "off",
+        # Else "Pane is dead" at the bottom pushes all else off a smaller terminal. (-q: tmux < 3.3)
+        ";", "set-option", "-q", "-w", "-t", target, "remain-on-exit-format", "",
     )  # fmt: skip
 
 
