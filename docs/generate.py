@@ -23,6 +23,7 @@ from researchflow_tmux.domain.reasons import WORDS
 from researchflow_tmux.engine.submitting import Submitted
 
 REFERENCE = Path(__file__).resolve().parent / "reference"
+WIDTH = 118
 NOTE = "<!-- Written by docs/generate.py; change the code, not this file. -->\n"
 JSON_OUTPUTS: tuple[tuple[str, str, tuple[type[msgspec.Struct], ...]], ...] = (
     ("rfsched.status/1", "status --json", (views.StatusView, views.JobView, views.GpuView, views.SchedulerView)),
@@ -56,7 +57,8 @@ def cli_page() -> str:
         "Exit codes are in [exit-codes.md](exit-codes.md), the fields of `--json` in [json.md](json.md).\n",
         "| Command | |\n|---|---|\n"
         + "".join(f"| [`{name}`](#{_anchor(name)}) | {words} |\n" for name, (_, _, words) in _shown()),
-        "Other names for commands: " + ", ".join(f"`{alias}` = `{name}`" for alias, name in ALIASES.items()) + ".\n",
+        textwrap.fill("Other names for commands: " + ", ".join(f"`{a}` = `{b}`" for a, b in ALIASES.items()), WIDTH)
+        + ".\n",
     ]
     for name, _ in _shown():
         command = cli.get_command(context, name)
@@ -95,7 +97,7 @@ def _help(command: click.Command) -> Iterator[str]:
         if paragraph.startswith("\b"):
             yield "```text\n" + paragraph.removeprefix("\b").strip("\n") + "\n```\n"
         else:
-            yield " ".join(paragraph.split()) + "\n"
+            yield textwrap.fill(" ".join(paragraph.split()), WIDTH) + "\n"
 
 
 def _options(command: click.Command, context: click.Context) -> Iterator[str]:

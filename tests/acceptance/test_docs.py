@@ -281,6 +281,7 @@ def test_the_examples_of_a_page_run_and_show_what_it_says(page: Path, sandbox: S
 
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 HEADING = re.compile(r"^#+ (.+?)\s*$", re.MULTILINE)
+HIDDEN = re.compile(r"<!--.*?-->", re.DOTALL)
 FENCED = re.compile(r"^ *```.*?^ *```", re.MULTILINE | re.DOTALL)
 
 
@@ -323,8 +324,12 @@ def test_generated_references_are_current() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_lines_fit_and_every_page_says_what_it_is_for(page: Path) -> None:
-    lines = page.read_text(encoding="utf-8").splitlines()
+def test_every_page_says_what_it_is_for_in_lines_that_fit(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    lines = text.splitlines()
     assert lines[0].startswith("# "), "the first line is the title"
-    text = next((line for line in lines[1:] if line.strip() and not line.startswith("<!--")), "")
-    assert text[:1] not in {"", *"#|`-"}, f"the first line after the title does not say what the page is for: {text}"
+    first = next((line for line in lines[1:] if line.strip() and not line.startswith("<!--")), "")
+    assert first[:1] not in {"", *"#|-"}, f"the first line after the title does not say what the page is for: {first}"
+    shown = HIDDEN.sub("", FENCED.sub("", text)).splitlines()
+    long = [line for line in shown if len(line) > 120 and not line.startswith("|")]
+    assert not long, f"longer than 120: {long}"
