@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
 
 from msgspec.structs import replace
@@ -17,16 +17,19 @@ from researchflow_tmux.engine.workload import Book
 def cancel(book: Book, job_ids: Iterable[int], by: str, grace_s: float) -> dict[str, list[str]]:
     """Cancel waiting jobs at once and stop running ones; what waits for them is skipped."""
     done: dict[str, list[str]] = {"cancelled": [], "stopping": [], "ended": []}
+    cancelled = []
     for job in _existing(book, job_ids):
         if job.state in (JobState.QUEUED, JobState.HELD):
             book.change(job, JobState.CANCELLED, ReasonCode.CANCELLED, "by hand", by=by)
-            skip_dependents(book, job.id)
+            cancelled.append(job.id)
             done["cancelled"].append(job.name)
         elif job.state is JobState.ACTIVE:
             stop_attempt(book, job, by=by, grace_s=grace_s)
             done["stopping"].append(job.name)
         else:
             done["ended"].append(job.name)
+    for job_id in cancelled:  # after all that were named: those are cancelled, and not skipped
+        skip_dependents(book, job_id)
     return done
 
 
@@ -110,5 +113,6 @@ def skip_dependents(book: Book, job_id: int) -> None:
             skip_dependents(book, child_id)
 
 
-def _existing(book: Book, job_ids: Iterable[int]) -> list[Job]:
-    return [book.workload.jobs[job_id] for job_id in job_ids if job_id in book.workload.jobs]
+def _existing(book: Book, job_ids: Iterable[int]) -> Iterator[Job]:
+    """The jobs one by one, each as those before it have left it."""
+    return (book.workload.jobs[job_id] for job_id in job_ids if job_id in book.workload.jobs)

@@ -160,6 +160,12 @@ class MemoryHost:
         self._live = {key for key in self._live if self._runs[key].alive(now)}
         return sorted(self._live)
 
+    def adopt(self, attempt: Attempt, script: Script) -> None:
+        """The attempt runs already, and goes on by this script from now."""
+        run = self._run(attempt)
+        run.script = script
+        self._open(attempt.session, run)
+
     def lose_runner(self, key: AttemptKey, survivors: int | None = None) -> None:
         """The attempt's runner dies now, with no exit record, and leaves processes behind."""
         self._runs[key].lose(self._clock.now(), survivors)

@@ -178,6 +178,32 @@ def test_cancelling_skips_what_waits_and_requeueing_revives_it() -> None:
     assert set(world.states().values()) == {"succeeded"}
 
 
+@pytest.mark.parametrize("names", [("a", "b", "c"), ("c", "b", "a"), ("b", "a", "c", "b", "a")])
+def test_a_chain_named_whole_is_cancelled_and_requeued_whole(names: tuple[str, ...]) -> None:
+    world = World()
+    world.add("a", held=True)
+    world.add("b", after=["a"])
+    world.add("c", after=["b"], held=True)
+    world.step()
+    world.tell("cancel", *names)
+    world.step()
+    assert world.states() == {"a": "cancelled", "b": "cancelled", "c": "cancelled"}
+    world.tell("requeue", *names)
+    world.finish()
+    assert set(world.states().values()) == {"succeeded"}
+
+
+def test_a_skipped_chain_named_whole_is_requeued_whole() -> None:
+    world = World({"a": (Script(duration_s=1.0, outcome=BAD), Script(duration_s=1.0))})
+    world.add("a")
+    world.add("b", after=["a"])
+    world.add("c", after=["b"])
+    world.finish()
+    world.tell("requeue", "a", "b", "c")
+    world.finish()
+    assert set(world.states().values()) == {"succeeded"}
+
+
 def test_a_request_is_answered_once_and_only_when_it_is_durable() -> None:
     world = World(gpus=1)
     world.store.fail_next_commit(times=2)

@@ -9,7 +9,6 @@ from typing import Any
 
 import msgspec
 
-from researchflow_tmux.domain.attempt import AttemptKey
 from researchflow_tmux.domain.job import Job, JobSpec, JobState
 from researchflow_tmux.domain.resources import GpuDevice, ResourceRequest
 from researchflow_tmux.engine.context import Rules
@@ -18,6 +17,7 @@ from researchflow_tmux.engine.room import RoomReader
 from researchflow_tmux.engine.submitting import Draft, Submission
 from researchflow_tmux.ports import Wakeup
 from researchflow_tmux.simulation.clock import VirtualClock
+from researchflow_tmux.simulation.drive import MemoryWaiter
 from researchflow_tmux.simulation.gpus import ScriptedGpus
 from researchflow_tmux.simulation.leases import ScriptedLeases
 from researchflow_tmux.simulation.memory_store import MemoryStore
@@ -47,28 +47,6 @@ class WallClock:
 
     def monotonic(self) -> float:
         return self._virtual.monotonic()
-
-
-class QuietWaiter:
-    """Notes which runners are watched; the world says which of them have ended."""
-
-    def __init__(self, host: MemoryHost) -> None:
-        self._host = host
-        self.watched: dict[AttemptKey, int] = {}
-        self._fired: set[tuple[AttemptKey, int]] = set()
-
-    def watch_runner(self, key: AttemptKey, pid: int) -> None:
-        if (key, pid) not in self._fired:
-            self.watched[key] = pid
-
-    def forget_runner(self, key: AttemptKey) -> None:
-        self.watched.pop(key, None)
-
-    def wait(self, timeout_s: float) -> Wakeup:
-        """Only what has happened by now; each end is told once, as a pidfd does."""
-        gone = self.watched.keys() - set(self._host.runners())
-        self._fired |= {(key, self.watched.pop(key)) for key in gone}
-        return Wakeup(runners=frozenset(gone))
 
 
 class Guarded:
@@ -147,7 +125,7 @@ class World:
     # -- the scheduler's life
 
     def _new_engine(self) -> Engine:
-        self.waiter = QuietWaiter(self.host)
+        self.waiter = MemoryWaiter(self.host)
         room = RoomReader(
             devices=self.devices,
             probe=self.probe,

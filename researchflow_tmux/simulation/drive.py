@@ -1,0 +1,77 @@
+"""Time goes by: ticks a scheduler on a virtual clock until nothing more happens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Protocol
+
+from researchflow_tmux.domain.attempt import AttemptKey
+from researchflow_tmux.ports import Wakeup
+from researchflow_tmux.simulation.clock import VirtualClock
+from researchflow_tmux.simulation.session_host import MemoryHost
+
+
+class Scheduler(Protocol):
+    """What is driven: the engine, as far as time needs to know it."""
+
+    def tick(self, wakeup: Wakeup | None = None) -> None:
+        """Do everything that is due."""
+        ...
+
+    def wait_s(self) -> float:
+        """Seconds until something is due by time."""
+        ...
+
+
+class MemoryWaiter:
+    """The Waiter over simulated runners. It never blocks: whoever drives it lets the time go by."""
+
+    def __init__(self, host: MemoryHost) -> None:
+        self._host = host
+        self._watched: dict[AttemptKey, int] = {}
+        self._told: set[tuple[AttemptKey, int]] = set()
+
+    def watch_runner(self, key: AttemptKey, pid: int) -> None:
+        """Tell when it ends, once: as a pidfd that was seen does."""
+        if (key, pid) not in self._told:
+            self._watched[key] = pid
+
+    def forget_runner(self, key: AttemptKey) -> None:
+        """Stop watching."""
+        self._watched.pop(key, None)
+
+    def wait(self, timeout_s: float) -> Wakeup:
+        """What has happened by now."""
+        gone = self._watched.keys() - set(self._host.runners())
+        self._told |= {(key, self._watched.pop(key)) for key in gone}
+        return Wakeup(runners=frozenset(gone))
+
+
+def drive(
+    scheduler: Scheduler,
+    clock: VirtualClock,
+    host: MemoryHost,
+    waiter: MemoryWaiter,
+    done: Callable[[], bool],
+    *,
+    most_ticks: int,
+) -> bool:
+    """Tick and wait in turns until `done`, at most `most_ticks` times; False = it was not done by then.
+
+    A runner that has just been started pokes the scheduler, as real ones do.
+    """
+    wakeup = Wakeup(poked=True)
+    for _ in range(most_ticks):
+        started = len(host.starts)
+        scheduler.tick(wakeup)
+        if len(host.starts) > started:
+            wakeup = Wakeup(poked=True)
+            continue
+        if done():
+            return True
+        until = clock.now() + timedelta(seconds=scheduler.wait_s())
+        ends = host.next_end()
+        clock.advance_to(until if ends is None else min(until, ends))
+        wakeup = waiter.wait(0.0)
+    return done()
