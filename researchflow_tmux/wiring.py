@@ -18,7 +18,7 @@ from researchflow_tmux.adapters.session_host import TmuxHost
 from researchflow_tmux.adapters.sqlite_store import SqliteStore
 from researchflow_tmux.adapters.tmux import Tmux
 from researchflow_tmux.adapters.tmux_sessions import TmuxSessions
-from researchflow_tmux.adapters.tmux_socket import resolve_socket
+from researchflow_tmux.adapters.tmux_socket import ready_socket, resolve_socket
 from researchflow_tmux.adapters.waiter import EpollWaiter
 from researchflow_tmux.adapters.wake import WakeReader
 from researchflow_tmux.adapters.workspace_identity import META_WORKSPACE, identify
@@ -75,7 +75,8 @@ class Parts:
         self.store = SqliteStore(paths.database, boot_id=self.clock.boot_id)
         meta = self.store.load_meta()
         self.workspace_id = meta[META_WORKSPACE]
-        self.socket = meta.get(META_SOCKET) or resolve_socket(settings.tmux_socket, environ)
+        known = meta.get(META_SOCKET)
+        self.socket = ready_socket(known) if known else resolve_socket(settings.tmux_socket, environ)
         self.nvml = NvmlProbe()
         self.inventory: Inventory | None = None
         self._simulated: ScriptedGpus | None = None

@@ -48,6 +48,17 @@ def _path(setting: str, environ: Mapping[str, str]) -> str:
     return os.path.join(directory, setting or "default")
 
 
+def ready_socket(path: str) -> str:
+    """Return the absolute path of a socket known from before, with its directory made again if a reboot took it.
+
+    Raises HostUnreachable when it cannot be made.
+    """
+    directory = os.path.dirname(path)
+    if not os.path.isdir(directory):
+        _make_private(directory)
+    return path
+
+
 def _make_private(directory: str) -> None:
     try:
         with suppress(FileExistsError):

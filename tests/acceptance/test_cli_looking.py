@@ -281,3 +281,29 @@ def test_python_m_is_the_same(tmp_path: Path) -> None:
         [sys.executable, "-m", "researchflow_tmux", "--version"], capture_output=True, text=True, timeout=30, check=True
     )
     assert done.stdout.startswith("rfsched ")
+
+
+def test_a_reboot_brings_the_scheduler_back_unless_it_was_stopped(workspace: RealWorkspace, tmp_path: Path) -> None:
+    table = tmp_path / "table"
+    crontab = tmp_path / "bin" / "crontab"
+    crontab.parent.mkdir()
+    crontab.write_text(f'#!/bin/sh\nif [ "$1" = -l ]; then cat {table}; else cat > {table}; fi\n')
+    crontab.chmod(0o755)
+    table.write_text("0 5 * * * backup\n")
+    path = f"{crontab.parent}:{os.environ['PATH']}"
+    assert "autostart is off" in workspace.ok("autostart", PATH=path)
+    assert "autostart is on" in workspace.ok("autostart", "on", PATH=path)
+    [_, line] = table.read_text().splitlines()
+    command = line.removeprefix("@reboot ")
+
+    def reboot() -> None:
+        subprocess.run(["sh", "-c", command], env={**os.environ, "PATH": "/usr/bin:/bin"}, timeout=30, check=True)
+
+    workspace.ok("add", "--no-start", *CPU, "--name", "later", "true")
+    reboot()
+    workspace.wait_for("later", "succeeded")
+    workspace.ok("stop")
+    reboot()
+    assert not workspace.status()["scheduler"]["running"]
+    assert "autostart is off" in workspace.ok("autostart", "off", PATH=path)
+    assert table.read_text() == "0 5 * * * backup\n"

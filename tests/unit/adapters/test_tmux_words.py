@@ -9,7 +9,7 @@ import pytest
 
 from researchflow_tmux.adapters.tmux import Output, Tmux, escaped, server_environment
 from researchflow_tmux.adapters.tmux_snapshot import FORMAT, parse
-from researchflow_tmux.adapters.tmux_socket import ensure_socket, find_server, resolve_socket
+from researchflow_tmux.adapters.tmux_socket import ensure_socket, find_server, ready_socket, resolve_socket
 from researchflow_tmux.domain.errors import HostUnreachable, LaunchError
 
 
@@ -61,6 +61,14 @@ def test_a_link_in_place_of_the_directory_is_refused(tmp_path: Path) -> None:
 def test_a_directory_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     with pytest.raises(HostUnreachable, match="cannot be made"):
         resolve_socket("", {"TMUX_TMPDIR": str(tmp_path / "missing")})
+
+
+def test_a_directory_that_a_reboot_took_is_made_again(tmp_path: Path) -> None:
+    socket = str(tmp_path / "tmux-1000" / "default")
+    assert ready_socket(socket) == socket
+    assert (tmp_path / "tmux-1000").stat().st_mode & 0o777 == 0o700
+    (tmp_path / "tmux-1000").chmod(0o755)
+    assert ready_socket(socket) == socket  # what is there is not ours to judge
 
 
 def test_where_no_server_listens_there_is_none(tmp_path: Path) -> None:
