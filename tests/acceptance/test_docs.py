@@ -194,7 +194,6 @@ class Sandbox:
             "COLUMNS": "100",
             "USER": "you",
             "LOGNAME": "you",
-            "REPO": str(ROOT),
             "LC_ALL": "C.UTF-8",
         }
 
