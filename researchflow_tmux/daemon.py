@@ -16,21 +16,26 @@ from typing import Any
 
 from researchflow_tmux import scheduler_session
 from researchflow_tmux.adapters import live_file, workspace_lock
+from researchflow_tmux.adapters.clock import SystemClock
 from researchflow_tmux.adapters.config_file import load_settings
 from researchflow_tmux.adapters.scheduler_log import SchedulerLog
 from researchflow_tmux.domain.errors import ConfigError, ProbeError, RfschedError, StoreError
-from researchflow_tmux.domain.events import Event, Notice
+from researchflow_tmux.domain.events import AttemptEnded, AttemptLaunching, Event, Notice, Payload
 from researchflow_tmux.domain.wording import describe
 from researchflow_tmux.domain.workspace import WorkspacePaths
 from researchflow_tmux.engine.loop import Engine
 from researchflow_tmux.intake import META_WATCH, ConfigWatch
 from researchflow_tmux.ports import Sessions
+from researchflow_tmux.records.recorder import Recorder
 from researchflow_tmux.wiring import Parts
 
 KILL_AT = "RFSCHED_KILL_AT"
 """`STEP:N` = be killed with SIGKILL at the Nth pass of a named step of the engine: how crash tests aim."""
 REDRAW_S = 1.0
 LAST_EVENTS = 200
+SUCCESSOR_S = 10.0
+NO_SUCCESSOR = 75
+"""Exit code after which the keeper starts the scheduler again: it moved, and nobody took over."""
 
 Screen = Callable[["Daemon"], None]
 """Draws the live table; called only while somebody looks."""
@@ -64,6 +69,9 @@ class Daemon:
         self.events: list[tuple[Event, str]] = []
         self.log = SchedulerLog(paths, self.settings)
         self.watch = ConfigWatch(self.parts, self.engine)
+        self.recorder = Recorder(paths, self.log.complain)
+        self.moved = False
+        """Another session's scheduler is to take over."""
         self._ending = False
         self._signals: list[int] = []
         self._attached = foreground
@@ -104,6 +112,7 @@ class Daemon:
         # Who waits for the lock closes our session next: a hangup while Python ends must not look like a crash.
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         live_file.remove(self.paths.live)
+        self.recorder.close()
         self.parts.close()
         self.log.close()
         self.lock.release()
@@ -221,18 +230,27 @@ class Daemon:
         except RfschedError as error:
             self.engine.notice(f"no new scheduler session: {error}; scheduling goes on without one", level="warning")
             return
-        self.engine.stopping = self._ending = True
+        self.engine.stopping = self._ending = self.moved = True
 
     # -- telling -------------------------------------------------------------------------------------------------------
 
     def _told(self, events: list[Event]) -> None:
         jobs = self.engine.workload.jobs
         for event in events:
+            self._record(event.payload)
             line = describe(event.payload, lambda job_id: jobs[job_id].name if job_id in jobs else f"job {job_id}")
             if line is not None:
                 self.events.append((event, line))
                 self.log.write(event, line)
         del self.events[:-LAST_EVENTS]
+
+    def _record(self, payload: Payload) -> None:
+        """Run records are written beside the loop; what a crash leaves out is recorded at the next start."""
+        match payload:
+            case AttemptLaunching(job_id=job_id, number=number):
+                self.recorder.attempt_started(job_id, number, self.engine.workload.jobs[job_id].spec.workdir)
+            case AttemptEnded():
+                self.recorder.attempt_ended()
 
     def _publish(self) -> None:
         self.parts.follow_jobs(self.engine)
@@ -293,6 +311,20 @@ def run(paths: WorkspacePaths, *, screen: Screen | None = None, foreground: bool
         daemon.run()
     finally:
         daemon.close()
+    if daemon.moved and not _succeeded(paths):
+        sys.exit(NO_SUCCESSOR)
+
+
+def _succeeded(paths: WorkspacePaths) -> bool:
+    """Wait for the scheduler in the new session to take the lock: its tmux server may have been killed as well."""
+    clock = SystemClock()
+    deadline = clock.monotonic() + SUCCESSOR_S
+    while clock.monotonic() < deadline:
+        found = workspace_lock.holder(paths)
+        if found is not None and found.role == "scheduler":
+            return True
+        clock.sleep(0.05)
+    return False
 
 
 def _assassin(aim: str) -> Callable[[str], None]:

@@ -41,7 +41,7 @@ def enter_private_world() -> Path:
         (world / name).mkdir(mode=0o700)
         os.environ[variable] = str(world / name)
     for variable in [name for name in os.environ if name.startswith(("XDG_", "RFSCHED_"))]:
-        if variable not in places:
+        if variable not in places and not variable.startswith("RFSCHED_TEST_"):  # how long to torture
             del os.environ[variable]
     for variable in ("TMUX", "TMUX_PANE", "CUDA_VISIBLE_DEVICES"):
         os.environ.pop(variable, None)

@@ -56,7 +56,7 @@ def test_hostile_jobs_end_as_they_should(workspace: RealWorkspace) -> None:
     ws.config("homeless", command=str(homeless), retries=5)
     ws.ok("start")
     eventually((ws.root / "deaf").exists)
-    ws.api.cancel(["deaf"])
+    ws.ok("cancel", "deaf")
     states = ws.settled(40.0)
     ended = {name: (state, ws.job(name)["reason_code"]) for name, state in states.items()}
     assert ended == {
@@ -218,7 +218,7 @@ def test_sessions_of_the_ended_stay_within_bounds(workspace: RealWorkspace) -> N
     # From the history on: tmux moves a dead pane's screen up by one line.
     assert "a last word" in ws.server.run("capture-pane", "-p", "-S", "-", "-t", f"={name}:")
     runs(ws, "a_bad", "while [ ! -e go ]; do sleep 0.05; done")
-    ws.api.requeue([ws.api.job("a_bad")])
+    ws.ok("requeue", "a_bad")
     ws.runner("a_bad")
     assert ws.job("a_bad")["session"] == name
     assert {name, f"{name}_a1"} <= ws.sessions()
@@ -239,6 +239,6 @@ def test_a_process_that_cannot_be_reached_by_term_keeps_no_other_job_waiting(wor
     eventually(lambda: ws.job_pids("frozen"))
     pid = ws.job_pids("frozen")[0]
     eventually(lambda: Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T")
-    ws.api.cancel(["frozen"])
+    ws.ok("cancel", "frozen")
     ws.wait_for("frozen", "cancelled", 10.0)
     assert not alive(pid)

@@ -58,7 +58,7 @@ def test_after_a_reboot_the_running_are_lost_by_name_and_the_planned_run_once(wo
     for name in "bcd":
         ws.wait_for(name, "succeeded")
     ws.ok("stop")
-    ws.api.requeue(ws.api.jobs(["b", "c"]))
+    ws.ok("requeue", "b", "c")
     crashed = ws.scheduler(RFSCHED_KILL_AT="intent saved:1")
     crashed.wait(timeout=20)
     kill_tree(ws.server.pid())
@@ -264,7 +264,7 @@ def test_configs_that_appear_and_settings_that_change_while_it_runs(workspace: R
     assert "b" not in ws.states()
     bad.write_text("lr: 0.1\n")
     eventually(lambda: ws.states().get("b") == "succeeded", what="the corrected config ran")
-    ws.api.set("max_jobs_per_gpu", "1")
+    ws.ok("config", "set", "max_jobs_per_gpu", "1")
     eventually(lambda: "settings taken over" in ws.history())
     long(ws, "c", "d")
     eventually(lambda: ws.states().get("d") == "queued")
