@@ -89,6 +89,7 @@ class Daemon:
             self.engine.notice(warning, level="warning")
         self.engine.adopt_sessions()
         self.watch.begin()
+        self.recorder.attempt_ended()  # what ended while no scheduler ran
         wakeup = None
         while True:
             self._stop_if_replaced()

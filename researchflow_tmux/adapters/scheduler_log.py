@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+from datetime import datetime
 from io import TextIOWrapper
 from logging.handlers import RotatingFileHandler
 
+from researchflow_tmux.adapters.clock import SystemClock
 from researchflow_tmux.domain.events import Event, Notice
 from researchflow_tmux.domain.names import clean
 from researchflow_tmux.domain.workspace import Settings, WorkspacePaths
@@ -51,13 +53,19 @@ class SchedulerLog:
 
     def write(self, event: Event, line: str) -> None:
         """One event as one line: local time with its offset, level, words."""
+        warning = isinstance(event.payload, Notice) and event.payload.level == "warning"
+        self._write(event.at, logging.WARNING if warning else logging.INFO, line)
+
+    def complain(self, text: str) -> None:
+        """A line that is no event; may be called from any thread."""
+        self._write(SystemClock().now(), logging.WARNING, text)
+
+    def _write(self, when: datetime, level: int, line: str) -> None:
         if self._handler is None:
             return
-        payload = event.payload
-        level = logging.WARNING if isinstance(payload, Notice) and payload.level == "warning" else logging.INFO
-        at = event.at.astimezone().isoformat(sep=" ", timespec="milliseconds")
+        at = when.astimezone().isoformat(sep=" ", timespec="milliseconds")
         text = f"{at} {logging.getLevelName(level):7} {line}"
-        self._handler.emit(logging.LogRecord("rfsched", level, "", 0, text.replace("\n", " "), None, None))
+        self._handler.handle(logging.LogRecord("rfsched", level, "", 0, text.replace("\n", " "), None, None))
 
     def close(self) -> None:
         """Close the file."""
