@@ -63,6 +63,7 @@ def note_code(paths: WorkspacePaths, job_id: int, number: int, workdir: str) -> 
 
 
 def _write(paths: WorkspacePaths, reader: SqliteReader, workspace_id: str, events: list[Event]) -> int:
+    os.makedirs(results_dir(paths), mode=0o700, exist_ok=True)  # private, like everything we make
     storage = MetadataStorage(results_dir(paths))
     try:
         count = 0
