@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import tempfile
+import weakref
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any
@@ -34,7 +36,6 @@ class FsspecStore:
         except (ImportError, ValueError) as error:
             raise CheckpointError(f"{url} cannot be used: {error}: install researchflow_tmux[remote]") from error
         self._root = str(root).rstrip("/")
-        self._fetched: dict[str, tempfile.TemporaryDirectory[str]] = {}
 
     @property
     def place(self) -> str:
@@ -79,18 +80,18 @@ class FsspecStore:
     def fetch(self, name: str) -> str:
         """Copy a checkpoint into a temporary directory, which goes with this object, and return its path."""
         manifest = self.manifest(name)
-        directory = tempfile.TemporaryDirectory(prefix="rfsched-checkpoint-")
+        directory = tempfile.mkdtemp(prefix="rfsched-checkpoint-")
+        weakref.finalize(self, shutil.rmtree, directory, ignore_errors=True)
         try:
             for path in manifest.files:
-                local = os.path.join(directory.name, path)
+                local = os.path.join(directory, path)
                 os.makedirs(os.path.dirname(local), exist_ok=True)
                 self._fs.get_file(self._path(name, path), local)
         except FileNotFoundError as error:
             raise DamageError(f"a file is missing: {reason(error)}") from error
         except Exception as error:
-            raise self._trouble(f"{name} cannot be copied to {directory.name}", error) from error
-        self._fetched[name] = directory
-        return directory.name
+            raise self._trouble(f"{name} cannot be copied to {directory}", error) from error
+        return directory
 
     def delete(self, name: str) -> None:
         """Remove a checkpoint, its manifest first: from then on nobody takes it for one."""

@@ -164,7 +164,6 @@ class Checkpointer:
         can write to.
         """
         self.wait()
-        self._listen()
         start = self._resume_from()
         found = self._newest(self.store, allow_pickle, start[1] if start else None)
         if found is None and start is not None:

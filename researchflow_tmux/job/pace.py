@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import time
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 MAX_OVERHEAD = 0.05
 """The largest part of its time that a training stands still for saving."""
 
@@ -11,7 +15,8 @@ MAX_OVERHEAD = 0.05
 class Pace:
     """Counts time and calls since it was last due."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._since: float | None = None
         self._calls = 0
         self._blocked_s = 0.0
@@ -22,7 +27,7 @@ class Pace:
 
     def due(self, interval_s: float, steps: int, *, busy: bool) -> bool:
         """Tell whether `interval_s` seconds or `steps` calls went by, and nothing is `busy`; 0 is no interval."""
-        now = time.monotonic()
+        now = self._clock()
         if self._since is None:
             self._since = now
         self._calls += 1

@@ -17,6 +17,7 @@ from .manifest import jsonable, utc
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
 log = logging.getLogger("rfsched")
@@ -68,8 +69,9 @@ class Metrics:
 class Progress:
     """Keeps `{"fraction", "done", "total", "at"}` in the file `path`, replaced whole; without a path does nothing."""
 
-    def __init__(self, path: str | None) -> None:
+    def __init__(self, path: str | None, clock: Callable[[], float] = time.monotonic) -> None:
         self._path = path
+        self._clock = clock
         self._next = 0.0
         self._said = False
 
@@ -81,7 +83,7 @@ class Progress:
         """
         if math.isnan(done) or (total is not None and math.isnan(total)):
             raise ValueError(f"progress({done}, {total}): not a number")
-        now = time.monotonic()
+        now = self._clock()
         finished = done >= (1 if total is None else total)
         if self._path is None or (now < self._next and not finished):
             return

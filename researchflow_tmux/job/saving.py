@@ -48,8 +48,7 @@ class Saving:
 
         Raises `CheckpointError` if it failed and `TimeoutError` after `timeout_s` seconds (None: waits for ever).
         """
-        if not self.done:
-            self._thread.join(timeout_s)
+        self._join(timeout_s)
         if self.error is not None:
             raise self.error
         if self.saved is None:
@@ -59,17 +58,23 @@ class Saving:
 
     def settle(self) -> None:
         """Wait until it ended, well or not."""
-        if not self.done:
-            self._thread.join()
+        self._join(None)
+
+    def _join(self, timeout_s: float | None) -> None:
+        if self._thread.is_alive():
+            self._thread.join(timeout_s)
 
     def _run(self) -> None:
         try:
             self.saved = self._work()
         except CheckpointError as error:
-            self.error = error
+            self._fail(error)
         except Exception as error:  # noqa: BLE001 - a thread has nobody to raise to
             what = f"{type(error).__name__}: {reason(error)}"
-            self.error = CheckpointError(f"the checkpoint of step {self.step} was not saved: {what}")
-            self.error.__cause__ = error
-        if self.error is not None:
-            self._failed(self.error)
+            failure = CheckpointError(f"the checkpoint of step {self.step} was not saved: {what}")
+            failure.__cause__ = error
+            self._fail(failure)
+
+    def _fail(self, error: CheckpointError) -> None:
+        self._failed(error)
+        self.error = error
