@@ -231,9 +231,9 @@ class Wakeup(msgspec.Struct, frozen=True, kw_only=True):
     """Why the wait ended."""
 
     runners: frozenset[AttemptKey] = frozenset()
-    """Attempts whose runner has ended."""
+    """Attempts with news: the runner ended, or told of a claim or an exit record."""
     poked: bool = False
-    """Somebody wrote to the wake FIFO: a request, a claim or an exit record."""
+    """Somebody wrote to the wake FIFO without saying which attempt it is about: a request, most likely."""
     directories: frozenset[str] = frozenset()
     """Watched directories in which something changed."""
 

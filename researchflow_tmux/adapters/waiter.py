@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import select
 
 import inotify_simple
@@ -11,6 +12,7 @@ import inotify_simple
 from researchflow_tmux.adapters.wake import WakeReader
 from researchflow_tmux.ports import AttemptKey, Wakeup
 
+_TAG = re.compile(r"[A-Za-z0-9]+/(\d{1,18})\.(\d{1,9})")
 _CHANGES = (
     inotify_simple.flags.CLOSE_WRITE
     | inotify_simple.flags.MOVED_TO
@@ -48,7 +50,9 @@ class EpollWaiter:
             return
         self._pidfds[key] = (fd, pid)
         self._by_fd[fd] = key
-        self._epoll.register(fd, select.EPOLLIN)
+        # Once: a pidfd stays readable, and what one look could not settle is the sweep's. (An empty event mask would
+        # not do: newer kernels report a reaped process as EPOLLHUP, which cannot be masked.)
+        self._epoll.register(fd, select.EPOLLIN | select.EPOLLONESHOT)
 
     def forget_runner(self, key: AttemptKey) -> None:
         """Stop watching; unknown keys are fine."""
@@ -88,11 +92,10 @@ class EpollWaiter:
         fds = {fd for fd, _ in self._epoll.poll(max(timeout_s, 0.0))}
         runners = {self._by_fd[fd] for fd in fds if fd in self._by_fd} | self._gone
         self._gone = set()
-        for key in runners:  # a pidfd stays readable: look once, the sweep looks again
-            self._silence(key)
-        poked = self._wake is not None and self._wake.fileno() in fds
-        if poked and self._wake is not None:
-            self._wake.drain()
+        lines = self._wake.drain() if self._wake is not None and self._wake.fileno() in fds else []
+        told = {line: _TAG.fullmatch(line) for line in lines}
+        runners |= {(int(tag[1]), int(tag[2])) for tag in told.values() if tag}
+        poked = not all(told.values())
         if self._signal_fd in fds and self._signal_fd is not None:
             with contextlib.suppress(BlockingIOError):
                 os.read(self._signal_fd, 4096)
@@ -105,11 +108,6 @@ class EpollWaiter:
         if self._inotify is not None:
             self._inotify.close()
         self._epoll.close()
-
-    def _silence(self, key: AttemptKey) -> None:
-        known = self._pidfds.get(key)
-        if known is not None:
-            self._epoll.modify(known[0], 0)
 
     def _changed(self, fds: set[int]) -> frozenset[str]:
         if self._inotify is None or self._inotify.fileno() not in fds:

@@ -1,4 +1,6 @@
-"""The FIFO `.rfsched/wake`: a byte in it makes the scheduler look at once.
+"""The FIFO `.rfsched/wake`: a line in it makes the scheduler look at once.
+
+A runner writes its attempt's tag, so that only that attempt is looked at; an empty line means: look at everything.
 
 It only makes things faster: the scheduler's sweep finds everything without it. So a file system without FIFOs, a FIFO
 that somebody deleted and a scheduler that is not there are no errors.
@@ -72,13 +74,13 @@ class WakeReader:
         """The descriptor to select on."""
         return self._fd
 
-    def drain(self) -> bool:
-        """Take everything out; True = there was something."""
-        found = False
+    def drain(self) -> list[str]:
+        """Take everything out: the lines that were written."""
+        data = b""
         with contextlib.suppress(BlockingIOError):
-            while os.read(self._fd, 4096):
-                found = True
-        return found
+            while part := os.read(self._fd, 65536):
+                data += part
+        return data.decode(errors="replace").splitlines()
 
     def close(self) -> None:
         """Give the descriptor back; the FIFO stays."""

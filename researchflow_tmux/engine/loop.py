@@ -16,7 +16,15 @@ from msgspec.structs import replace
 
 from researchflow_tmux.domain.attempt import Attempt, AttemptKey, Ended, Launching, Planned, Running, Stopping
 from researchflow_tmux.domain.errors import StoreError
-from researchflow_tmux.domain.events import AttemptEnded, Event, Notice, QuarantineLifted
+from researchflow_tmux.domain.events import (
+    AttemptEnded,
+    AttemptLaunching,
+    AttemptStarted,
+    Event,
+    Notice,
+    Payload,
+    QuarantineLifted,
+)
 from researchflow_tmux.domain.reasons import Reason, ReasonCode
 from researchflow_tmux.engine import by_hand, inbox
 from researchflow_tmux.engine.context import Context, Rules
@@ -44,8 +52,8 @@ from researchflow_tmux.ports import (
 FULL_DISK_S = 1.0
 """How often a disk that refused is tried again; launching goes on as soon as it takes what there is to say."""
 RESULTS_S = 0.2
-"""What tmux answered is saved with whatever comes next, at the latest after this. Losing it in a crash is harmless: all
-of it can be observed again. It saves one wait for the disk per launch."""
+"""That an attempt was launched or began is saved with whatever comes next, or after about this. Losing it in a
+crash is harmless: it can be observed again. It saves two waits for the disk per job."""
 
 Control = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -71,6 +79,8 @@ class Engine:
         self._snapshot: Snapshot | None = None
         self._next_sweep = float("-inf")
         self._more = False
+        self._save_by = float("inf")
+        """When what may wait a moment for company must be saved."""
         self._told: set[AttemptKey] = set()
         self._replies: dict[int, dict[str, Any]] = {}
         self._meta: dict[str, str] = {}
@@ -90,7 +100,7 @@ class Engine:
         everything = wakeup.poked or sweep
         if everything:
             self._answer_requests(now)
-        self._observe(list(self.workload.attempts) if everything else sorted(wakeup.runners), now, sweep=sweep)
+        self._observe(list(self.workload.attempts) if everything else self._news(wakeup), now, sweep=sweep)
         self.context.step("observed")
         self._pass_on_stops(again=sweep)
         if not self.stopping and not self._pause.left_s:
@@ -101,6 +111,8 @@ class Engine:
             self._launcher.launch_planned()
             self._close_sessions()
             self.context.step("acted")
+        if self.workload.changed:
+            self._save_by = min(self._save_by, self.clock.monotonic() + RESULTS_S)
 
     @property
     def rules(self) -> Rules:
@@ -190,6 +202,11 @@ class Engine:
             self.context.kept.adopt(snapshot.by_name.values(), live, self.workload.jobs)
 
     # -- observe and reconcile -----------------------------------------------------------------------------------------
+
+    def _news(self, wakeup: Wakeup) -> list[AttemptKey]:
+        """The attempts to look at: those with news, or, when only time has passed, those with a deadline."""
+        attempts = self.workload.attempts.values()
+        return sorted(wakeup.runners or (a.key for a in attempts if not isinstance(a.phase, Running | Ended)))
 
     def _observe(self, keys: Iterable[AttemptKey], now: datetime, *, sweep: bool) -> None:
         for key in keys:
@@ -292,7 +309,7 @@ class Engine:
     def _save(self, now: datetime) -> bool:
         """Make everything durable. False = the disk refuses: nothing is launched until it does not."""
         payloads, jobs, attempts = self.workload.take_changes()
-        if not (payloads or self._replies or self._meta):
+        if not (payloads or self._replies or self._meta) or self._may_wait(payloads):
             return True
         try:
             events = self.context.store.commit(payloads, jobs, attempts, at=now, replies=self._replies, meta=self._meta)
@@ -306,5 +323,12 @@ class Engine:
         self.workload.changes_saved()
         self._replies.clear()
         self._meta.clear()
+        self._save_by = float("inf")
         self.on_saved(events)
         return True
+
+    def _may_wait(self, payloads: list[Payload]) -> bool:
+        """Whether nothing of it is an intent, an end or an answer: then it may wait a moment for company."""
+        if self._replies or self._meta or self.clock.monotonic() >= self._save_by:
+            return False
+        return all(isinstance(payload, AttemptLaunching | AttemptStarted) for payload in payloads)

@@ -59,13 +59,13 @@ def path(attempt_dir: str) -> str:
 def take(attempt_dir: str, tag: str) -> Claimed | None:
     """Claim the attempt; None if someone else has. OSError: no room for claim or record, and nothing is claimed.
 
-    The exit record is preallocated *before* the link: a full disk then leaves an attempt that nobody claimed and that
-    may be issued again, instead of one that looks lost.
+    The exit record is preallocated and durable *before* the link: a full disk then leaves an attempt that nobody
+    claimed and that may be issued again, instead of one that looks lost. It goes to disk together with the claim.
     """
     temporary = os.path.join(attempt_dir, f".exit.{os.getpid()}")
     exit_fd = record.preallocate(temporary)
     try:
-        lock_fd = _link(attempt_dir, tag, fenced=False)
+        lock_fd = _link(attempt_dir, tag, fenced=False, beside=exit_fd)
         if lock_fd is None:
             os.close(exit_fd)
             files.remove(temporary)
@@ -125,14 +125,19 @@ def same_file(fd: int, name: str) -> bool:
         return False
 
 
-def _link(attempt_dir: str, tag: str, *, fenced: bool) -> int | None:
-    """Link a locked, durable `start`; None when there is one. Lock before link, so it is never seen unlocked."""
+def _link(attempt_dir: str, tag: str, *, fenced: bool, beside: int | None = None) -> int | None:
+    """Link a locked, durable `start`; None when there is one. Lock before link, so it is never seen unlocked.
+
+    The file `beside` is made durable with it: journalling file systems then wait for the disk once for both.
+    """
     temporary = os.path.join(attempt_dir, f".start.{os.getpid()}.{time.monotonic_ns()}")
     fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)
         files.write_all(fd, jsontext.dumps(_content(tag, fenced)).encode())
         os.fsync(fd)
+        if beside is not None:
+            os.fsync(beside)
         os.link(temporary, path(attempt_dir))
     except FileExistsError:
         os.close(fd)

@@ -63,7 +63,7 @@ class Attempt:
 
     def run(self) -> NoReturn:
         """Take what the job needs, run it, record how it ended, leave."""
-        wake(self.spec.wake)
+        wake(self.spec.wake, self.spec.tag)
         marker = Marker(self.spec.completion.marker)
         try:
             if self._prepare():
@@ -145,7 +145,7 @@ class Attempt:
                 time.sleep(0.2)
         if self.leases is not None and not self.facts.unreaped:
             self.leases.release()
-        wake(self.spec.wake)
+        wake(self.spec.wake, self.spec.tag)
         line = ending.last_line(facts, self.spec.title, self.log.path)
         if self.screen.is_tty:
             line = f"\x1b[{32 if facts['succeeded'] else 31}m{line}\x1b[m"
@@ -164,8 +164,11 @@ class Attempt:
         return facts
 
 
-def wake(fifo: str | None) -> None:
-    """Tell a scheduler that reads this FIFO to look; nobody reading is no error, only a FIFO is ever written to."""
+def wake(fifo: str | None, tag: str) -> None:
+    """Tell a scheduler that reads this FIFO to look at the attempt; nobody reading is no error.
+
+    Only a FIFO is ever written to.
+    """
     if fifo is None:
         return
     try:
@@ -174,7 +177,7 @@ def wake(fifo: str | None) -> None:
         return
     try:
         if stat.S_ISFIFO(os.fstat(fd).st_mode):
-            os.write(fd, b"\n")
+            os.write(fd, f"{tag}\n".encode())
     except OSError:
         pass  # full: the scheduler has enough reason to look already
     os.close(fd)

@@ -27,7 +27,10 @@ def path(attempt_dir: str) -> str:
 
 
 def preallocate(file: str) -> int:
-    """Create `file` with its blocks allocated and durable; return a descriptor. OSError: no room, and no file."""
+    """Create `file` with its blocks allocated; return a descriptor. OSError: no room, and no file.
+
+    The caller makes it durable.
+    """
     fd = os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         try:
@@ -36,7 +39,6 @@ def preallocate(file: str) -> int:
             if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
                 raise
             files.write_all(fd, bytes(SIZE))
-        os.fsync(fd)
     except OSError:
         os.close(fd)
         files.remove(file)

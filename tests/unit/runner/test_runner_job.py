@@ -283,8 +283,9 @@ def test_the_scheduler_is_woken_after_the_claim_and_after_the_record(attempts: A
     os.mkfifo(tmp_path / "wake")
     reader = os.open(tmp_path / "wake", os.O_RDONLY | os.O_NONBLOCK)
     try:
-        attempts("true", wake=str(tmp_path / "wake")).run()
-        assert os.read(reader, 100) == b"\n\n"
+        attempt = attempts("true", wake=str(tmp_path / "wake"))
+        attempt.run()
+        assert os.read(reader, 500).decode().splitlines() == [attempt.tag, attempt.tag]
     finally:
         os.close(reader)
 
