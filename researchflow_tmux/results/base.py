@@ -63,16 +63,16 @@ class StorageBase:
 
         Nothing waits for this: every change is in index.json when its call returns. Raises ResultsError.
         """
-        with self._current():
-            if self._state.is_tidy(self._lock.read_note()):
+        with self._current() as state:
+            if state.is_tidy():
                 return
         with self._writing():
             self._leave(self._state.rewrite())
 
     def close(self) -> None:
-        """Flush if this directory can be written, and close the lock file. Using the storage again opens it again."""
-        with contextlib.suppress(StorageUnusable):
-            if os.path.isdir(self._root):
+        """Flush if anything was changed here, and close the lock file. Using the storage again opens it again."""
+        if self._state.has_written:
+            with contextlib.suppress(StorageUnusable):  # nothing is lost without
                 self.flush()
         with self._threads:
             if self._lock_count == 0:

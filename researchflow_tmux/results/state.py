@@ -25,6 +25,7 @@ class State:
         self.entries: dict[str, Entry] = {}
         self.lookup = Lookup(self.entries)
         self.trouble: str | None = None
+        self.has_written = False
         self._files = files
         self._loaded = False
         self._stamp: Stamp | None = None
@@ -75,7 +76,7 @@ class State:
         except BaseException:
             self.forget()  # part of it may be in the files
             raise
-        self._stamp, self._base = new.index, new.base
+        self._stamp, self._base, self.has_written = new.index, new.base, True
         self._apply(changed, removed)
         return msgspec.json.encode(new)
 
@@ -85,9 +86,12 @@ class State:
         self._stamp, self._base = new.index, new.base
         return msgspec.json.encode(new)
 
-    def is_tidy(self, note: bytes) -> bool:
-        """True if the files have one line per entry, in index.json and in the backup."""
-        return self._stamp is None or (self._lines == len(self.entries) and self._matches(_seal(note)))
+    def is_tidy(self) -> bool:
+        """True if nothing is gained by a rewrite: no line was replaced, and the backup is as long as index.json."""
+        if self._stamp is None or self._lines is None:  # empty, or written by another program, which never adds lines
+            return True
+        backup = self._files.stamp(self._files.backup)
+        return self._lines == len(self.entries) and backup is not None and backup.size == self._stamp.size
 
     def _replace(self, entries: Mapping[str, Entry]) -> Seal:
         if self._keep_damaged:
