@@ -1,7 +1,7 @@
 """Taking GPU shares: under the gates of all GPUs at once, all of them or none.
 
 If the lease directory is cleaned away while attempts run, their tickets are invisible to the next taker, which makes
-the directory anew. `Leases.refresh` keeps age-based cleaners away and puts a missing ticket back within the hour;
+the directory anew. `Leases.refresh` keeps age-based cleaners away and puts a missing ticket back within a minute;
 until then the schedulers' own books and the measured GPU memory are what keeps a GPU from being given out twice.
 """
 

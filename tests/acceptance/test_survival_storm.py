@@ -22,7 +22,7 @@ pytestmark = pytest.mark.tmux
 def test_servers_and_schedulers_killed_at_random(workspace: RealWorkspace) -> None:
     """RFSCHED_TEST_STORM=200 makes it longer."""
     ws = workspace
-    kills = int(os.environ.get("RFSCHED_TEST_STORM", "6"))
+    kills = int(os.environ.get("RFSCHED_TEST_STORM", "4"))
     chance = random.Random(7)
     ws.configure(max_jobs_per_gpu=3, env={"NAP": "0.4"}, retry_delay=0.1)
     ws.add_configs(10 * kills)
