@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import fnmatch
 from collections.abc import Iterable, Sequence
 
@@ -44,5 +43,7 @@ def _match(jobs: Sequence[Job], pattern: str) -> list[Job]:
 
 
 def _not_found(jobs: Sequence[Job], pattern: str) -> str:
+    import difflib
+
     close = difflib.get_close_matches(pattern, sorted({job.name for job in jobs}), n=1)
     return f"no job {pattern!r}" + (f"; did you mean {close[0]!r}?" if close else "")
