@@ -11,7 +11,7 @@ import msgspec
 from researchflow_tmux.domain.attempt import Attempt
 from researchflow_tmux.domain.job import Job
 from researchflow_tmux.domain.reasons import Reason, ReasonCode
-from researchflow_tmux.domain.resources import Allocation, GpuDevice, ResourceRequest, Ticket
+from researchflow_tmux.domain.resources import Allocation, GpuDevice, Ticket
 from researchflow_tmux.engine.workload import Workload
 from researchflow_tmux.policies.placement import GpuView, place
 from researchflow_tmux.policies.retry import in_backoff
@@ -74,13 +74,13 @@ def _book(views: dict[str, GpuView], attempt: Attempt, name: str) -> None:
 def decide(workload: Workload, room: Capacity, now: datetime) -> list[Start]:
     """The jobs to start now, in order, at most MAX_STARTS."""
     starts: list[Start] = []
+    if not _any_room(workload, room):
+        return starts
     for job, answer in _walk(workload, room, now):
         if isinstance(answer, Allocation):
             starts.append(Start(job, answer))
-            if len(starts) == MAX_STARTS:
+            if len(starts) == MAX_STARTS or not _any_room(workload, room):
                 break
-        if not _any_room(workload, room):
-            break
     return starts
 
 
@@ -93,20 +93,21 @@ def explain(workload: Workload, room: Capacity, now: datetime, most: int | None 
 
 def _walk(workload: Workload, room: Capacity, now: datetime) -> Iterator[tuple[Job, Allocation | Reason]]:
     # Views only fill up during a walk, so a request that found no room stays without: 1 000 alike cost one look.
-    refused: dict[ResourceRequest, Reason] = {}
+    refused: dict[tuple[int, tuple[int, ...]], Reason] = {}
     for job in workload.queued():
         reason = _gate(workload, room, job, now)
         if reason is not None:
             yield job, reason
             continue
         request = job.spec.request
-        known = refused.get(request)
+        wanted = (request.gpus, request.pinned)
+        known = refused.get(wanted)
         if known is not None:
             yield job, known
             continue
         answer = _cpu(room) if request.gpus == 0 else place(request, room.views, room.share, job.name)
         if isinstance(answer, Reason):
-            refused[request] = answer
+            refused[wanted] = answer
         yield job, answer
 
 

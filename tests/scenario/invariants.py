@@ -24,7 +24,8 @@ def check_invariants(world: World) -> None:
     _no_slot_overbooked(world, workload)
     _started_at_most_once(world)
     _nothing_runs_unknown(world, workload)
-    if not workload.changed:
+    if not workload.changed and world.checked != (world.engine, world.store.commits):
+        world.checked = (world.engine, world.store.commits)
         _store_is_memory(world, workload)
 
 

@@ -117,6 +117,8 @@ class World:
         self.passes: Counter[str] = Counter()
         """How often each crash point was passed."""
         self.agenda: list[tuple[float, Callable[[], object]]] = []
+        self.checked: tuple[Engine, int] | None = None
+        """The rows of which commit were last compared with the memory of which engine."""
         self._aim: tuple[str, int] | None = None
         self._idle = 0
         self._woken: Wakeup | None = None
