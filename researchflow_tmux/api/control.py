@@ -164,7 +164,7 @@ def kill_all(workspace: Workspace) -> Killed:
     """End the scheduler, then this workspace's jobs, then its tagged sessions. Nobody else's are touched."""
     had_scheduler = _end_scheduler(workspace)
     with workspace_lock.acquire(workspace.paths, "cli", wait_s=10.0) as lock:
-        parts = Parts(workspace.paths, workspace.settings, os.environ)
+        parts = Parts(workspace.paths, workspace.usable_settings, os.environ)
         try:
             return _kill_jobs(parts, lock, had_scheduler)
         finally:

@@ -19,7 +19,7 @@ from researchflow_tmux.api.locate import find_workspace
 from researchflow_tmux.api.selection import select
 from researchflow_tmux.api.views import StatusView
 from researchflow_tmux.domain.attempt import Attempt
-from researchflow_tmux.domain.errors import StoreError, UsageError, WorkspaceBusy
+from researchflow_tmux.domain.errors import ConfigError, StoreError, UsageError, WorkspaceBusy
 from researchflow_tmux.domain.events import Event
 from researchflow_tmux.domain.job import Job, JobState
 from researchflow_tmux.domain.workspace import Settings, WorkspacePaths
@@ -58,6 +58,14 @@ class Workspace:
         """The settings in force."""
         return self.loaded.settings
 
+    @property
+    def usable_settings(self) -> Settings:
+        """The settings; the defaults while the file cannot be used: looking and ending must work even then."""
+        try:
+            return self.settings
+        except ConfigError:
+            return Settings(task_name=os.path.basename(self.paths.root) or "workspace")
+
     def set(self, key: str, value: str) -> str:
         """Change one setting in the file, keeping all else byte for byte; a running scheduler takes it over.
 
@@ -83,7 +91,7 @@ class Workspace:
             last = reader.latest_attempts([job.id for job in jobs if job.attempts])
         return status.build(
             paths=self.paths,
-            settings=self.settings,
+            settings=self.usable_settings,
             workload=Workload(jobs, attempts),
             last_attempts=last,
             live=live_file.read(self.paths.live),
@@ -128,7 +136,7 @@ class Workspace:
 
     def ask(self, kind: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """Have a request answered by the scheduler, or here if none runs."""
-        return asking.ask(self.paths, self.settings, kind, body)
+        return asking.ask(self.paths, self.usable_settings, kind, body)
 
     def submit(self, drafts: Sequence[Draft], *, named: bool = False, rerun: bool = False) -> Submitted:
         """Queue jobs. Raises UsageError naming every problem; then nothing was queued."""
@@ -193,7 +201,7 @@ class Workspace:
                 return
         # Somebody else may be writing, or the disk full: then what is there is shown.
         with contextlib.suppress(WorkspaceBusy, StoreError):
-            asking.settle(self.paths, self.settings)
+            asking.settle(self.paths, self.usable_settings)
 
 
 def lock_holder(paths: WorkspacePaths) -> workspace_lock.LockHolder | None:
