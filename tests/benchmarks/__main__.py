@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from tests.benchmarks import steady, store, throughput
-from tests.benchmarks.measure import Measure, load, machine
+from tests.benchmarks.measure import FOLDER, Measure, load, machine
 
 GROUPS = "ABCDEF"
 
@@ -26,7 +26,7 @@ def main() -> None:
     wanted = frozenset(args.only.upper().replace(",", ""))
     if wanted - set(GROUPS):
         parser.error(f"there is no benchmark {', '.join(sorted(wanted - set(GROUPS)))}")
-    facts = {**machine(), "load at start": load()}
+    facts = {**machine(), "folder": FOLDER, "load at start": load()}
     lines: list[Measure] = []
     began = time.monotonic()
     for group, run in (("A", throughput.cost_of_a_job), ("B", throughput.busy_slots), ("C", throughput.gaps)):

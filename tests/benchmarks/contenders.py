@@ -18,6 +18,7 @@ from researchflow_tmux.domain.attempt import Running
 from researchflow_tmux.domain.job import JobSpec
 from researchflow_tmux.domain.resources import ResourceRequest
 from researchflow_tmux.engine.submitting import Draft
+from tests.benchmarks.measure import FOLDER
 from tests.benchmarks.stamps import Stamp
 from tests.support import eventually
 from tests.tmux_fixtures import Server
@@ -31,7 +32,7 @@ Contender = Callable[[Stamp, int, int, float], tuple[float, Spans]]
 @contextmanager
 def workspace(**settings: object) -> Iterator[RealWorkspace]:
     """A workspace of simulated GPUs on a private tmux server; ended whatever happens."""
-    with tempfile.TemporaryDirectory(prefix="rfb-", dir="/tmp") as folder:
+    with tempfile.TemporaryDirectory(prefix="rfb-", dir=FOLDER) as folder:
         server = Server(Path(folder))
         made = RealWorkspace(Path(folder) / "ws", server, {"check_interval": 10.0, **settings})
         try:
@@ -87,7 +88,7 @@ def rfsched(stamp: Stamp, jobs: int, slots: int, seconds: float) -> tuple[float,
 
 def tsp(stamp: Stamp, jobs: int, slots: int, seconds: float) -> tuple[float, Spans]:
     """A server of its own; one `tsp` call per job, as its users do."""
-    with tempfile.TemporaryDirectory(prefix="rfb-", dir="/tmp") as folder:
+    with tempfile.TemporaryDirectory(prefix="rfb-", dir=FOLDER) as folder:
         file = Path(folder) / "stamps"
         env = {**os.environ, "TS_SOCKET": f"{folder}/s", "TS_SLOTS": str(slots), "TMPDIR": folder}
         try:
@@ -103,7 +104,7 @@ def tsp(stamp: Stamp, jobs: int, slots: int, seconds: float) -> tuple[float, Spa
 
 def xargs(stamp: Stamp, jobs: int, slots: int, seconds: float) -> tuple[float, Spans]:
     """`xargs -P`, the least that can be done."""
-    with tempfile.TemporaryDirectory(prefix="rfb-", dir="/tmp") as folder:
+    with tempfile.TemporaryDirectory(prefix="rfb-", dir=FOLDER) as folder:
         file = Path(folder) / "stamps"
         command = ["xargs", "-n1", f"-P{slots}", "sh", "-c", 'exec "$0" "$1" "$2"', *stamp.argv(file, seconds)]
         begin = stamp.now()
@@ -113,7 +114,7 @@ def xargs(stamp: Stamp, jobs: int, slots: int, seconds: float) -> tuple[float, S
 
 def raw_tmux(stamp: Stamp, jobs: int, slots: int, seconds: float) -> tuple[float, Spans]:
     """One `tmux new-session` per job and a `wait-for` for its end, `slots` of them at a time; nothing is kept safe."""
-    with tempfile.TemporaryDirectory(prefix="rfb-", dir="/tmp") as folder:
+    with tempfile.TemporaryDirectory(prefix="rfb-", dir=FOLDER) as folder:
         file, socket = Path(folder) / "stamps", f"{folder}/s"
         tmux = f"tmux -S {socket} -f /dev/null"
         subprocess.run(f"{tmux} new-session -d -s keep 'exec sleep 1000'", shell=True, check=True)

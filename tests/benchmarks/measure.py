@@ -8,6 +8,7 @@ import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,6 +16,8 @@ from pathlib import Path
 import msgspec
 
 TICKS = os.sysconf("SC_CLK_TCK")
+FOLDER = os.environ.get("RFSCHED_BENCH_DIR", "/tmp")
+"""Where workspaces, sockets and databases of the benchmarks are; a short path, on the disk that is to be measured."""
 
 
 class Measure(msgspec.Struct, kw_only=True):
@@ -59,6 +62,20 @@ def median_ms(work: Callable[[], object], times: int) -> list[float]:
 def of(samples: Sequence[float]) -> tuple[float, list[float]]:
     """The median, and the samples rounded for the report."""
     return statistics.median(samples), [round(sample, 4) for sample in samples]
+
+
+def disk_waits_ms(times: int = 100) -> list[float]:
+    """How long the disk makes a small new file wait: what nobody who promises durability can be faster than."""
+    with tempfile.TemporaryDirectory(prefix="rfb-", dir=FOLDER) as folder:
+        numbers = iter(range(times))
+
+        def once() -> None:
+            fd = os.open(f"{folder}/{next(numbers)}", os.O_WRONLY | os.O_CREAT, 0o600)
+            os.write(fd, b"x" * 200)
+            os.fsync(fd)
+            os.close(fd)
+
+        return median_ms(once, times)
 
 
 def cpu_s(pid: int) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 import subprocess
 import sys
@@ -112,18 +113,23 @@ def _commands(ws: RealWorkspace, times: int) -> list[Measure]:
         "python": [python, "-c", "pass"],
     }
     spans: dict[str, list[float]] = {name: [] for name in commands}
+    cpu: dict[str, list[float]] = {name: [] for name in commands}
     for _ in range(times):
         for name, argv in commands.items():
 
             def once(argv: list[str] = argv) -> None:
                 subprocess.run(argv, cwd=ws.root, stdout=subprocess.DEVNULL, check=True)
 
+            before = os.times()
             spans[name] += median_ms(once, 1)
+            after = os.times()
+            used = after.children_user + after.children_system - before.children_user - before.children_system
+            cpu[name].append(used * 1000)
     note = f"median of {times}, load {load()}"
     ratio = statistics.median(a / b for a, b in zip(spans["--help"], spans["import click"], strict=True))
     lines = [
         Measure(bench="E", what=f"rfsched {name}, 1100 jobs", value=of(spans[name])[0], unit="ms", target=150.0,
-                samples=of(spans[name])[1], note=note)
+                samples=of(spans[name])[1], note=f"CPU {statistics.median(cpu[name]):.0f} ms, {note}")
         for name in ("status", "status --json")
     ]  # fmt: skip
     base = statistics.median(spans["import click"])

@@ -18,7 +18,7 @@ from researchflow_tmux.domain.events import AttemptStarted
 from researchflow_tmux.domain.job import Job, JobSpec, JobState
 from researchflow_tmux.domain.reasons import Reason, ReasonCode
 from researchflow_tmux.domain.resources import Allocation, GpuShare
-from tests.benchmarks.measure import Measure, median_ms, memory_mib
+from tests.benchmarks.measure import FOLDER, Measure, median_ms, memory_mib
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 ROOT = "/home/somebody/projects/image-classification"
@@ -75,7 +75,7 @@ def ms(work: Callable[[], object], times: int = 1) -> float:
 
 def measures(*, quick: bool) -> list[Measure]:
     """Everything, in temporary databases on the disk of the temporary directory."""
-    with tempfile.TemporaryDirectory() as directory:
+    with tempfile.TemporaryDirectory(prefix="rfb-", dir=FOLDER) as directory:
         many = 10_000 if quick else 100_000
         found = {**small(os.path.join(directory, "small", "state.db"))}
         path = os.path.join(directory, "large", "state.db")

@@ -8,7 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from tests.benchmarks import contenders
-from tests.benchmarks.measure import Measure, load, of, percentile
+from tests.benchmarks.measure import FOLDER, Measure, disk_waits_ms, load, of, percentile
 from tests.benchmarks.stamps import Stamp
 
 A_TARGET_MS, B_TARGET_PCT, C_P50_MS, C_P99_MS = 25.0, 80.0, 40.0, 150.0
@@ -19,7 +19,7 @@ def _rounds(
 ) -> dict[str, list[float]]:
     """`figure` of every contender, `repeats` times, turn by turn so that all suffer the same neighbours."""
     found: dict[str, list[float]] = {name: [] for name in contenders.available()}
-    with tempfile.TemporaryDirectory(prefix="rfb-", dir="/tmp") as folder:
+    with tempfile.TemporaryDirectory(prefix="rfb-", dir=FOLDER) as folder:
         stamp = Stamp(Path(folder))
         for _ in range(repeats):
             for name, contender in contenders.available().items():
@@ -81,10 +81,13 @@ def gaps(repeats: int, *, quick: bool) -> list[Measure]:
     lines = []
     for others in (0, 100):
         samples: list[float] = []
-        with tempfile.TemporaryDirectory(prefix="rfb-", dir="/tmp") as folder:
+        disk = disk_waits_ms()
+        with tempfile.TemporaryDirectory(prefix="rfb-", dir=FOLDER) as folder:
             for _ in range(max(1, repeats - 1)):
                 samples += _gaps(Stamp(Path(folder)), jobs, others)
         what, note = f"gap between jobs, {others} others running", f"{len(samples)} gaps, load {load()}"
+        disk += disk_waits_ms()
+        note += f", fsync of a new file p50 {percentile(disk, 50):.1f} p99 {percentile(disk, 99):.0f} ms"
         for name, pct, target in (("p50", 50, C_P50_MS), ("p99", 99, C_P99_MS)):
             value = percentile(samples, pct)
             lines.append(Measure(bench="C", what=f"{what}: {name}", value=value, unit="ms", target=target, note=note))
