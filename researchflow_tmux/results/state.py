@@ -64,20 +64,16 @@ class State:
         Raises StorageUnusable.
         """
         seal = _seal(note)
-        try:
-            if len(changed) == 1 and not removed and self._may_add(seal) and seal is not None:
-                ((uuid, entry),) = changed.items()
-                new = self._files.add(layout.encode_line(uuid, entry), seal, first=not self.entries)
-                self._lines = (self._lines or 0) + 1
-            else:
-                gone = set(removed)
-                entries = {uuid: entry for uuid, entry in {**self.entries, **changed}.items() if uuid not in gone}
-                new = self._replace(entries)
-        except BaseException:
-            self.forget()  # part of it may be in the files
-            raise
-        self._stamp, self._base, self.has_written = new.index, new.base, True
+        if len(changed) == 1 and not removed and seal is not None and self._may_add(seal):
+            ((uuid, entry),) = changed.items()
+            new = self._files.add(layout.encode_line(uuid, entry), seal, first=not self.entries)
+            self._lines = (self._lines or 0) + 1
+        else:
+            gone = set(removed)
+            new = self._replace({uuid: one for uuid, one in {**self.entries, **changed}.items() if uuid not in gone})
         self._apply(changed, removed)
+        # Last: whatever interrupts us before this, the stamp is an old one and everything is read anew.
+        self._stamp, self._base, self.has_written = new.index, new.base, True
         return msgspec.json.encode(new)
 
     def rewrite(self) -> bytes:
@@ -101,15 +97,12 @@ class State:
         self._lines, self.trouble = len(entries), None
         return new
 
-    def _may_add(self, seal: Seal | None) -> bool:
-        if self._lines is None or not self._matches(seal):
+    def _may_add(self, seal: Seal) -> bool:
+        if self._lines is None or seal.index != self._stamp or seal.backup.size != seal.index.size:
+            return False
+        if self._files.stamp(self._files.backup) != seal.backup:
             return False
         return self._lines - len(self.entries) < max(FEW_LINES, len(self.entries))
-
-    def _matches(self, seal: Seal | None) -> bool:
-        if seal is None or seal.index != self._stamp:
-            return False
-        return self._files.stamp(self._files.backup) == seal.backup and seal.backup.size == seal.index.size
 
     def _read_additions(self, seal: Seal | None) -> bool:
         """Read only the lines that were added since; False if there may be other changes."""

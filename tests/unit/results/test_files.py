@@ -110,6 +110,7 @@ def test_a_full_disk_when_a_line_is_added(root: Path) -> None:
         for _ in range(2):
             with pytest.raises(ValueError, match=r"(?s)File too large.*nothing was stored.*make room"):
                 storage.create_entry("b", {"text": "x" * 500})
+            assert (root / "index.json").read_bytes() == before
         assert storage.read_entries()[1] == ["a"]
     assert (root / "index.json").read_bytes() == before
     storage.create_entry("c")
@@ -169,6 +170,19 @@ def test_rights_of_the_index_stay(root: Path) -> None:
     (root / "index.json").chmod(0o664)
     storage.delete_entries("a")
     assert (root / "index.json").stat().st_mode & 0o777 == 0o664
+
+
+def test_two_contents_never_look_alike(root: Path) -> None:
+    """Even if the clock of the file system stands still, or goes back."""
+    storage, other = MetadataStorage(root), MetadataStorage(root)
+    storage.create_entry("a")
+    storage.create_entry("b")
+    future = (root / "index.json").stat().st_mtime_ns + 10**12
+    os.utime(root / "index.json", ns=(future, future))
+    assert other.read_entries()[1] == ["a", "b"]
+    storage.delete_entries("a")
+    assert (root / "index.json").stat().st_mtime_ns > future
+    assert other.read_entries()[1] == ["b"]
 
 
 def test_a_lock_file_that_is_deleted_under_its_holder(root: Path) -> None:
