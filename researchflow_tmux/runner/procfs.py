@@ -28,6 +28,16 @@ def alive(pid: int, started: int | None) -> bool:
     return len(fields) > 19 and fields[0] not in (b"Z", b"X") and started in (None, int(fields[19]))
 
 
+def catches(pid: int, number: int) -> bool:
+    """Tell whether the process has a handler of its own for a signal."""
+    try:
+        with open(f"/proc/{pid}/status", "rb", buffering=0) as file:
+            caught = file.read(8192).partition(b"\nSigCgt:")[2].partition(b"\n")[0]
+    except OSError:
+        return False
+    return bool(int(caught or b"0", 16) >> (number - 1) & 1)
+
+
 def pids() -> list[int]:
     """Return the ids of all processes that can be seen."""
     return [int(name) for name in os.listdir("/proc") if name.isdigit()]

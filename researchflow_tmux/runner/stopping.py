@@ -6,19 +6,35 @@ import os
 
 from researchflow_tmux.runner import files, jsontext
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
-def write_stop(attempt_dir: str, by: str, reason: str) -> None:
+
+def write_stop(attempt_dir: str, by: str, reason: str, *, save: bool = False) -> None:
     """Record that `by` ("user", "scheduler", …) wants the attempt stopped; atomic, the last writer counts.
+
+    `save`: the job is to go on later, so it may save a checkpoint first (SIGUSR1, if it has a handler for that).
 
     Then send SIGTERM to the pid of the claim. A runner that has not started its job yet reads the file itself and ends
     without running it.
     """
-    files.replace(os.path.join(attempt_dir, "stop"), jsontext.dumps({"by": by, "reason": reason}).encode())
+    content = {"by": by, "reason": reason, "save": save}
+    files.replace(os.path.join(attempt_dir, "stop"), jsontext.dumps(content).encode())
 
 
 def read_stop(attempt_dir: str) -> tuple[str, str] | None:
     """Return (by, reason) of the stop request, None when there is none or it cannot be read."""
-    content = jsontext.load_dict(files.read(os.path.join(attempt_dir, "stop")) or b"")
+    content = _read(attempt_dir)
     if content is None:
         return None
     return str(content.get("by") or "signal"), str(content.get("reason") or "")
+
+
+def save_first(attempt_dir: str) -> bool:
+    """Tell whether the request allows the job to save a checkpoint before it is told to end."""
+    return bool((_read(attempt_dir) or {}).get("save"))
+
+
+def _read(attempt_dir: str) -> dict[str, Any] | None:
+    return jsontext.load_dict(files.read(os.path.join(attempt_dir, "stop")) or b"")

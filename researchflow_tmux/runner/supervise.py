@@ -23,7 +23,8 @@ _MARKER_POLL_S = 0.5
 _KILL_POLL_S = 0.05
 _KILL_PATIENCE_S = 30.0
 _REFRESH_S = 60.0
-_RUNNING, _TERMINATING, _KILLING, _OVER = range(4)
+_SAVE_S = 5.0
+_RUNNING, _SAVING, _TERMINATING, _KILLING, _OVER = range(5)
 
 
 class Supervisor:
@@ -77,6 +78,11 @@ class Supervisor:
             return
         if self.tree.status is None:
             self.facts.cause, self.facts.by, self.facts.reason = cause, by, reason
+            goes_on = cause == "limit" or (cause == "stop" and stopping.save_first(self.spec.dir))
+            if goes_on and self.tree.ask_to_save():
+                self.phase = _SAVING
+                self._deadlines["save"] = now + min(self.spec.stop_grace_s / 2, _SAVE_S)
+                return
         self._terminate(now)
 
     def _wait(self) -> None:
@@ -162,6 +168,8 @@ class Supervisor:
             self._deadlines.pop(name, None)
         if self.phase == _RUNNING:
             self._deadlines["leftover"] = time.monotonic() + self.spec.leftover_grace_s
+        elif self.phase == _SAVING:
+            self._terminate(time.monotonic())
         elif self.phase == _TERMINATING:
             self._end_leftovers()
 
@@ -174,6 +182,10 @@ class Supervisor:
     def _on_limit(self, _now: float) -> None:
         if self.phase == _RUNNING:
             self.stop("limit", "time_limit", f"its time limit of {self.spec.time_limit_s:g} s is over")
+
+    def _on_save(self, now: float) -> None:
+        if self.phase == _SAVING:
+            self._terminate(now)
 
     def _on_look(self, now: float) -> None:
         if not self.marker.is_new():

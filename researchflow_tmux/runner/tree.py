@@ -52,6 +52,13 @@ class Tree:
             if foreground not in (self.main_pid, os.getpgrp()):
                 reap.kill_group(foreground, number)
 
+    def ask_to_save(self) -> bool:
+        """Send SIGUSR1 to the processes that have a handler for it (it kills all others); False = there are none."""
+        listening = [pid for pid in self.living() if procfs.catches(pid, signal.SIGUSR1)]
+        for pid in listening:
+            reap.kill(pid, signal.SIGUSR1)
+        return bool(listening)
+
     def end(self, patience_s: float) -> list[int]:
         """Kill everything at once; return what is still there after `patience_s`."""
         deadline = time.monotonic() + patience_s
