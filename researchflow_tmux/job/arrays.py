@@ -20,30 +20,35 @@ _PLAIN = "biufcmMSU"
 """NumPy's kinds of dtype whose elements are their bytes."""
 
 
-def copy(value: Any) -> tuple[dict[str, Any], memoryview] | None:
-    """Return (description, bytes) of a copy of `value` on the CPU; None if it is no array with plain bytes."""
+def taken(value: Any, *, copy: bool) -> tuple[dict[str, Any], memoryview] | None:
+    """Return (description, bytes) of `value` on the CPU; None if it is no array with plain bytes.
+
+    With `copy` the bytes are its own; without, they may be those of the array, which must then not change.
+    """
     numpy, torch = sys.modules.get("numpy"), sys.modules.get("torch")
     if numpy is not None and (type(value) is numpy.ndarray or isinstance(value, numpy.generic)):
-        return _copy_array(value)
+        return _array(value, copy)
     if torch is not None and type(value) in (torch.Tensor, torch.nn.Parameter):
-        return _copy_tensor(torch, value)
+        return _tensor(torch, value, copy)
     return None
 
 
-def _copy_array(value: Any) -> tuple[dict[str, Any], memoryview] | None:
+def _array(value: Any, copy: bool) -> tuple[dict[str, Any], memoryview] | None:
     dtype = value.dtype
     if dtype.kind not in _PLAIN or not dtype.itemsize:
         return None
     kind = "array" if hasattr(value, "__setitem__") else "scalar"
-    flat = value.copy(order="C").reshape(-1) if kind == "array" else value.reshape(-1)
+    flat = (value.copy(order="C") if copy or not value.flags.c_contiguous else value).reshape(-1)
     return {"$": kind, "dtype": dtype.str, "shape": list(value.shape)}, memoryview(flat.view("u1"))
 
 
-def _copy_tensor(torch: Any, value: Any) -> tuple[dict[str, Any], memoryview] | None:
+def _tensor(torch: Any, value: Any, copy: bool) -> tuple[dict[str, Any], memoryview] | None:
     if value.layout is not torch.strided or value.is_quantized:
         return None
     try:
-        flat = value.detach().to("cpu", copy=True).contiguous().reshape(-1)
+        for resolve in ("resolve_conj", "resolve_neg"):  # bits that say how to read the bytes
+            value = getattr(value, resolve)() if hasattr(value, resolve) else value
+        flat = value.detach().to("cpu", copy=copy).contiguous().reshape(-1)
         raw = memoryview(flat.view(torch.uint8).numpy())
     except (RuntimeError, TypeError):  # kinds of tensors to come, or a PyTorch without NumPy
         return None

@@ -101,6 +101,10 @@ class Checkpointer:
         """Whether a signal asked for a checkpoint that was not saved yet."""
         return self._requests is not None and self._requests.save
 
+    @property
+    def _stopping(self) -> bool:
+        return self._requests is not None and self._requests.stop
+
     def every(self, *, minutes: float = 0, seconds: float = 0, steps: int = 0) -> bool:
         """Tell whether it is time to save: call it once per step, where the state is whole.
 
@@ -133,7 +137,8 @@ class Checkpointer:
             self._saving.settle()
         if self._requests is not None:
             self._requests.save = False
-        parts = Snapshot(state).parts()
+        at_once = wait or self._stopping
+        parts = Snapshot(state, copy=not at_once).parts()
         known = {**self._metrics, **{name: float(value) for name, value in (metrics or {}).items()}}
         store, keep = self.store, self._keep
 
@@ -145,7 +150,10 @@ class Checkpointer:
         saving = self._saving = Saving(work, number, lambda error: log.warning("rfsched: %s", error))
         saving.start()
         self._pace.blocked(time.monotonic() - begin)
-        self._end_if_asked(saving)
+        if at_once or self._stopping:
+            saving.settle()
+        if self._stopping:
+            raise SystemExit(EXIT_CODE)
         if wait:
             saving.wait()
         return saving
@@ -207,8 +215,3 @@ class Checkpointer:
     def _listen(self) -> None:
         if self._requests is not None:
             self._requests.listen()
-
-    def _end_if_asked(self, saving: Saving) -> None:
-        if self._requests is not None and self._requests.stop:
-            saving.settle()
-            raise SystemExit(EXIT_CODE)

@@ -27,9 +27,13 @@ ALIGNMENT = 64
 
 
 class Snapshot:
-    """The copy of `state`; raises `StateError`, naming the place, for what cannot be kept."""
+    """The copy of `state`; raises `StateError`, naming the place, for what cannot be kept.
 
-    def __init__(self, state: Any) -> None:
+    With `copy=False` arrays are used as they are: half the memory, if the state does not change before all is written.
+    """
+
+    def __init__(self, state: Any, *, copy: bool = True) -> None:
+        self._copy = copy
         self._buffers: list[Any] = []
         self._end = 0
         self._files: list[Part] = []
@@ -89,9 +93,9 @@ class Snapshot:
     def _object(self, value: Any, place: str) -> Any:
         if id(value) in self._shared:
             return self._shared[id(value)]
-        copied = arrays.copy(value)
-        if copied is not None:
-            node = {**copied[0], **self._buffer(copied[1])}
+        array = arrays.taken(value, copy=self._copy)
+        if array is not None:
+            node = {**array[0], **self._buffer(array[1])}
         elif callable(getattr(value, "state_dict", None)) and not isinstance(value, type):
             node = self._node(value.state_dict(), f"{place}.state_dict()")
         else:
