@@ -21,6 +21,7 @@ from researchflow_tmux.adapters.config_file import load_settings
 from researchflow_tmux.adapters.scheduler_log import SchedulerLog
 from researchflow_tmux.domain.errors import ConfigError, ProbeError, RfschedError, StoreError
 from researchflow_tmux.domain.events import AttemptEnded, AttemptLaunching, Event, Notice, Payload
+from researchflow_tmux.domain.units import counted
 from researchflow_tmux.domain.wording import describe
 from researchflow_tmux.domain.workspace import WorkspacePaths
 from researchflow_tmux.engine.loop import Engine
@@ -104,7 +105,7 @@ class Daemon:
             if wakeup.directories & self._lease_dirs and self.engine.room.foreign_tickets():
                 self.engine.room.forget()
             self.watch.look(wakeup)
-        self.engine.notice(f"scheduler stopped; {len(self.engine.workload.attempts)} jobs run on")
+        self.engine.notice(f"scheduler stopped; still running: {counted(len(self.engine.workload.attempts), 'job')}")
         self.engine.tick()
         self._publish()
 
@@ -138,7 +139,7 @@ class Daemon:
         sessions = sorted(attempt.session for attempt in self.engine.workload.attempts.values())
         text = f"{self.paths.state} was deleted or replaced under this scheduler, which therefore stops"
         if sessions:
-            text += f"; its {len(sessions)} jobs run on unknown to any scheduler, in {', '.join(sessions)}"
+            text += f"; {counted(len(sessions), 'job')} unknown to any scheduler in {', '.join(sessions)}"
         notice = Notice(text=text, level="warning")
         event = Event(seq=0, at=self.parts.clock.now(), boot_id=self.parts.clock.boot_id, payload=notice)
         self.log.write(event, text)

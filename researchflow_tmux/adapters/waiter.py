@@ -31,6 +31,8 @@ class EpollWaiter:
         self._pidfds: dict[AttemptKey, tuple[int, int]] = {}
         self._by_fd: dict[int, AttemptKey] = {}
         self._gone: set[AttemptKey] = set()
+        self._unseen: dict[AttemptKey, int] = {}
+        """Pids that could not be watched, each told once."""
         self._inotify: inotify_simple.INotify | None = None
         self._watched: dict[int, str] = {}
         self._signal_fd: int | None = None
@@ -42,11 +44,13 @@ class EpollWaiter:
         known = self._pidfds.get(key)
         if known is not None and known[1] == pid:
             return
-        self.forget_runner(key)
+        self._forget_descriptor(key)
         try:
             fd = os.pidfd_open(pid)
-        except OSError:  # gone already, or no fd left: the next look (or sweep) finds out what happened
-            self._gone.add(key)
+        except OSError:  # gone already, or no descriptor left: one look now, and the sweep's after that
+            if self._unseen.get(key) != pid:
+                self._unseen[key] = pid
+                self._gone.add(key)
             return
         self._pidfds[key] = (fd, pid)
         self._by_fd[fd] = key
@@ -57,6 +61,10 @@ class EpollWaiter:
     def forget_runner(self, key: AttemptKey) -> None:
         """Stop watching; unknown keys are fine."""
         self._gone.discard(key)
+        self._unseen.pop(key, None)
+        self._forget_descriptor(key)
+
+    def _forget_descriptor(self, key: AttemptKey) -> None:
         known = self._pidfds.pop(key, None)
         if known is not None:
             del self._by_fd[known[0]]

@@ -88,6 +88,30 @@ def settle(paths: WorkspacePaths, settings: Settings) -> None:
             parts.close()
 
 
+def scheduler_session_exists(paths: WorkspacePaths) -> bool:
+    """Whether a session of this workspace's scheduler is in tmux. No answer counts as yes: unknown is not gone."""
+    from researchflow_tmux.adapters.sqlite_reader import SqliteReader
+    from researchflow_tmux.adapters.tmux import Tmux
+    from researchflow_tmux.adapters.tmux_sessions import TmuxSessions
+    from researchflow_tmux.ports import Sessions, Unknown
+    from researchflow_tmux.wiring import META_SOCKET, META_WORKSPACE
+
+    with SqliteReader(paths.database) as reader:
+        meta = reader.meta()
+    socket, workspace_id = meta.get(META_SOCKET), meta.get(META_WORKSPACE, "")
+    if socket is None:
+        return False
+    tmux = Tmux(socket)
+    try:
+        seen = TmuxSessions(tmux, workspace_id).snapshot()
+    finally:
+        tmux.close()
+    if isinstance(seen, Unknown):
+        return True
+    tags = [session.tag for session in seen.by_name.values()] if isinstance(seen, Sessions) else []
+    return f"{workspace_id}/scheduler" in tags
+
+
 def whoami() -> str:
     """The user's name, for the history."""
     try:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import msgspec
 
 from researchflow_tmux import intake, scheduler_session
-from researchflow_tmux.adapters import workspace_lock
+from researchflow_tmux.adapters import live_file, workspace_lock
 from researchflow_tmux.adapters.clock import SystemClock
 from researchflow_tmux.adapters.places import resolve_places
 from researchflow_tmux.adapters.sqlite_inbox import SqliteInbox
@@ -122,6 +122,11 @@ def _open_scheduler(workspace: Workspace) -> str:
                 f"the scheduler did not start within {START_TIMEOUT_S:g} s",
                 hint=f"look at it with `tmux attach -t {session}`, or run `rfsched start --foreground`",
             )
+        _clock.sleep(POLL_S)
+    # Its first look is done when it has written down what it sees: whoever asks next sees jobs on GPUs.
+    while live_file.read(workspace.paths.live) is None and _clock.monotonic() < deadline:
+        if asking.scheduler(workspace.paths) is None:
+            break
         _clock.sleep(POLL_S)
     return session
 

@@ -56,6 +56,8 @@ class Summary(msgspec.Struct, kw_only=True):
     until: datetime
     finished: list[Line]
     failed: list[Line]
+    skipped: list[Line]
+    """They waited for one that did not succeed."""
     cancelled: list[Line]
     retried: list[Line]
     """Jobs with more than one attempt, of which one ended since then."""
@@ -85,7 +87,8 @@ def summary(workspace: Workspace, since: datetime, now: datetime) -> Summary:
         since=since,
         until=now,
         finished=lines(job for job in recent if job.state is JobState.SUCCEEDED),
-        failed=lines(job for job in recent if job.state in (JobState.FAILED, JobState.SKIPPED)),
+        failed=lines(job for job in recent if job.state is JobState.FAILED),
+        skipped=lines(job for job in recent if job.state is JobState.SKIPPED),
         cancelled=lines(job for job in recent if job.state is JobState.CANCELLED),
         retried=lines(job for job in jobs if job.attempts > 1 and job.id in ended),
         running=lines(job for job in jobs if job.state is JobState.ACTIVE),

@@ -100,6 +100,8 @@ def job_view(
         log=attempt.log if attempt is not None else None,
         source=job.spec.source,
         key=job.spec.key,
+        resumed_step=attempt.resumed_step if attempt is not None else None,
+        lost_s=attempt.lost_s if attempt is not None else None,
     )
 
 

@@ -33,6 +33,10 @@ class JobView(msgspec.Struct, kw_only=True):
     log: str | None
     source: str
     key: str
+    resumed_step: int | None = None
+    """The step of the checkpoint that its latest attempt was given to go on from; null = it was given none."""
+    lost_s: float | None = None
+    """Seconds of the attempt before that the checkpoint does not have."""
 
 
 class GpuView(msgspec.Struct, kw_only=True):

@@ -12,6 +12,7 @@ from researchflow_tmux.api.views import GpuView, JobView, StatusView
 from researchflow_tmux.api.workspace import Workspace
 from researchflow_tmux.domain.attempt import Attempt, Ended, Planned, Running, Stopping
 from researchflow_tmux.domain.job import Job, JobState
+from researchflow_tmux.domain.units import counted
 from researchflow_tmux.policies.retry import why as outcome_words
 
 
@@ -27,6 +28,10 @@ class AttemptLine(msgspec.Struct, kw_only=True):
     ended_at: datetime | None
     note: str
     log: str | None
+    resumed_step: int | None = None
+    """The step of the checkpoint it was given to go on from; null = it was given none."""
+    lost_s: float | None = None
+    """Seconds of the attempt before that the checkpoint does not have."""
 
 
 class Upstream(msgspec.Struct, kw_only=True):
@@ -89,6 +94,8 @@ def _attempt(attempt: Attempt) -> AttemptLine:
         ended_at=None if ended is None else ended.ended_at,
         note="" if ended is None else ended.note,
         log=None if isinstance(phase, Planned) else attempt.log,
+        resumed_step=attempt.resumed_step,
+        lost_s=attempt.lost_s,
     )
 
 
@@ -118,7 +125,7 @@ def _advice(job: Job, shown: JobView, view: StatusView) -> Iterator[str]:
             yield f"run it once more: `rfsched requeue {name}`"
         case JobState.SKIPPED:
             bad = [need for need in job.spec.after if need]
-            yield f"requeue what it needs ({len(bad)} jobs, see above): this one then comes back by itself"
+            yield f"requeue what it needs ({counted(len(bad), 'job')}, see above): this one then comes back by itself"
         case JobState.FAILED | JobState.CANCELLED:
             if job.attempts:
                 yield f"see what it said: `rfsched logs {name}`"

@@ -22,11 +22,14 @@ from researchflow_tmux.domain.attempt import Attempt
 from researchflow_tmux.domain.errors import ConfigError, StoreError, UsageError, WorkspaceBusy
 from researchflow_tmux.domain.events import Event
 from researchflow_tmux.domain.job import Job, JobState
+from researchflow_tmux.domain.units import counted
 from researchflow_tmux.domain.workspace import Settings, WorkspacePaths
 from researchflow_tmux.engine.submitting import Draft, Submission, Submitted
 from researchflow_tmux.engine.workload import Workload
 
 POLL_S = 0.1
+KEEPER_S = 1.0
+"""A scheduler that is gone this long may be one that its keeper starts again: only then it is looked for in tmux."""
 
 
 class Workspace:
@@ -151,9 +154,9 @@ class Workspace:
         """Cancel waiting jobs; stop running ones."""
         return self._by_ids("cancel", self.jobs(patterns))
 
-    def requeue(self, jobs: Sequence[Job]) -> dict[str, Any]:
-        """Queue ended jobs again; running ones are stopped and queued."""
-        return self._by_ids("requeue", jobs)
+    def requeue(self, jobs: Sequence[Job], *, afresh: bool = False) -> dict[str, Any]:
+        """Queue ended jobs again; running ones are stopped and queued. `afresh`: without their checkpoints so far."""
+        return self.ask("requeue", {"ids": [job.id for job in jobs], "afresh": afresh})
 
     def hold(self, patterns: Iterable[str]) -> dict[str, Any]:
         """Keep waiting jobs from starting."""
@@ -170,6 +173,7 @@ class Workspace:
         """
         deadline = None if timeout_s is None else self._clock.monotonic() + timeout_s
         ids = [job.id for job in jobs]
+        idle_since = self._clock.monotonic()
         while True:
             running = asking.scheduler(self.paths) is not None
             if not running:
@@ -179,15 +183,22 @@ class Workspace:
             pending = [job for job in now if not job.state.ended]
             if not pending:
                 return now
-            idle = not running and all(job.state is not JobState.ACTIVE for job in pending)
-            if idle and asking.scheduler(self.paths) is None:
-                words = f"{len(pending)} jobs are waiting and no scheduler is running"
+            if running or any(job.state is JobState.ACTIVE for job in pending):
+                idle_since = self._clock.monotonic()
+            elif self._clock.monotonic() - idle_since > KEEPER_S and not self._is_kept():
+                words = f"{counted(len(pending), 'job')} still to run, and no scheduler is running"
                 raise UsageError(words, hint="`rfsched start`")
             if deadline is not None and self._clock.monotonic() > deadline:
-                raise TimeoutError(f"{len(pending)} jobs have not ended: {', '.join(j.name for j in pending[:8])}")
+                raise TimeoutError(
+                    f"not ended: {counted(len(pending), 'job')}: {', '.join(j.name for j in pending[:8])}"
+                )
             self._clock.sleep(POLL_S)
 
     # -- inside --------------------------------------------------------------------------------------------------------
+
+    def _is_kept(self) -> bool:
+        """Whether the scheduler's session is there: its keeper is about to start it again."""
+        return asking.scheduler_session_exists(self.paths)
 
     def _by_ids(self, kind: str, jobs: Sequence[Job]) -> dict[str, Any]:
         return self.ask(kind, {"ids": [job.id for job in jobs]})

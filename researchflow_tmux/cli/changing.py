@@ -69,10 +69,14 @@ def cancel(chosen: Chosen, jobs: tuple[str, ...], as_json: bool) -> None:
 @click.option(
     "--running", "states", flag_value="running", multiple=True, help="Every running job: stopped, then queued."
 )
+@click.option("--fresh", is_flag=True, help="Begin at the start, without the checkpoints so far (they stay).")
 @json_option
 @pass_chosen
-def requeue(chosen: Chosen, jobs: tuple[str, ...], states: tuple[str, ...], as_json: bool) -> None:
-    """Queue ended jobs again, with new attempts. Running ones are stopped first; skipped followers come back too."""
+def requeue(chosen: Chosen, jobs: tuple[str, ...], states: tuple[str, ...], fresh: bool, as_json: bool) -> None:
+    """Queue ended jobs again, with new attempts. Running ones are stopped first; skipped followers come back too.
+
+    A job that was not finished goes on from its newest checkpoint, if it has one; one that succeeded begins afresh.
+    """
     from researchflow_tmux.domain.errors import UsageError
 
     if not jobs and not states:
@@ -82,7 +86,7 @@ def requeue(chosen: Chosen, jobs: tuple[str, ...], states: tuple[str, ...], as_j
     if states:
         found |= {job.id: job for job in workspace.jobs() if job.state in states}
     chosen_jobs = [found[job_id] for job_id in sorted(found)]
-    done = workspace.requeue(chosen_jobs) if chosen_jobs else {"queued": []}
+    done = workspace.requeue(chosen_jobs, afresh=fresh) if chosen_jobs else {"queued": []}
     _tell("requeue", done, chosen_jobs, as_json=as_json)
     if any(done.values()) and not as_json:
         _note_no_scheduler(chosen)

@@ -75,18 +75,20 @@ def _chain(needs: list[Upstream], depth: int) -> Iterator[Block]:
 
 def _attempts(attempts: list[AttemptLine], now: datetime) -> list[Block]:
     from researchflow_tmux.cli.layout import Cell, Table
+    from researchflow_tmux.domain.wording import resumed_words
 
     rows = [tuple(Cell(word, "dim") for word in ("ATTEMPT", "GPU", "STARTED", "TOOK", "OUTCOME"))]
     for attempt in attempts:
         took = None if attempt.started_at is None else ((attempt.ended_at or now) - attempt.started_at).total_seconds()
         outcome = attempt.outcome or attempt.phase
+        notes = "; ".join(filter(None, [resumed_words(attempt.resumed_step, attempt.lost_s), attempt.note]))
         rows.append(
             (
                 Cell(str(attempt.number)),
                 Cell(",".join(map(str, attempt.gpus)) or "cpu"),
                 Cell(moment(attempt.started_at, now)),
                 Cell(duration(took)),
-                Cell(f"{outcome} ({attempt.note})" if attempt.note else outcome),
+                Cell(f"{outcome} ({notes})" if notes else outcome),
             )
         )
     return [Table(rows, give=(4,))]
@@ -107,17 +109,21 @@ def history(chosen: Chosen, job: str | None, since: str | None, limit: int | Non
     workspace = chosen.workspace()
     now = SystemClock().now()
     names = {each.id: each.name for each in workspace.jobs()}
-    found = workspace.events(
-        since=None if since is None else moment_of(since, now),
-        job=None if job is None else workspace.job(job),
-        limit=limit,
-    )
-    for event in found:
-        words = describe(event.payload, lambda job_id: names.get(job_id, f"job {job_id}"))
+    moment = None if since is None else moment_of(since, now)
+    which = None if job is None else workspace.job(job)
+    asked = limit
+    while True:
+        events = workspace.events(since=moment, job=which, limit=asked)
+        worded = [(event, describe(event.payload, lambda id_: names.get(id_, f"job {id_}"))) for event in events]
+        shown = [pair for pair in worded if as_json or pair[1] is not None]
+        if limit is None or asked is None or len(shown) >= limit or len(events) < asked:
+            break
+        asked *= 2  # some events have no words: look further back until there are enough that have
+    for event, words in shown if limit is None else shown[-limit:]:
         if as_json:
             _print_event(event, words, names)
-        elif words is not None:
-            sys.stdout.write(f"{event.at.astimezone():%Y-%m-%d %H:%M:%S}  {_one_line(words)}\n")
+        else:
+            sys.stdout.write(f"{event.at.astimezone():%Y-%m-%d %H:%M:%S}  {_one_line(words or '')}\n")
     sys.stdout.flush()
 
 

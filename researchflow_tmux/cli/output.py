@@ -9,6 +9,10 @@ from typing import Any, TypeVar
 
 import click
 
+from researchflow_tmux.domain.units import counted
+
+count = counted
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -55,11 +59,6 @@ def moment(at: datetime | None, now: datetime) -> str:
     if local.date() == now.astimezone().date():
         return f"{local:%H:%M:%S}"
     return f"{local:%b %d %H:%M}" if local.year == now.astimezone().year else f"{local:%Y-%m-%d %H:%M}"
-
-
-def count(number: int, one: str, many: str = "") -> str:
-    """`1 job`, `3 jobs`."""
-    return f"{number} {one if number == 1 else many or one + 's'}"
 
 
 def names(found: Sequence[str], most: int = 8) -> str:

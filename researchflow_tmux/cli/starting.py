@@ -8,7 +8,7 @@ import click
 
 from researchflow_tmux.cli.jobargs import pass_chosen
 from researchflow_tmux.cli.main import Chosen
-from researchflow_tmux.cli.output import json_option, print_json
+from researchflow_tmux.cli.output import count, json_option, names, print_json
 
 
 @click.command()
@@ -88,11 +88,15 @@ def _tell_started(result: object) -> None:
     parts += [f"{len(said.under_way)} under way"] if said.under_way else []
     parts += [f"{len(said.done_before)} done before"] if said.done_before else []
     click.echo(f"{scheduler}, {', '.join(parts)}")
+    if said.skipped:
+        click.echo(f"{len(said.skipped)} skipped, because what they wait for did not succeed: {names(said.skipped)}")
+    if said.unmarked:
+        click.echo(f"done before, but the marker is gone: {names(said.unmarked)}; `rfsched requeue JOB` runs one again")
     if said.left_failed:
         click.echo(f"{len(said.left_failed)} failed before and were left alone: `rfsched requeue --failed` queues them")
     if said.left_cancelled:
-        names = " ".join(said.left_cancelled[:5])
-        click.echo(f"{len(said.left_cancelled)} cancelled before and were left alone: `rfsched requeue {names}`")
+        some = " ".join(said.left_cancelled[:5])
+        click.echo(f"{len(said.left_cancelled)} cancelled before and were left alone: `rfsched requeue {some}`")
     if result.session:
         click.echo(f"watch it: tmux attach -t {result.session}   (or `rfsched status --watch`)")
 
@@ -111,10 +115,11 @@ def stop(chosen: Chosen, drain: bool, timeout: float | None) -> None:
         return
     click.echo("scheduler stopped")
     if result.running and not drain:
-        click.echo(f"{len(result.running)} jobs run on: {', '.join(result.running[:8])}")
+        verb = "runs" if len(result.running) == 1 else "run"
+        click.echo(f"{count(len(result.running), 'job')} {verb} on: {names(result.running)}")
         click.echo("end them with `rfsched cancel JOB…` or `rfsched kill-all`")
     if result.queued:
-        click.echo(f"{result.queued} jobs stay queued; `rfsched start` goes on with them")
+        click.echo(f"still queued: {count(result.queued, 'job')}; `rfsched start` goes on")
 
 
 @click.command("kill-all")
@@ -134,11 +139,11 @@ def kill_all(chosen: Chosen, yes: bool, as_json: bool) -> None:
         print_json("kill-all", result)
         return
     ended = "scheduler ended, " if result.scheduler else ""
-    click.echo(f"{ended}{len(result.jobs)} jobs ended, {len(result.sessions)} sessions closed")
+    click.echo(f"{ended}{count(len(result.jobs), 'job')} ended, {count(len(result.sessions), 'session')} closed")
     if result.left:
         click.echo(f"could not be killed: {', '.join(result.left)}", err=True)
     if result.queued:
-        click.echo(f"{result.queued} jobs stay queued; `rfsched start` goes on with them")
+        click.echo(f"still queued: {count(result.queued, 'job')}; `rfsched start` goes on")
 
 
 @click.command("_scheduler", hidden=True)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from researchflow_tmux.api.views import GpuView, JobView, StatusView
 from researchflow_tmux.cli.layout import Block, Cell, Line, Table, bar, line
 from researchflow_tmux.cli.output import count, duration, moment
+from researchflow_tmux.domain.wording import resumed_words
 
 STATES = ("running", "queued", "held", "failed", "skipped", "cancelled", "succeeded")
 COLOURS = {"running": "green", "failed": "red", "skipped": "yellow", "held": "yellow", "cancelled": "yellow"}
@@ -121,7 +122,8 @@ def running_table(jobs: Sequence[JobView], most: int | None, total: int, *, hint
         where = job.session or ""
         if job.headless:
             where += " (gone; it runs on: `rfsched logs -f`)"
-        attempt = f" (attempt {job.attempt})" if job.attempt > 1 else ""
+        notes = [f"attempt {job.attempt}" if job.attempt > 1 else "", resumed_words(job.resumed_step, job.lost_s)]
+        attempt = f" ({', '.join(filter(None, notes))})" if any(notes) else ""
         elapsed = "starting" if job.started_at is None else duration(job.elapsed_s)
         gpus = ",".join(map(str, job.gpus)) if job.gpus else "cpu"
         rows.append((Cell(job.name, "green"), Cell(str(job.id)), Cell(elapsed + attempt), Cell(gpus), Cell(where)))
@@ -161,7 +163,7 @@ def ended_table(jobs: Sequence[JobView], most: int | None, total: int, now: date
     rows = [_header(head, "ID", "ENDED", "TOOK", "WHY")]
     for job in latest[:most]:
         why = (job.reason or job.state).removeprefix("failed: ")
-        plain = job.state == "failed" or why.startswith(job.state)
+        plain = job.state in ("failed", "skipped") or why.startswith(job.state)
         rows.append(
             (
                 Cell(job.name, COLOURS.get(job.state, "")),
@@ -194,7 +196,8 @@ def picture(view: StatusView, *, width: int | None, fold: Fold, everything: bool
     blocks += running_table(by_state["running"], fold.running, len(by_state["running"]))
     blocks += waiting_table(waiting, fold.waiting, len(waiting), view.at)
     blocks += ended_table(by_state["failed"], fold.ended, len(by_state["failed"]), view.at, "FAILED")
-    quiet = by_state["succeeded"] + by_state["cancelled"] + by_state["skipped"]
+    blocks += ended_table(by_state["skipped"], fold.ended, len(by_state["skipped"]), view.at, "SKIPPED")
+    quiet = by_state["succeeded"] + by_state["cancelled"]
     if everything:
         blocks += ended_table(quiet, fold.ended, len(quiet), view.at, "ENDED")
     else:

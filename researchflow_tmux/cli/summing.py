@@ -30,6 +30,7 @@ def show_summary(workspace: Workspace, since: str, *, as_json: bool) -> None:
 def blocks(found: Summary) -> list[Block]:
     """The summary as blocks."""
     facts = [f"{len(found.finished)} finished", f"{len(found.failed)} failed"]
+    facts += [f"{len(found.skipped)} skipped"] if found.skipped else []
     facts += [f"{len(found.cancelled)} cancelled"] if found.cancelled else []
     facts += [f"{len(found.running)} still running", f"{found.waiting} waiting", f"{found.gpu_hours:.2f} GPU-hours"]
     head = Cell(f"since {found.since.astimezone():%Y-%m-%d %H:%M}", "bold")
@@ -37,6 +38,7 @@ def blocks(found: Summary) -> list[Block]:
     for job in found.failed:
         result += [line(), *_failure(job, found)]
     result += _table("FINISHED", "green", found.finished, found)
+    result += _table("SKIPPED", "yellow", found.skipped, found)
     result += _table("CANCELLED", "yellow", found.cancelled, found)
     result += _table("STILL RUNNING", "green", found.running, found)
     result += _retried(found)

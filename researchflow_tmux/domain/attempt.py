@@ -123,6 +123,14 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     phase: Phase
     quarantined: tuple[int, ...] = ()
     """Pids that could not be killed: the slots stay taken until they are gone."""
+    checkpoints: str | None = None
+    """Directory (or URL) in which it keeps its checkpoints."""
+    resumed_step: int | None = None
+    """The step of the checkpoint it was given to go on from; None = it was given none."""
+    resumed_from: str | None = None
+    """Path of that checkpoint."""
+    lost_s: float | None = None
+    """Seconds of the attempt before that the checkpoint does not have; None = unknown."""
 
     @property
     def key(self) -> AttemptKey:

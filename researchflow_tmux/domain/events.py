@@ -42,6 +42,8 @@ class JobRespecified(msgspec.Struct, frozen=True, kw_only=True, tag="job_respeci
 
     job_id: int
     job: Job
+    why: str = ""
+    """In words, when it is something else."""
 
 
 class AttemptPlanned(msgspec.Struct, frozen=True, kw_only=True, tag="attempt_planned"):

@@ -108,6 +108,9 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     started_at: datetime | None = None
     ended_at: datetime | None = None
     exit_code: int | None = None
+    succeeded_attempt: int = 0
+    """Number of the attempt that finished the work (or after which somebody wanted it afresh): what later ones do
+    begins anew, without the checkpoints of those up to here."""
 
     @property
     def name(self) -> str:

@@ -83,3 +83,8 @@ def parse_size(value: str | float) -> float:
     if not math.isfinite(mib) or mib < 0:
         raise ValueError(f"expected {SIZE_WORDS}, got {value!r}")
     return mib
+
+
+def counted(number: int, one: str, many: str = "") -> str:
+    """`1 job`, `3 jobs`."""
+    return f"{number} {one if number == 1 else many or one + 's'}"

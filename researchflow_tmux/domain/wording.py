@@ -28,8 +28,8 @@ def describe(payload: Payload, name_of: Callable[[int], str]) -> str | None:
             return f"{job.name}: {'held' if job.state is JobState.HELD else 'queued'}"
         case JobChanged(job_id=job_id, state=state, reason=reason):
             return f"{name_of(job_id)}: {_state_words(state)}{_because(state, str(reason))}"
-        case JobRespecified(job_id=job_id):
-            return f"{name_of(job_id)}: its description changed"
+        case JobRespecified(job_id=job_id, why=why):
+            return f"{name_of(job_id)}: {why or 'its description changed'}"
         case Notice(job_id=None, text=text):
             return text
         case Notice(job_id=int(job_id), text=text):
@@ -43,7 +43,8 @@ def _attempt_fact(payload: Payload) -> str | None:
     match payload:
         case AttemptPlanned(attempt=attempt):
             where = gpu_suffix(attempt.allocation.indices)
-            return f"attempt {attempt.number} goes to {where} as session {attempt.session}"
+            resumed = resumed_words(attempt.resumed_step, attempt.lost_s)
+            return f"attempt {attempt.number} goes to {where} as session {attempt.session}{resumed and f', {resumed}'}"
         case AttemptStarted(headless=True):
             return "runs on without its session (tmux is gone); its log is complete"
         case AttemptStarted():
@@ -56,6 +57,19 @@ def _attempt_fact(payload: Payload) -> str | None:
             return "its last processes are gone; its slots are free again"
         case _:
             return None
+
+
+def resumed_words(step: int | None, lost_s: float | None) -> str:
+    """Where an attempt goes on and what that costs; empty for one that begins at the start."""
+    if step is None:
+        return ""
+    return f"from step {step}" + ("" if lost_s is None else f", {_about(lost_s)} lost")
+
+
+def _about(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 def _state_words(state: JobState) -> str:

@@ -32,6 +32,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     config_pattern: Annotated[str, Meta(description="Which files in config_dir are job configs (a glob).")] = "*.yml"
     script_path: Annotated[str, Meta(description="The training script; `${task_name}` is substituted.")] = "train.py"
     output_dir: Annotated[str, Meta(description="Where completion markers `{config stem}_completed.txt` are.")] = "out"
+    checkpoint_dir: Annotated[
+        str,
+        Meta(
+            description="Where jobs keep their checkpoints, each in a directory of its own; also a URL such as "
+            "`s3://bucket/path`.",
+            min_length=1,
+        ),
+    ] = "checkpoints"
 
     # -- sessions
     scheduler_session_suffix: Annotated[

@@ -56,10 +56,18 @@ def stop_attempt(book: Book, job: Job, *, by: str, grace_s: float, requeue: bool
     book.apply(AttemptStopping(job_id=job.id, number=attempt.number, stopping=stopping))
 
 
-def requeue(book: Book, job_ids: Iterable[int], by: str, grace_s: float) -> dict[str, list[str]]:
-    """Queue ended jobs again; stop running ones and queue them when they have ended. Skipped dependents revive."""
+def requeue(
+    book: Book, job_ids: Iterable[int], by: str, grace_s: float, *, afresh: bool = False
+) -> dict[str, list[str]]:
+    """Queue ended jobs again; stop running ones and queue them when they have ended. Skipped dependents revive.
+
+    They go on from their newest checkpoint, or begin `afresh`.
+    """
     done: dict[str, list[str]] = {"queued": [], "stopping": [], "waiting": []}
     for job in _existing(book, job_ids):
+        if afresh and job.succeeded_attempt != job.attempts:
+            job = replace(job, succeeded_attempt=job.attempts)
+            book.apply(JobRespecified(job_id=job.id, job=job, why="begins afresh, without its checkpoints so far"))
         if job.state.ended:
             requeue_one(book, job, by)
             done["queued"].append(job.name)

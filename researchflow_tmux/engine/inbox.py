@@ -21,7 +21,7 @@ def handle(book: Book, kind: str, body: dict[str, Any], by: str, grace_s: float)
         case "cancel":
             return cancel(book, ids, body.get("by", "user"), grace_s)
         case "requeue":
-            return requeue(book, ids, by, grace_s)
+            return requeue(book, ids, by, grace_s, afresh=bool(body.get("afresh")))
         case "hold":
             return hold(book, ids, by)
         case "release":

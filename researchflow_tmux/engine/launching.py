@@ -69,10 +69,25 @@ class Launcher:
         for attempt in planned:
             if self._pause.left_s > 0:
                 return
+            if attempt.key not in self._fresh and not self._prepare_again(attempt):
+                continue
             result = self._it.host.launch(attempt)
             self._it.step("launched")
             self._fresh.discard(attempt.key)
             self._note(attempt, result, self._it.clock.now())
+
+    def _prepare_again(self, attempt: Attempt) -> bool:
+        """Write the spec of an earlier scheduler's attempt anew: a power cut may have emptied it. False = not now."""
+        job = self._it.workload.jobs[attempt.job_id]
+        try:
+            self._it.host.prepare(attempt, job, self._it.store.environment(job.spec.env_digest))
+        except LaunchError as error:
+            self._it.give_up_launch(attempt, error.message, host=False, now=self._it.clock.now())
+            return False
+        except StoreError as error:
+            self.refused(str(error))
+            return False
+        return True
 
     def refused(self, why: str) -> None:
         """The machine refuses, not one job: launch nothing for a while."""

@@ -41,6 +41,8 @@ class Submitted(msgspec.Struct, kw_only=True, omit_defaults=True):
     ids: list[int] = msgspec.field(default_factory=list)
     queued: list[str] = msgspec.field(default_factory=list)
     done_before: list[str] = msgspec.field(default_factory=list)
+    unmarked: list[str] = msgspec.field(default_factory=list)
+    """Of those done before: their completion marker is not there (any more)."""
     under_way: list[str] = msgspec.field(default_factory=list)
     """Already queued, held or running."""
     skipped: list[str] = msgspec.field(default_factory=list)
@@ -104,13 +106,18 @@ def _again(book: Book, spec: JobSpec, job: Job) -> Job:
 
 def _settle(book: Book, submission: Submission, draft: Draft, job: Job, result: Submitted) -> None:
     name, state = job.name, job.state
-    done = draft.marker_found or state is JobState.SUCCEEDED
+    # Whoever names a job whose marker he deleted wants it run again; in a bare `start` it is only mentioned, so that
+    # a cleaned output directory does not run everything twice.
+    unmarked = state is JobState.SUCCEEDED and job.spec.marker is not None and not draft.marker_found
+    done = draft.marker_found or (state is JobState.SUCCEEDED and not (unmarked and submission.named))
     if state is JobState.ACTIVE:
         result.under_way.append(name)
     elif done and not submission.rerun:
         if state is not JobState.SUCCEEDED:
             _mark_done(book, job, submission.by)
         result.done_before.append(name)
+        if unmarked:
+            result.unmarked.append(name)
     elif not state.ended:
         fresh = job.queued_at == book.now and job.attempts == 0
         (result.queued if fresh else result.under_way).append(name)

@@ -213,6 +213,7 @@ class Workload:
                 retries_used=job.retries_used if change.retries_used is None else change.retries_used,
                 launch_failures=job.launch_failures if change.launch_failures is None else change.launch_failures,
                 slot_waits=change.slot_waits,
+                succeeded_attempt=job.attempts if change.state is JobState.SUCCEEDED else job.succeeded_attempt,
             )
         )
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from tests.workspaces import RealWorkspace, workspace
+from tests.workspaces import RealWorkspace, new_workspace, workspace
 
-__all__ = ["workspace"]
+__all__ = ["new_workspace", "workspace"]
 
 
 def test_status_and_kill_all_work_and_start_names_the_problem(workspace: RealWorkspace) -> None:
