@@ -1,8 +1,8 @@
 """What checkpoints cost on this machine: `python tests/benchmarks/bench_checkpoints.py [DIRECTORY] [--full]`.
 
 The training is a loop of steps on one core that change 200 MB of parameters; its first pass saves nothing. What one
-save holds up is the time that the same number of steps then takes longer, with the save written meanwhile; a minute is
-not waited for: the share is of 60 s. `--full` trains for a real minute in both passes.
+save costs is the time that as many steps then take longer, with the save written meanwhile, and at least that of the
+call. A minute is not waited for: the share is of 60 s. `--full` trains for a real minute in both passes.
 """
 
 from __future__ import annotations
