@@ -20,5 +20,5 @@ def test_status_and_kill_all_work_and_start_names_the_problem(workspace: RealWor
     assert refused.returncode == 3
     assert "unknown key `max_job_per_gpu`" in refused.stderr
     assert "did you mean `max_jobs_per_gpu`?" in refused.stderr
-    assert "1 jobs ended" in workspace.ok("kill-all", "--yes")
+    assert "1 job ended" in workspace.ok("kill-all", "--yes")
     assert workspace.states() == {"exp1": "cancelled"}
