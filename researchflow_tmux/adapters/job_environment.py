@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 
 from researchflow_tmux.adapters.attempt_bench import Bench
@@ -9,6 +10,9 @@ from researchflow_tmux.domain.attempt import Attempt
 from researchflow_tmux.domain.job import Job
 from researchflow_tmux.domain.resources import Allocation
 from researchflow_tmux.runner.reap import COOKIE
+
+METRICS_NAME = "metrics.jsonl"
+PROGRESS_NAME = "progress.json"
 
 
 def environment(bench: Bench, attempt: Attempt, job: Job, captured: Mapping[str, str]) -> dict[str, str]:
@@ -27,9 +31,23 @@ def environment(bench: Bench, attempt: Attempt, job: Job, captured: Mapping[str,
         "RFSCHED_ATTEMPT_NUMBER": str(attempt.number),
         "RFSCHED_WORKSPACE": bench.paths.root,
     }
-    if job.spec.output_dir is not None:
-        env["RFSCHED_OUTPUT_DIR"] = job.spec.output_dir
-    return env
+    directory = bench.directory(attempt)
+    env |= {
+        "RFSCHED_METRICS": os.path.join(directory, METRICS_NAME),
+        "RFSCHED_PROGRESS": os.path.join(directory, PROGRESS_NAME),
+    }
+    optional = {
+        "RFSCHED_OUTPUT_DIR": job.spec.output_dir,
+        "RFSCHED_CHECKPOINT_DIR": attempt.checkpoints,
+        "RFSCHED_RESUME_FROM": attempt.resumed_from,
+    }
+    env |= {name: value for name, value in optional.items() if value is not None}
+    return tracker_names(bench.settings.task_name, f"{job.name}_a{attempt.number}") | env
+
+
+def tracker_names(group: str, run: str) -> dict[str, str]:
+    """Return what experiment trackers call the run; for a variable that the user has set, that holds."""
+    return {"WANDB_NAME": run, "WANDB_RUN_GROUP": group, "MLFLOW_RUN_NAME": run}
 
 
 def gpu_variables(allocation: Allocation, variable: str, given: Mapping[str, str]) -> dict[str, str]:

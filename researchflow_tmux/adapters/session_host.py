@@ -15,9 +15,10 @@ from researchflow_tmux import runner
 from researchflow_tmux.adapters import attempt_files
 from researchflow_tmux.adapters.attempt_bench import Bench, log_paths
 from researchflow_tmux.adapters.attempt_spec import SPEC_NAME, write_spec
+from researchflow_tmux.adapters.checkpoint_series import Series
 from researchflow_tmux.adapters.tmux import Tmux
 from researchflow_tmux.adapters.tmux_sessions import TmuxSessions
-from researchflow_tmux.domain.attempt import Attempt
+from researchflow_tmux.domain.attempt import Attempt, Stopping
 from researchflow_tmux.domain.job import Job
 from researchflow_tmux.domain.resources import GpuDevice
 from researchflow_tmux.domain.workspace import Settings, WorkspacePaths
@@ -25,6 +26,8 @@ from researchflow_tmux.ports import LaunchResult, NameTaken, Observation, Sessio
 from researchflow_tmux.runner import claim, reap, stopping
 
 DESTROY_TIMEOUT_S = 3.0
+GOES_ON = frozenset({"preempted", "budget"})
+"""Who ends an attempt whose job is to go on later: it may save a checkpoint first."""
 
 
 class TmuxHost:
@@ -48,11 +51,13 @@ class TmuxHost:
         self._bench = Bench(
             workspace_id=workspace_id, paths=paths, settings=settings, lease_dir=lease_dir, leased=leased
         )
+        self._series = Series(self._bench)
         self._python = python or real_python()
 
     def close(self) -> None:
-        """Give back the thread, and the child of a call that hangs."""
+        """Give back the threads, and the child of a call that hangs."""
         self._tmux.close()
+        self._series.close()
 
     def snapshot(self) -> Snapshot:
         """All sessions, in one call."""
@@ -64,7 +69,8 @@ class TmuxHost:
 
     def prepare(self, attempt: Attempt, job: Job, env: Mapping[str, Any]) -> tuple[Attempt, list[str]]:
         """Write the attempt's directory and spec; return the attempt with its log path, and warnings."""
-        warnings = write_spec(self._bench, attempt, job, env)
+        attempt, warnings = self._series.continued(attempt, job)
+        warnings += write_spec(self._bench, attempt, job, env)
         logging = self._bench.settings.enable_logging
         return replace(attempt, log=log_paths(self._bench, job.slug, attempt.number)[0] if logging else None), warnings
 
@@ -84,8 +90,9 @@ class TmuxHost:
     def stop(self, attempt: Attempt, by: str, reason: str) -> None:
         """Ask the runner to end the job (TERM, grace, KILL). Without a runner the request waits in the directory."""
         directory = self._bench.directory(attempt)
+        save = by in GOES_ON or (isinstance(attempt.phase, Stopping) and attempt.phase.requeue)
         with suppress(OSError):  # a full disk, or no directory: the signal still goes out
-            stopping.write_stop(directory, by, reason)
+            stopping.write_stop(directory, by, reason, save=save)
         attempt_files.signal_runner(directory, signal.SIGTERM)
 
     def destroy(self, attempt: Attempt) -> tuple[int, ...]:

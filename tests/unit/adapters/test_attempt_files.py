@@ -286,7 +286,8 @@ def test_leases_name_the_gpus_that_others_may_want(tmp_path: Path) -> None:
 def test_the_environment_is_captured_then_the_workspaces_then_the_jobs_then_ours(tmp_path: Path) -> None:
     variables = {"PATH": "/bin", "A": "shell", "B": "shell", "TMUX": "x", "RFSCHED_JOB": "outer", "ODD": "a\udcff"}
     job = make_job(1, "exit 0", env={"B": "job", "RFSCHED_JOB": "faked"}, output_dir="/out", name="my job")
-    env = written(bench(tmp_path, env={"A": "ws", "B": "ws"}), plan(job, gpus=(1, 0)), job, {"env": variables})["env"]
+    attempt = replace(plan(job, gpus=(1, 0)), checkpoints="/c/j1", resumed_from="/c/j1/newest")
+    env = written(bench(tmp_path, env={"A": "ws", "B": "ws"}), attempt, job, {"env": variables})["env"]
     assert (env["A"], env["B"], env["PATH"], env["ODD"]) == ("ws", "job", "/bin", "a\udcff")
     assert "TMUX" not in env
     ours = {name: value for name, value in env.items() if name.startswith("RFSCHED_")}
@@ -297,8 +298,22 @@ def test_the_environment_is_captured_then_the_workspaces_then_the_jobs_then_ours
         "RFSCHED_ATTEMPT_NUMBER": "1",
         "RFSCHED_WORKSPACE": str(tmp_path),
         "RFSCHED_OUTPUT_DIR": "/out",
+        "RFSCHED_CHECKPOINT_DIR": "/c/j1",
+        "RFSCHED_RESUME_FROM": "/c/j1/newest",
+        "RFSCHED_METRICS": f"{tmp_path}/.rfsched/attempts/1/1/metrics.jsonl",
+        "RFSCHED_PROGRESS": f"{tmp_path}/.rfsched/attempts/1/1/progress.json",
     }
     assert (env["CUDA_DEVICE_ORDER"], env["CUDA_VISIBLE_DEVICES"]) == ("PCI_BUS_ID", "0,1")
+
+
+def test_experiment_trackers_call_the_run_as_we_do_unless_the_user_says_otherwise(tmp_path: Path) -> None:
+    job = make_job(1, "exit 0", env={"WANDB_NAME": "mine"}, name="exp")
+    made, attempt = bench(tmp_path, env={"MLFLOW_RUN_NAME": "ours"}), replace(plan(job), number=2)
+    env = written(made, attempt, job)["env"]
+    assert (env["WANDB_NAME"], env["WANDB_RUN_GROUP"], env["MLFLOW_RUN_NAME"]) == ("mine", "t", "ours")
+    assert "RFSCHED_RESUME_FROM" not in env
+    plain = written(bench(tmp_path), attempt, make_job(1, "exit 0", name="exp"))["env"]
+    assert (plain["WANDB_NAME"], plain["MLFLOW_RUN_NAME"]) == ("exp_a2", "exp_a2")
 
 
 def allocation(*uuids: str) -> Allocation:
