@@ -68,7 +68,7 @@ def other(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 def test_two_processes_see_each_other_s_changes_at_once(tmp_path: Path, other: subprocess.Popen[str]) -> None:
-    ours = MetadataStorage(tmp_path)
+    ours = MetadataStorage(tmp_path, durable=False)
 
     def order(uuid: str) -> int:
         assert other.stdin is not None

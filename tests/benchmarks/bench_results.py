@@ -124,7 +124,10 @@ def processes(directory: str) -> None:
     command = [sys.executable, "-m", "tests.unit.results.processes", "create", root]
 
     def run() -> None:
-        running = [subprocess.Popen([*command, str(name), "500"], cwd=Path(__file__).parents[2]) for name in range(8)]
+        running = [
+            subprocess.Popen([*command, str(name), "500", "durable"], cwd=Path(__file__).parents[2])
+            for name in range(8)
+        ]
         assert [process.wait() for process in running] == [0] * 8
 
     say("8 processes x 500 creates", ms(run))

@@ -217,6 +217,32 @@ def test_one_instance_serves_many_threads(root: Path) -> None:
     assert storage._lock_count == 0
 
 
+def test_each_thread_may_have_an_instance_of_its_own(root: Path) -> None:
+    errors: list[Exception] = []
+
+    def work(number: int) -> None:
+        storage = MetadataStorage(root, durable=False)
+        try:
+            for step in range(10):
+                storage._acquire_lock()
+                uuid = storage.create_entry(metadata={"thread": number, "step": step})
+                storage._release_lock()
+                storage.update_entry(uuid, extra_info={"done": True})
+                storage.cleanup_orphaned_files()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the test shows it
+            errors.append(error)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    entries, uuids = MetadataStorage(root).read_entries()
+    assert len(set(uuids)) == 120
+    assert all(entry["extra_info"] == {"done": True} for entry in entries)
+
+
 def test_filling_is_linear_and_queries_do_not_look_at_everything(root: Path) -> None:
     """Bounds far above what was measured (see the benchmark), far below what O(n) per create costs."""
     storage = MetadataStorage(root, durable=False)

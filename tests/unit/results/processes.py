@@ -8,19 +8,20 @@ from itertools import count
 from researchflow_tmux.results import MetadataStorage
 
 
-def create(directory: str, name: str, number: str) -> None:
-    """Create entries as fast as it goes."""
-    storage = MetadataStorage(directory)
+def create(directory: str, name: str, number: str, durable: str = "") -> None:
+    """Create entries as fast as it goes, each on disk before the next if `durable` is not empty."""
+    storage = MetadataStorage(directory, durable=bool(durable))
     for step in range(int(number)):
         storage.create_entry(metadata={"by": name, "step": step})
 
 
 def change(directory: str, start: str) -> None:
-    """Create, change and delete for ever; tell the number of each step when its change is durable.
+    """Create, change and delete for ever; tell the number of each step when it is done.
 
-    Step n: entry n exists with {"n": n}; entry n-1 has {"done": true} on top; entry n-5 is gone.
+    Step n: entry n exists with {"n": n}; entry n-1 has {"done": true} on top; entry n-5 is gone. Without waiting for
+    the disk, so that a kill seldom meets a process that only waits.
     """
-    storage = MetadataStorage(directory)
+    storage = MetadataStorage(directory, durable=False)
     for number in count(int(start)):
         storage.create_entry(str(number), metadata={"n": number, "text": "x" * (number * 37 % 3000)})
         if number > 0:
@@ -34,7 +35,7 @@ def change(directory: str, start: str) -> None:
 
 def obey(directory: str) -> None:
     """For each word on the input: delete that entry if it is there, else create it; then tell how many there are."""
-    storage = MetadataStorage(directory)
+    storage = MetadataStorage(directory, durable=False)
     for line in sys.stdin:
         uuid = line.strip()
         if not storage.delete_entries(uuid):
