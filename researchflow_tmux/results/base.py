@@ -180,10 +180,11 @@ def _open(kind: type[StorageBase], storage_dir: str, options: dict[str, Any]) ->
     return kind(storage_dir, **options)
 
 
-def _after_fork() -> None:
+def after_fork() -> None:
+    """Called in the child of a fork, for every storage of the process."""
     for storage in list(_LIVE):
         with contextlib.suppress(ResultsError, OSError):
             storage.reset_after_fork()
 
 
-os.register_at_fork(after_in_child=_after_fork)
+os.register_at_fork(after_in_child=after_fork)

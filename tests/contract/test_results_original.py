@@ -285,7 +285,7 @@ class TestAttachments:
         root = storage.storage_dir
         for name in ("a.txt", "b.txt"):
             (root / name).write_text(name)
-        storage.create_entry("a", attachments={"file": "a.txt", "dir": "deep/dir", "list": ["lost.txt"]})
+        storage.create_entry("a", attachments={"file": "a.txt", "dir": "deep/dir", "list": ["lost.txt"], "number": 3})
         (root / "deep/dir/inner.txt").write_text("i")
         storage.create_entry("b", attachments={"file": "b.txt"})
         assert storage.delete_entries("a") == 1

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from researchflow_tmux.results import MetadataStorage, StorageUnusable
+from researchflow_tmux.results import IndexDamaged, MetadataStorage, StorageBusy, StorageUnusable
+from researchflow_tmux.results.base import after_fork
 
 NOBODY = 65534
 
@@ -141,6 +142,20 @@ def test_a_backup_that_cannot_follow_is_made_anew(root: Path) -> None:
     assert json.loads((root / "index.json.backup").read_bytes()).keys() == {"a", "b"}
 
 
+def test_a_backup_that_may_not_be_written_is_replaced_with_the_next_change(root: Path) -> None:
+    storage = MetadataStorage(root)
+    storage.create_entry("a")
+    index, backup = root / "index.json", root / "index.json.backup"
+    for path, mode in ((root, 0o777), (index, 0o666), (root / ".lock", 0o666)):
+        path.chmod(mode)
+    before = backup.read_bytes()
+    with without_rights(backup):
+        storage.create_entry("b")
+        assert (json.loads(index.read_bytes()).keys(), backup.read_bytes()) == ({"a", "b"}, before)
+        storage.create_entry("c")
+    assert json.loads(backup.read_bytes()).keys() == {"a", "b", "c"} == storage.index_data.keys()
+
+
 def test_a_directory_that_cannot_be_made(root: Path) -> None:
     (root / "file").write_text("")
     for place in (root / "file", root / "file" / "below"):
@@ -204,6 +219,37 @@ def test_a_lock_file_without_room(root: Path) -> None:
     assert (root / ".lock").read_bytes() == b""
     storage.create_entry("b")
     assert MetadataStorage(root).read_entries()[1] == ["a", "b"]
+
+
+def test_the_index_is_damaged_while_the_lock_is_held(root: Path) -> None:
+    storage = MetadataStorage(root)
+    storage.create_entry("a")
+    storage._acquire_lock()
+    for name in ("index.json", "index.json.backup"):
+        (root / name).write_text("{")
+    with pytest.raises(IndexDamaged):
+        storage._acquire_lock()
+    assert storage._lock_count == 1
+    storage._release_lock()
+    MetadataStorage(root, lock_timeout_s=0.05)._lock.acquire(exclusive=True)
+
+
+def test_closing_while_the_lock_is_held_keeps_it(root: Path) -> None:
+    storage = MetadataStorage(root)
+    storage._acquire_lock()
+    storage.close()
+    with pytest.raises(StorageBusy):
+        MetadataStorage(root, lock_timeout_s=0.05)._acquire_lock()
+    storage._release_lock()
+
+
+def test_after_a_fork_the_child_starts_anew(root: Path) -> None:
+    storage = MetadataStorage(root)
+    storage._acquire_lock()
+    after_fork()  # what happens in a real child: tests/acceptance/test_results_processes.py
+    assert storage._lock_count == 0
+    storage.create_entry("a")
+    assert storage.read_entries()[1] == ["a"]
 
 
 def test_flush_leaves_one_line_an_entry(root: Path) -> None:

@@ -89,12 +89,19 @@ def test_a_file_system_that_cannot_lock(tmp_path: Path, monkeypatch: pytest.Monk
     storage.create_entry("a")
 
 
-def test_a_holder_that_cannot_be_named(tmp_path: Path) -> None:
+def refuse_to_open(*_: object, **__: object) -> None:
+    """Stands for a /proc that is not mounted."""
+    raise FileNotFoundError
+
+
+def test_a_holder_that_cannot_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lock = module.DirectoryLock(str(tmp_path / ".lock"), 1)
     assert lock.acquire(exclusive=True)
     held = f"{lock._holder()}"
     lock.release()
     assert (held, lock._holder()) == (f" by process {__import__('os').getpid()}", "")
+    monkeypatch.setattr(module, "open", refuse_to_open, raising=False)
+    assert lock._holder() == ""
     lock.close()
     lock.release()
     assert lock.read_note() == b""
