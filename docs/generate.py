@@ -17,7 +17,7 @@ import click
 import msgspec
 
 from researchflow_tmux.adapters.config_reference import reference_markdown
-from researchflow_tmux.api import adding, cleaning, control, views, why
+from researchflow_tmux.api import adding, cleaning, control, saved, views, why
 from researchflow_tmux.cli.main import ALIASES, COMMANDS, HIDDEN, cli
 from researchflow_tmux.domain.reasons import WORDS
 from researchflow_tmux.engine.submitting import Submitted
@@ -31,6 +31,7 @@ JSON_OUTPUTS: tuple[tuple[str, str, tuple[type[msgspec.Struct], ...]], ...] = (
     ("rfsched.start/1", "start --json", (control.Started, Submitted)),
     ("rfsched.add/1", "add --json", (adding.Added,)),
     ("rfsched.kill-all/1", "kill-all --json", (control.Killed,)),
+    ("rfsched.checkpoints/1", "checkpoint list --json", (saved.CheckpointList, saved.CheckpointView)),
     ("rfsched.clean/1", "clean --json", (cleaning.Cleaned,)),
 )
 

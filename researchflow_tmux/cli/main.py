@@ -37,6 +37,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "hold": ("changing", "hold", "Keep waiting jobs from starting."),
     "release": ("changing", "release", "Let held jobs start."),
     "history": ("explaining", "history", "Show what happened."),
+    "checkpoint": ("checkpointing", "checkpoint", "List, check and keep checkpoints."),
     "clean": ("tidying", "clean", "Remove old ended jobs; shows first what would go."),
     "autostart": ("tidying", "autostart", "Bring the scheduler back after a reboot."),
     "doctor": ("tidying", "doctor", "Check this machine and say what to do."),
