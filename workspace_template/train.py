@@ -12,7 +12,12 @@ What a script of yours should do for the scheduler is all here:
 1. take `--config_path`;
 2. write `out/{config name}_completed.txt` when it is done (the scheduler writes it after exit code 0 if you do not);
 3. end with an exit code other than 0 when something went wrong;
-4. leave the choice of the GPU to CUDA_VISIBLE_DEVICES, as every framework does by itself.
+4. leave the choice of the GPU to CUDA_VISIBLE_DEVICES, as every framework does by itself;
+5. save a checkpoint from time to time and go on from the newest one when it is started again (see `train`), so that a
+   crash, a time limit or a reboot costs minutes and not the whole run;
+6. log its metrics and its progress, for whoever watches.
+
+5 and 6 need `pip install researchflow_tmux` in the Python that runs this script. Without it everything else works.
 """
 
 from __future__ import annotations
@@ -24,6 +29,11 @@ import math
 import os
 import random
 import time
+
+try:
+    from researchflow_tmux import current_job
+except ImportError:
+    current_job = None
 
 WORKSPACE = os.path.dirname(os.path.abspath(__file__))
 FEATURES = ["sepal_length", "sepal_width", "petal_length", "petal_width"]
@@ -145,6 +155,15 @@ class Network:
                 layer.step(rate, decay, len(batch))
         return loss
 
+    def state_dict(self):
+        """Everything that was learned, as plain lists; `load_state_dict` takes it back."""
+        return {"hidden": self.hidden and self.hidden.weights, "output": self.output.weights}
+
+    def load_state_dict(self, state):
+        self.output.weights = state["output"]
+        if self.hidden:
+            self.hidden.weights = state["hidden"]
+
     def accuracy(self, flowers):
         hits = 0
         for x, species in flowers:
@@ -154,14 +173,29 @@ class Network:
 
 
 def train(network, data, test, options, rng):
+    """Train from the newest checkpoint on, or from the start; return what every epoch brought."""
     epochs = options.get("epochs", 60)
     rate, decay = options.get("learning_rate", 0.1), options.get("weight_decay", 0.0)
     size = options.get("batch_size", 16)
+    job = current_job() if current_job else None
     history = []
-    for epoch in range(1, epochs + 1):
+
+    # All that the rest of the training depends on, the order of the data and the dice included: so a run that was
+    # interrupted ends with the very numbers of one that was not.
+    resumed = job.checkpoint.load_latest() if job else None
+    if resumed:
+        history, data[:] = resumed.state["history"], resumed.state["data"]
+        network.load_state_dict(resumed.state["network"])
+        rng.setstate(resumed.state["rng"])
+        print(f"resumed after epoch {resumed.step} from {resumed.place}", flush=True)
+
+    for epoch in range(len(history) + 1, epochs + 1):
+        began = time.monotonic()
         rng.shuffle(data)
         loss = sum(network.learn(data[i : i + size], rate, decay) for i in range(0, len(data), size)) / len(data)
         row = {"epoch": epoch, "loss": loss, "train": network.accuracy(data), "test": network.accuracy(test)}
+        time.sleep(options.get("epoch_seconds", 0))
+        row["seconds"] = round(time.monotonic() - began, 3)
         history.append(row)
         filled = round(20 * epoch / epochs)
         print(
@@ -169,7 +203,13 @@ def train(network, data, test, options, rng):
             f"  loss {loss:6.4f}  train {row['train']:6.1%}  test {row['test']:6.1%}",
             flush=True,
         )
-        time.sleep(options.get("epoch_seconds", 0))
+        if job:
+            job.log_metric("loss", loss, step=epoch)
+            job.log_metric("accuracy", row["test"], step=epoch)
+            job.progress(epoch, epochs)
+            if job.checkpoint.every(steps=5):  # a long training rather says every(minutes=10)
+                state = {"network": network, "history": history, "data": data, "rng": rng.getstate()}
+                job.checkpoint.save(state, step=epoch)
     return history
 
 
@@ -203,9 +243,8 @@ def main():
     print(f"by way of {hidden or 'no'} hidden units to {', '.join(SPECIES)}", flush=True)
     rng = random.Random(options.get("seed", 1))
     network = Network(len(features), hidden, rng)
-    started = time.monotonic()
     history = train(network, data, test, options, rng)
-    seconds = time.monotonic() - started
+    seconds = sum(row["seconds"] for row in history)  # with those of the runs before this one
 
     accuracy = history[-1]["test"]
     result = {
