@@ -77,6 +77,8 @@ def _started_at_most_once(world: World) -> None:
 def _nothing_runs_unknown(world: World, workload: Workload) -> None:
     unknown = set(world.host.runners()) - set(workload.attempts)
     assert not unknown, f"these run and nobody knows: {unknown}"
+    durable = {attempt.key for key in {key[0] for key in world.host.starts} for attempt in world.store.attempts_of(key)}
+    assert set(world.host.starts) <= durable, "started before the intent was durable"
 
 
 def _store_is_memory(world: World, workload: Workload) -> None:

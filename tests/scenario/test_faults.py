@@ -80,6 +80,25 @@ def test_a_launch_whose_answer_got_lost_is_found_running() -> None:
     assert (world.states(), world.outcomes("a")) == ({"a": "succeeded"}, ["Exited"])
 
 
+def test_a_launch_is_not_given_up_when_its_runner_was_faster() -> None:
+    world = World()
+    world.add("a")
+    world.run(1.0)
+    context, attempt = world.engine.context, world.engine.workload.attempts[1, 1]
+    context.give_up_launch(attempt, "tmux said no", host=True, now=world.clock.now())
+    assert world.engine.workload.attempts[1, 1] == attempt
+    world.finish()
+    assert world.outcomes("a") == ["Exited"]
+
+
+def test_a_short_job_is_seen_to_end_without_waiting_for_a_sweep() -> None:
+    world = World({"a": Script(duration_s=0.1)}, sweep_s=1000.0)
+    world.add("a")
+    world.step()
+    world.run_until(lambda: world.state("a") is DONE, limit_s=2.0)
+    assert world.virtual.monotonic() == pytest.approx(0.1)
+
+
 def test_a_refused_launch_is_tried_again_after_a_while() -> None:
     world = World()
     world.host.faults.refuse, world.host.faults.refuse_count = LaunchRefused(why="fork failed", host=True), 3
@@ -238,6 +257,16 @@ def test_a_full_disk_at_commit_launches_nothing_and_goes_on_later() -> None:
     world.finish()
     assert set(world.states().values()) == {"succeeded"}
     assert len(world.host.starts) == 3
+
+
+def test_a_request_is_carried_out_once_although_the_disk_refuses_its_answer() -> None:
+    world = World()
+    world.store.fail_next_commit(times=3)
+    world.ask("note", {"text": "said once"})
+    for _ in range(4):
+        world.tick()
+    world.run(30.0)
+    assert world.notices().count("said once") == 1
 
 
 def test_a_full_disk_and_a_crash_lose_nothing() -> None:
