@@ -12,8 +12,10 @@ short can only have damaged the end.
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import msgspec
 
@@ -54,10 +56,11 @@ def count_lines(content: bytes) -> int:
 
 def decode_index(content: bytes) -> dict[str, Entry]:
     """The entries. Raises ValueError saying what is wrong: no JSON, or JSON of another shape."""
-    try:
-        found = msgspec.json.decode(content)
-    except (msgspec.MsgspecError, RecursionError):
-        found = _decode_slowly(content)
+    with _without_collection():
+        try:
+            found = msgspec.json.decode(content)
+        except (msgspec.MsgspecError, RecursionError):
+            found = _decode_slowly(content)
     if not isinstance(found, dict):
         raise ValueError(f"a JSON {type(found).__name__} instead of an object")
     for uuid, entry in found.items():
@@ -86,6 +89,21 @@ def without_torn_end(content: bytes) -> tuple[bytes, dict[str, Entry]] | None:
         except ValueError:
             continue
     return None
+
+
+@contextlib.contextmanager
+def _without_collection() -> Iterator[None]:
+    """A large index becomes hundreds of thousands of objects, none of them garbage: looking through them costs as much.
+
+    Several threads may be here at once; whoever found the collector on turns it on again.
+    """
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def _decode_slowly(content: bytes) -> object:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import json
 import math
 from typing import Any
@@ -71,6 +73,19 @@ def test_what_is_no_index(content: bytes, message: str) -> None:
         layout.decode_index(content)
     assert layout.without_torn_end(content) is None
     assert layout.without_torn_end(b"x\nx\nx\nx\nx") is None
+
+
+@pytest.mark.parametrize("on", [True, False])
+def test_the_garbage_collector_is_as_it_was(on: bool) -> None:
+    if not on:
+        gc.disable()
+    try:
+        for content in (b"{}", b"{"):
+            with contextlib.suppress(ValueError):
+                layout.decode_index(content)
+            assert gc.isenabled() is on
+    finally:
+        gc.enable()
 
 
 def test_an_addition_without_an_end() -> None:
