@@ -8,10 +8,12 @@ from itertools import pairwise
 import pytest
 
 from researchflow_tmux.domain.attempt import Exited, Lost, Planned, SlotTaken, TimedOut
+from researchflow_tmux.domain.events import AttemptEnded
 from researchflow_tmux.domain.job import JobState
 from researchflow_tmux.domain.reasons import ReasonCode
 from researchflow_tmux.domain.resources import Ticket
 from researchflow_tmux.ports import LaunchRefused
+from researchflow_tmux.simulation.clock import EPOCH
 from researchflow_tmux.simulation.script import Script
 from tests.scenario.world import World
 
@@ -94,9 +96,9 @@ def test_a_launch_is_not_given_up_when_its_runner_was_faster() -> None:
 def test_a_short_job_is_seen_to_end_without_waiting_for_a_sweep() -> None:
     world = World({"a": Script(duration_s=0.1)}, sweep_s=1000.0)
     world.add("a")
-    world.step()
-    world.run_until(lambda: world.state("a") is DONE, limit_s=2.0)
-    assert world.virtual.monotonic() == pytest.approx(0.1)
+    world.finish(limit_s=5.0)
+    recorded = [event.at for event in world.store.events() if isinstance(event.payload, AttemptEnded)]
+    assert recorded == [EPOCH + timedelta(seconds=0.1)]
 
 
 def test_a_refused_launch_is_tried_again_after_a_while() -> None:

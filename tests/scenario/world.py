@@ -204,7 +204,8 @@ class World:
         now = self.virtual.now()
         until = now + timedelta(seconds=timeout_s)
         ends = self.host.next_end()
-        if ends is not None and not self.deaf:
+        watched = self.waiter._watched.keys() >= set(self.host.runners())  # an end wakes only who watches
+        if ends is not None and watched and not self.deaf:
             until = min(until, max(ends, now))
         if self.agenda:
             until = min(until, now + timedelta(seconds=max(self.agenda[0][0] - self.virtual.monotonic(), 0.0)))
