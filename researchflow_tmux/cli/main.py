@@ -37,6 +37,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "hold": ("changing", "hold", "Keep waiting jobs from starting."),
     "release": ("changing", "release", "Let held jobs start."),
     "history": ("explaining", "history", "Show what happened."),
+    "results": ("results", "results", "Find runs by config and metrics; show, compare, draw them."),
     "checkpoint": ("checkpointing", "checkpoint", "List, check and keep checkpoints."),
     "clean": ("tidying", "clean", "Remove old ended jobs; shows first what would go."),
     "autostart": ("tidying", "autostart", "Bring the scheduler back after a reboot."),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 from collections.abc import Iterator
@@ -11,67 +12,135 @@ import msgspec
 
 MAX_BYTES = 64 * 1024 * 1024
 """A metrics file beyond this is read up to here: a record is a summary, the file itself stays."""
+CHUNK = 256 * 1024
+NO_METRIC = frozenset({"step", "at", "time", "attempt"})
+_NOT_FINITE = frozenset({"nan", "inf", "-inf"})
+_decoder = msgspec.json.Decoder()
+
+
+class Point(msgspec.Struct, frozen=True, gc=False):
+    """One value of one metric. `step` None = the job gave none."""
+
+    name: str
+    step: float | None
+    value: float
+
+
+class Summary(msgspec.Struct, kw_only=True):
+    """One metric of a run in four figures."""
+
+    last: float | str
+    """The text "nan", "inf" or "-inf" where the last value was no number: a training that diverged must not look
+    like one that is as good as its last number."""
+    min: float | None = None
+    max: float | None = None
+    count: int = 0
+
+    def add(self, value: float) -> None:
+        """Take in one more value."""
+        self.count += 1
+        if not math.isfinite(value):
+            self.last = str(value)
+            return
+        self.last = value
+        self.min = value if self.min is None or value < self.min else self.min
+        self.max = value if self.max is None or value > self.max else self.max
+
+    def range(self) -> dict[str, Any]:
+        """As a record has it."""
+        return {"last": self.last, "min": self.min, "max": self.max, "count": self.count}
 
 
 class Series(msgspec.Struct, kw_only=True):
-    """One metric over a run."""
+    """One metric over a run: finite values, each with its step."""
 
     steps: list[float]
-    """The step of each value; the line's number (from 0) where the job gave none."""
+    """The step of each value; its number (from 0) where the job gave none."""
     values: list[float]
 
-    def summary(self) -> dict[str, float | int]:
-        """Last, least and greatest value, and how many."""
-        return {
-            "last": self.values[-1],
-            "min": min(self.values),
-            "max": max(self.values),
-            "count": len(self.values),
-        }
+
+def summaries(path: str) -> dict[str, Summary]:
+    """Every metric of the file in four figures. No file = no metrics."""
+    found: dict[str, Summary] = {}
+    for point in points(path):
+        summary = found.get(point.name)
+        if summary is None:
+            summary = found[point.name] = Summary(last=point.value)
+        summary.add(point.value)
+    return found
 
 
 def read_metrics(path: str) -> dict[str, Series]:
-    """Every numeric metric of the file, by name. Lines that are no metric are passed over; no file = no metrics.
+    """Every metric of the file with all its finite values."""
+    series: dict[str, Series] = {}
+    counts: dict[str, int] = {}
+    for point in points(path):
+        found = series.setdefault(point.name, Series(steps=[], values=[]))
+        number = counts[point.name] = counts.get(point.name, -1) + 1
+        if math.isfinite(point.value):
+            found.steps.append(float(number) if point.step is None else point.step)
+            found.values.append(point.value)
+    return series
+
+
+def points(path: str) -> Iterator[Point]:
+    """What the file says, in its order. Lines that are no metric are passed over.
 
     A line is `{"name": "acc", "value": 0.93, "step": 10}`, or `{"acc": 0.93, "loss": 0.2, "step": 10}`.
     """
-    series: dict[str, Series] = {}
     for line in _lines(path):
-        step: Any = line.get("step")
-        for name, value in _pairs(line):
-            found = series.setdefault(name, Series(steps=[], values=[]))
-            found.steps.append(float(step) if _number(step) else float(len(found.values)))
-            found.values.append(float(value))
-    return series
+        given = _number(line.get("step"))
+        step = given if given is not None and math.isfinite(given) else None
+        if isinstance(line.get("name"), str) and "value" in line:
+            pairs = [(line["name"], line["value"])]
+        else:
+            pairs = [pair for pair in line.items() if pair[0] not in NO_METRIC]
+        for name, found in pairs:
+            value = _number(found)
+            if value is not None:
+                yield Point(name, step, value)
 
 
 def _lines(path: str) -> Iterator[dict[str, Any]]:
     try:
         with open(path, "rb") as file:
-            data = file.read(MAX_BYTES)
+            left, rest = MAX_BYTES, b""
+            while data := file.read(min(CHUNK, left)):
+                left -= len(data)
+                *lines, rest = (rest + data).split(b"\n")
+                yield from _decoded(lines)
+            yield from _decoded([rest])
     except OSError:
         return
-    for raw in data.splitlines():
+
+
+def _decoded(lines: list[bytes]) -> Iterator[dict[str, Any]]:
+    for raw in lines:
         try:
-            line = msgspec.json.decode(raw)
-        except msgspec.DecodeError:
-            continue  # a torn last line of a killed job, or something else printed there
+            line = _decoder.decode(raw)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            line = _with_nan(raw)
         if isinstance(line, dict):
             yield line
 
 
-def _pairs(line: dict[str, Any]) -> Iterator[tuple[str, float]]:
-    if isinstance(line.get("name"), str) and "value" in line:
-        if _number(line["value"]):
-            yield line["name"], line["value"]
-        return
-    for name, value in line.items():
-        if name not in ("step", "at", "time", "attempt") and _number(value):
-            yield name, value
+def _with_nan(raw: bytes) -> Any:
+    """Python's own `json.dumps` writes NaN and Infinity, which no JSON has. None = a torn line, or something else."""
+    if b"NaN" not in raw and b"Infinity" not in raw:
+        return None
+    try:
+        return json.loads(raw)
+    except (ValueError, RecursionError):
+        return None
 
 
-def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+def _number(value: Any) -> float | None:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        try:
+            return float(value)
+        except OverflowError:
+            return None
+    return float(value) if isinstance(value, str) and value.lower() in _NOT_FINITE else None
 
 
 def metrics_path(attempt_dir: str) -> str:

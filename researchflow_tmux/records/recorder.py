@@ -1,176 +1,44 @@
-"""Writing run records: from the history of ended attempts, each exactly once, however often anything is killed."""
+"""The recorder: a thread beside the scheduler's loop, which it never delays and never ends."""
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import os
-import shutil
 import threading
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable
 
-import msgspec
-
+from researchflow_tmux.adapters.clock import SystemClock
 from researchflow_tmux.adapters.sqlite_reader import SqliteReader
 from researchflow_tmux.domain.errors import RfschedError
-from researchflow_tmux.domain.events import AttemptEnded, Event
 from researchflow_tmux.domain.workspace import WorkspacePaths
-from researchflow_tmux.records.facts import Record, record
-from researchflow_tmux.records.provenance import provenance
-from researchflow_tmux.results import MetadataStorage, ResultsError
+from researchflow_tmux.records.catching_up import Opener, catch_up
+from researchflow_tmux.records.provenance import CodeNotes
 
-RESULTS_DIR = "results"
-"""In the workspace: a `MetadataStorage`."""
-BATCH = 500
-CODE = "code.json"
-
-
-def results_dir(paths: WorkspacePaths) -> str:
-    """Where the workspace's results are."""
-    return os.path.join(paths.root, RESULTS_DIR)
-
-
-def catch_up(paths: WorkspacePaths) -> int:
-    """Record every ended attempt that has no record yet; return how many.
-
-    One process at a time; another that is at it makes this return 0. Raises ResultsError when the results cannot be
-    written, StoreError when the history cannot be read; what is missing is recorded next time.
-    """
-    with _turn(paths) as turn:
-        if turn is None:
-            return 0
-        count = 0
-        with SqliteReader(paths.database) as reader:
-            workspace_id = reader.meta().get("workspace_id", "")
-            while events := reader.events(after=_done(turn), kinds=["attempt_ended"], limit=BATCH):
-                count += _write(paths, reader, workspace_id, events)
-                _note_done(turn, events[-1].seq)
-        return count
-
-
-def note_code(paths: WorkspacePaths, job_id: int, number: int, workdir: str) -> None:
-    """Write down which code an attempt runs, into its directory. Called as it starts: code changes later."""
-    directory = paths.attempt_dir(job_id, number)
-    found = provenance(workdir)
-    if found.commit is None:
-        return
-    facts = {name: value for name, value in msgspec.to_builtins(found).items() if name != "diff"}
-    with contextlib.suppress(OSError):  # no directory any more, or no room: the record then says nothing of the code
-        if found.diff is not None:
-            _private_write(os.path.join(directory, "code.diff"), found.diff.encode())
-        _private_write(os.path.join(directory, CODE), msgspec.json.encode(facts))
-
-
-def _write(paths: WorkspacePaths, reader: SqliteReader, workspace_id: str, events: list[Event]) -> int:
-    os.makedirs(results_dir(paths), mode=0o700, exist_ok=True)  # private, like everything we make
-    storage = MetadataStorage(results_dir(paths))
-    try:
-        count = 0
-        for event in events:
-            found = _record(paths, reader, workspace_id, event)
-            if found is not None:
-                _store(storage, found)
-                count += 1
-        return count
-    finally:
-        storage.close()
-
-
-def _record(paths: WorkspacePaths, reader: SqliteReader, workspace_id: str, event: Event) -> Record | None:
-    payload = event.payload
-    if not isinstance(payload, AttemptEnded):
-        return None
-    job = reader.job(payload.job_id)
-    attempts = [a for a in reader.attempts_of(payload.job_id) if a.number == payload.number]
-    if job is None or not attempts:
-        return None  # cleaned away in the meantime
-    directory = paths.attempt_dir(payload.job_id, payload.number)
-    return record(
-        job,
-        attempts[0],
-        payload.ended,
-        tag=f"{workspace_id}/{payload.job_id}.{payload.number}",
-        directory=directory,
-        provenance=_code(directory),
-    )
-
-
-def _store(storage: MetadataStorage, found: Record) -> None:
-    if storage.read_entries(uuid_query=found.uuid)[1]:
-        return  # recorded before a crash kept us from noting it
-    attachments: dict[str, Any] = {}
-    for name, path in found.files.items():
-        relative = os.path.join("runs", found.uuid, os.path.basename(path))
-        target = os.path.join(storage.storage_dir, relative)
-        with contextlib.suppress(OSError):
-            os.makedirs(os.path.dirname(target), exist_ok=True)
-            shutil.copyfile(path, target)
-            attachments[name] = relative
-    storage.create_entry(uuid=found.uuid, metadata=found.metadata, extra_info=found.extra_info, attachments=attachments)
-
-
-def _code(directory: str) -> dict[str, Any]:
-    try:
-        with open(os.path.join(directory, CODE), "rb") as file:
-            facts: dict[str, Any] = msgspec.json.decode(file.read())
-            return facts
-    except (OSError, msgspec.DecodeError):
-        return {}
-
-
-def _private_write(path: str, data: bytes) -> None:
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(fd, "wb") as file:
-        file.write(data)
-
-
-# How far the history has been recorded: a number in a file of its own, locked while somebody records. ----------------
-
-
-@contextlib.contextmanager
-def _turn(paths: WorkspacePaths) -> Iterator[int | None]:
-    """The open, locked file; None = somebody else is recording."""
-    fd = os.open(os.path.join(paths.state, "recorded"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(fd)
-        yield None
-        return
-    try:
-        yield fd
-    finally:
-        os.close(fd)
-
-
-def _done(fd: int) -> int:
-    text = os.pread(fd, 32, 0).strip()
-    return int(text) if text.isdigit() else 0
-
-
-def _note_done(fd: int, seq: int) -> None:
-    data = f"{seq:>20}\n".encode()
-    os.pwrite(fd, data, 0)
+PAUSE_S = 0.2
+"""Between two looks: in a storm of short jobs many are recorded in one go."""
+RETRY_S = 30.0
+"""Until the next try when the results cannot be written (a full disk, a directory without rights)."""
 
 
 class Recorder:
-    """Does all of it beside the scheduler's loop, which it never delays."""
+    """Records attempts as they end, and notes their code as they start."""
 
-    def __init__(self, paths: WorkspacePaths, tell: Any) -> None:
-        """`tell(text)` is called, in the recorder's thread, when recording does not work."""
+    def __init__(self, paths: WorkspacePaths, tell: Callable[[str], None], *, retry_s: float = RETRY_S) -> None:
+        """`tell(text)` is called, in the recorder's thread, when recording stops working and when it works again."""
         self._paths = paths
         self._tell = tell
+        self._retry_s = retry_s
         self._poked = threading.Event()
-        self._ending = False
-        self._started: list[tuple[int, int, str]] = []
+        self._ending = threading.Event()
+        self._started: dict[tuple[int, int], str] = {}
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
+        self._trouble: str | None = None
+        self._code = CodeNotes()
 
     def attempt_started(self, job_id: int, number: int, workdir: str) -> None:
         """An attempt has just started: look at its code soon."""
         with self._lock:
-            self._started.append((job_id, number, workdir))
+            self._started[job_id, number] = workdir
         self._poke()
 
     def attempt_ended(self) -> None:
@@ -179,7 +47,7 @@ class Recorder:
 
     def close(self, timeout_s: float = 5.0) -> None:
         """Finish what is there; what takes longer is recorded by whoever comes next."""
-        self._ending = True
+        self._ending.set()
         self._poked.set()
         if self._thread is not None:
             self._thread.join(timeout_s)
@@ -191,16 +59,50 @@ class Recorder:
             self._thread.start()
 
     def _work(self) -> None:
+        opener = Opener(self._paths)
+        retry_s = self._guarded(self._remember_running)
         while True:
-            self._poked.wait()
+            self._poked.wait(retry_s)
             self._poked.clear()
-            with self._lock:
-                started, self._started = self._started, []
-            for job_id, number, workdir in started:
-                note_code(self._paths, job_id, number, workdir)
-            try:
-                catch_up(self._paths)
-            except (ResultsError, RfschedError, OSError) as error:
-                self._tell(f"a run could not be recorded: {error}")
-            if self._ending and not self._poked.is_set():
-                return
+            ending = self._ending.is_set()  # asked first: what comes later has poked again
+            retry_s = self._guarded(lambda: self._look(opener))
+            if ending:
+                break
+            self._ending.wait(PAUSE_S)
+        with contextlib.suppress(RfschedError, OSError):  # nothing is lost: every record is stored already
+            opener.close()
+
+    def _look(self, opener: Opener) -> float | None:
+        """One round; seconds until the next one, None = when somebody pokes."""
+        self._note_code()
+        return PAUSE_S if catch_up(self._paths, opener=opener) is None else None
+
+    def _note_code(self) -> None:
+        with self._lock:
+            started, self._started = self._started, {}
+        directories = {self._paths.attempt_dir(*key): workdir for key, workdir in started.items()}
+        self._code.note(directories, SystemClock().now())
+
+    def _remember_running(self) -> None:
+        """A scheduler that was killed may have started attempts whose code nobody has noted."""
+        with SqliteReader(self._paths.database) as reader:
+            keys = [attempt.key for attempt in reader.live_attempts()]
+            jobs = {job.id: job for job in reader.full_jobs([job_id for job_id, _ in keys])}
+        with self._lock:
+            for key in keys:
+                self._started.setdefault(key, jobs[key[0]].spec.workdir)
+
+    def _guarded(self, step: Callable[[], float | None]) -> float | None:
+        """Do a step; say once what keeps it from working, and once when it works again."""
+        try:
+            wait_s = step()
+        except Exception as error:  # noqa: BLE001 - whatever it is, jobs go on and the next look may succeed
+            words = str(error) if isinstance(error, RfschedError | OSError) else f"{type(error).__name__}: {error}"
+            if self._trouble is None:
+                self._tell(f"runs cannot be recorded for now: {words}; it is tried again every {self._retry_s:g} s")
+            self._trouble = words
+            return self._retry_s
+        if self._trouble is not None:
+            self._tell("runs are recorded again, with those that were left out")
+            self._trouble = None
+        return wait_s
