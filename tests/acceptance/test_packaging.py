@@ -5,17 +5,22 @@ Nothing is taken from the network when uv's cache has the packages of uv.lock, a
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import researchflow_tmux
+from tests.tmux_fixtures import Server
 
 ROOT = Path(__file__).resolve().parents[2]
 PLACES = {"researchflow_tmux": "researchflow_tmux", "workspace_template": "researchflow_tmux/workspace_template"}
@@ -59,11 +64,11 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "bin"
 
 
-def run(*command: str | Path, cwd: Path) -> str:
+def run(*command: str | Path, cwd: Path, timeout_s: float = 60) -> str:
     """The output of a program that does not see this work tree."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
     answer = subprocess.run(
-        [str(word) for word in command], cwd=cwd, env=environment, capture_output=True, text=True, timeout=60
+        [str(word) for word in command], cwd=cwd, env=environment, capture_output=True, text=True, timeout=timeout_s
     )
     assert answer.returncode == 0, f"{command}: exit code {answer.returncode}\n{answer.stdout}{answer.stderr}"
     return answer.stdout
@@ -107,6 +112,33 @@ def test_the_installed_package_is_the_wheel_and_brings_the_template(installed: P
     place, has_template = run(installed / "python", "-c", code, cwd=tmp_path).split()
     assert Path(place).is_relative_to(installed.parent)
     assert has_template == "True"
+
+
+@pytest.mark.tmux
+def test_the_main_job_runs_through_the_wheel(installed: Path, tmp_path: Path) -> None:
+    """Real trainings on 2 simulated GPUs × 2 slots, a scheduler killed in the middle, every job exactly once."""
+    with private_server() as server:
+        told = run(installed / "rfsched", "demo", "--socket", server.socket, cwd=tmp_path, timeout_s=150)
+    assert "the scheduler is dead" in told
+    assert "it is back after" in told
+    assert "8 of 8 trainings succeeded, each in exactly one attempt" in told
+    results = [json.loads(path.read_text()) for path in (tmp_path / "demo-workspace/out").glob("*_result.json")]
+    assert len(results) == 8
+    for result in results:  # shown are the accuracies that the trainings really reached
+        assert f"{result['test_accuracy']:.1%}" in told
+        assert result["test_accuracy"] > 0.5
+    assert "demo-workspace/out" in told
+
+
+@contextlib.contextmanager
+def private_server() -> Iterator[Server]:
+    """A tmux server for one test; ended whatever happens."""
+    with tempfile.TemporaryDirectory(prefix="rft-", dir="/tmp") as folder:
+        server = Server(Path(folder))
+        try:
+            yield server
+        finally:
+            server.close()
 
 
 def test_versions_agree(wheel: Path) -> None:
