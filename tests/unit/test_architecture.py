@@ -24,6 +24,8 @@ CALLS_OF_OS = {"path", "PathLike", "fspath"}
 """What the core may use of `os`: names of places, never the places."""
 MOCK_IMPORTS = ("import unittest.mock", "from unittest.mock", "from unittest import mock")
 MAY_SLEEP = {TESTS / "support.py"}
+NO_TESTS = ("data", "benchmarks")
+"""A benchmark measures time: letting a minute pass is its business."""
 
 
 def modules(*folders: Path) -> list[Path]:
@@ -100,7 +102,7 @@ def sleeps_in(source: str, path: Path) -> Iterator[str]:
 
 def test_no_test_waits_for_a_time() -> None:
     """`tests.support.eventually` waits for the fact: faster when all is well, patient when the machine is busy."""
-    tests = [path for path in modules(TESTS) if path not in MAY_SLEEP and "data" not in path.parts]
+    tests = [path for path in modules(TESTS) if path not in MAY_SLEEP and not {*NO_TESTS} & {*path.parts}]
     offenders = [found for path in tests for found in sleeps_in(path.read_text("utf-8"), path)]
     assert not offenders, f"a sleep in a test: {offenders}"
 
