@@ -41,11 +41,14 @@ class Result(msgspec.Struct, kw_only=True):
     attempts: int
     accuracy: float | None
     seconds: float | None
+    resumed_step: int | None = None
+    """The checkpoint with which its last attempt began."""
 
     @property
     def good(self) -> bool:
-        """It succeeded, and ran exactly once."""
-        return self.state == JobState.SUCCEEDED and self.attempts == 1 and self.accuracy is not None
+        """It succeeded, and ran exactly once: or once more, from its checkpoint, where it was killed."""
+        expected = 1 if self.resumed_step is None else 2
+        return self.state == JobState.SUCCEEDED and self.attempts == expected and self.accuracy is not None
 
 
 def free_directory(wanted: str) -> str:
@@ -57,8 +60,8 @@ def free_directory(wanted: str) -> str:
     return path
 
 
-def prepare(directory: str, socket: str | None) -> Workspace:
-    """Make the workspace: the template, more configs, two simulated GPUs with two slots each.
+def prepare(directory: str, socket: str | None, more: Mapping[str, str] | None = None) -> Workspace:
+    """Make the workspace: the template, more configs, two simulated GPUs with two slots each; `more` settings.
 
     Raises UsageError when there is something in the directory already.
     """
@@ -79,7 +82,7 @@ def prepare(directory: str, socket: str | None) -> Workspace:
         "max_jobs_per_gpu": "2",
         "python_env": sys.executable,
     } | ({"tmux_socket": socket} if socket else {})
-    for key, value in settings.items():
+    for key, value in {**settings, **(more or {})}.items():
         workspace.set(key, value)
     return workspace
 
@@ -117,14 +120,20 @@ def results(workspace: Workspace) -> list[Result]:
     """What every job left, the best first."""
     out = resolve_places(workspace.paths, workspace.settings).output_dir
     found = []
-    for job in workspace.jobs():
+    for job in workspace.status().jobs:
         try:
             data = json.loads(_read(os.path.join(out, f"{job.name}_result.json")))
         except (OSError, ValueError):
             data = {}
-        accuracy, seconds = data.get("test_accuracy"), data.get("seconds")
         found.append(
-            Result(name=job.name, state=str(job.state), attempts=job.attempts, accuracy=accuracy, seconds=seconds)
+            Result(
+                name=job.name,
+                state=job.state,
+                attempts=job.attempt,
+                accuracy=data.get("test_accuracy"),
+                seconds=data.get("seconds"),
+                resumed_step=job.resumed_step,
+            )
         )
     return sorted(found, key=lambda result: (-(result.accuracy or 0.0), result.name))
 

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from researchflow_tmux.api.demo import Result
     from researchflow_tmux.api.views import StatusView
     from researchflow_tmux.api.workspace import Workspace
@@ -26,35 +28,43 @@ ENDED = ("succeeded", "failed", "cancelled", "skipped")
 
 @click.command()
 @click.argument("directory", required=False, metavar="[DIR]")
-@click.option("--crash/--no-crash", default=True, help="Kill the scheduler with SIGKILL in the middle (default: yes).")
+@click.option(
+    "--crash/--no-crash",
+    default=None,
+    help="--crash: kill two trainings with SIGKILL too, and see them go on from their checkpoints; --no-crash: kill "
+    "nothing. Default: only the scheduler is killed.",
+)
 @click.option("--keep", is_flag=True, help="Leave the scheduler and all sessions open at the end, for a look.")
 @click.option("--no-tty", is_flag=True, help="Plain lines, no redrawing.")
 @click.option("--socket", metavar="PATH", help="Another tmux socket than the default one.")
 @click.pass_context
-def demo(ctx: click.Context, directory: str | None, crash: bool, keep: bool, no_tty: bool, socket: str | None) -> None:
+def demo(
+    ctx: click.Context, directory: str | None, crash: bool | None, keep: bool, no_tty: bool, socket: str | None
+) -> None:
     """Watch a workspace train eight real models on two simulated GPUs; takes half a minute.
 
     DIR (default: ./demo-workspace) is made; nothing outside it is touched. Exit code 0 if every training succeeded and
-    ran exactly once, although the scheduler was killed in the middle.
+    ran exactly once, although the scheduler was killed in the middle; with --crash those that were killed went on from
+    their checkpoints, in a second attempt.
     """
-    from researchflow_tmux.api import control
+    from researchflow_tmux.api import control, demo_crash
     from researchflow_tmux.api.demo import free_directory, prepare, results
 
     path = directory or free_directory("demo-workspace")
-    workspace = prepare(path, socket)
+    workspace = prepare(path, socket, demo_crash.settings() if crash else None)
     show = Show(workspace, live=sys.stdout.isatty() and not no_tty)
     try:
         began = control.start(workspace, None)
         show.say(f"a workspace with {len(began.submitted.queued)} training configs: {workspace.paths.root}")
         show.say(f"scheduler started; look at it from another terminal: {_tmux(workspace)} attach -t {began.session}")
-        show.watch(crash=crash)
+        show.watch(scheduler=crash is not False, trainings=bool(crash))
         found = results(workspace)
     except BaseException:
         control.kill_all(workspace)
         raise
     if not keep:
         control.kill_all(workspace)
-    _tell(workspace, path, found, crash=crash, keep=keep)
+    _tell(workspace, path, found, _verdict(found, show.killed, crash=crash), keep=keep)
     ctx.exit(0 if all(result.good for result in found) else 1)
 
 
@@ -70,6 +80,8 @@ class Show:
         self.workspace = workspace
         self.live = live
         self.said: list[str] = []
+        self.killed: dict[str, bool] = {}
+        """Trainings that were killed, and whether they are known to be back."""
         self._states: dict[str, str] = {}
         self._pause = threading.Event()  # never set: a bounded wait
         if live:
@@ -81,7 +93,7 @@ class Show:
         if not self.live:
             click.echo(text)
 
-    def watch(self, *, crash: bool) -> None:
+    def watch(self, *, scheduler: bool, trainings: bool) -> None:
         """Follow the jobs to their end; kill the scheduler once, when some are done and some still run."""
         deadline = time.monotonic() + LONGEST_S
         while True:
@@ -91,8 +103,10 @@ class Show:
                 return
             if time.monotonic() > deadline:
                 raise TimeoutError(f"the demo did not end within {LONGEST_S:g} s")
-            if crash and view.counts["succeeded"] and view.counts["running"]:
-                crash = not self._crash(view)
+            if trainings:
+                self._kill_trainings(view)
+            if scheduler and view.counts["succeeded"] and view.counts["running"]:
+                scheduler = not self._crash(view)
             self._pause.wait(LOOK_S)
 
     def _crash(self, view: StatusView) -> bool:
@@ -107,6 +121,26 @@ class Show:
         new, seconds = wait_until_back(self.workspace, pid)
         self.say(f"!! it is back after {seconds:.1f} s as process {new}, with every job")
         return True
+
+    def _kill_trainings(self, view: StatusView) -> None:
+        """Kill the next training that is far enough, and tell of those that are back."""
+        from researchflow_tmux.api.demo_crash import KILL_AFTER_STEPS, came_back, kill_training
+
+        for job in view.jobs:
+            known = job.name in self.killed
+            back = came_back(self.workspace, job) if known and not self.killed[job.name] else None
+            if back is not None:
+                self.killed[job.name] = True
+                lost, saved = (f"{each or 0:.1f} s" for each in (back.lost_s, back.saved_s))
+                self.say(
+                    f"!! {job.name} goes on after epoch {back.resumed_step}: {saved} of training saved, {lost} lost"
+                )
+            if not known and job.state == "running" and len(self.killed) < len(KILL_AFTER_STEPS):
+                killed = kill_training(self.workspace, job, KILL_AFTER_STEPS[len(self.killed)])
+                if killed is not None:
+                    self.killed[job.name] = False
+                    dead = f"the training {job.name} is dead in epoch {killed.done + 1:.0f}"
+                    self.say(f"!! kill -9 {killed.pid}: {dead}; its newest checkpoint is of epoch {killed.saved_step}")
 
     def _show(self, view: StatusView) -> None:
         if self.live:
@@ -131,19 +165,31 @@ class Show:
         sys.stdout.flush()
 
 
-def _tell(workspace: Workspace, path: str, found: list[Result], *, crash: bool, keep: bool) -> None:
+def _verdict(found: list[Result], killed: Mapping[str, bool], *, crash: bool | None) -> str:
+    good = sum(result.good for result in found)
+    verdict = f"{good} of {len(found)} trainings succeeded, each in exactly one attempt"
+    if crash is False:
+        return verdict
+    if not crash:
+        return f"{verdict}, although the scheduler was killed in the middle"
+    back = ", ".join(result.name for result in found if result.name in killed and result.resumed_step is not None)
+    return f"{good} of {len(found)} trainings succeeded; those that were killed went on from their checkpoints: {back}"
+
+
+def _tell(workspace: Workspace, path: str, found: list[Result], verdict: str, *, keep: bool) -> None:
     from researchflow_tmux.cli.layout import Cell, Table, line, show
 
-    rows = [tuple(Cell(word, "dim") for word in ("TRAINING", "TEST ACCURACY", "SECONDS", "ATTEMPTS", "STATE"))]
+    resumed = any(result.resumed_step is not None for result in found)
+    words = ["TRAINING", "TEST ACCURACY", "SECONDS", "ATTEMPTS", *(["RESUMED AT"] if resumed else []), "STATE"]
+    rows = [tuple(Cell(word, "dim") for word in words)]
     for result in found:
         accuracy = "" if result.accuracy is None else f"{result.accuracy:.1%}"
         seconds = "" if result.seconds is None else f"{result.seconds:.1f}"
         state = Cell(result.state, "green" if result.good else "red")
-        rows.append((Cell(result.name, "bold"), Cell(accuracy), Cell(seconds), Cell(str(result.attempts)), state))
-    good = sum(result.good for result in found)
-    verdict = f"{good} of {len(found)} trainings succeeded, each in exactly one attempt"
-    if crash:
-        verdict += ", although the scheduler was killed in the middle"
+        cells = [Cell(result.name, "bold"), Cell(accuracy), Cell(seconds), Cell(str(result.attempts))]
+        if resumed:
+            cells.append(Cell("" if result.resumed_step is None else f"epoch {result.resumed_step}"))
+        rows.append((*cells, state))
     blocks: list[Block] = [line(), Table(rows, right=frozenset({1, 2, 3})), line(), line(verdict, "bold"), line()]
     show([*blocks, *_where_to_look(workspace, path, found, keep=keep)])
 

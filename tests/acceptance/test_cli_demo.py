@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -25,22 +26,38 @@ def server() -> Iterator[Server]:
             made.close()
 
 
-def test_every_training_succeeds_once_although_the_scheduler_is_killed(server: Server, tmp_path: Path) -> None:
-    done = subprocess.run(
-        [RFSCHED, "demo", "--socket", server.socket],
-        cwd=tmp_path,
+def run_demo(server: Server, directory: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [RFSCHED, "demo", "--socket", server.socket, *options],
+        cwd=directory,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         timeout=110,
         check=False,
     )
+
+
+def test_every_training_succeeds_once_although_the_scheduler_is_killed(server: Server, tmp_path: Path) -> None:
+    done = run_demo(server, tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "kill -9" in done.stdout
     assert "it is back after" in done.stdout
     assert "8 of 8 trainings succeeded, each in exactly one attempt" in done.stdout
     assert len(list((tmp_path / "demo-workspace" / "out").glob("*_result.json"))) == 8
     assert "remove:   rm -r demo-workspace" in done.stdout
+
+
+def test_killed_trainings_go_on_from_their_checkpoints(server: Server, tmp_path: Path) -> None:
+    done = run_demo(server, tmp_path, "--crash")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(re.findall(r"kill -9 \d+: the training \w+ is dead in epoch \d+", done.stdout)) == 2
+    back = dict(re.findall(r"!! (\w+) goes on after epoch (\d+): [1-9][\d.]* s of training saved, ", done.stdout))
+    assert len(back) == 2
+    assert "the scheduler is dead" in done.stdout
+    for name, epoch in back.items():
+        assert re.search(rf"{name} .* 2 +epoch {epoch} +succeeded", done.stdout)
+    assert "8 of 8 trainings succeeded; those that were killed went on from their checkpoints: " in done.stdout
 
 
 def test_a_directory_with_something_in_it_is_left_alone(tmp_path: Path) -> None:
