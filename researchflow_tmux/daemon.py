@@ -23,7 +23,7 @@ from researchflow_tmux.domain.errors import ConfigError, ProbeError, RfschedErro
 from researchflow_tmux.domain.events import AttemptEnded, AttemptLaunching, Event, Notice, Payload
 from researchflow_tmux.domain.units import counted
 from researchflow_tmux.domain.wording import describe
-from researchflow_tmux.domain.workspace import WorkspacePaths
+from researchflow_tmux.domain.workspace import META_TASK_NAME, WorkspacePaths
 from researchflow_tmux.engine.loop import Engine
 from researchflow_tmux.intake import META_WATCH, ConfigWatch
 from researchflow_tmux.ports import Sessions
@@ -165,6 +165,7 @@ class Daemon:
             self.parts.settings = self.settings
             return {"error": str(error)}
         self.settings = settings
+        self.engine.remember({META_TASK_NAME: settings.task_name})
         self.parts.retune(self.engine)
         self._next_sweep = float("-inf")
         self.watch.begin()

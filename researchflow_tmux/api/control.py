@@ -16,6 +16,7 @@ from researchflow_tmux.adapters.sqlite_inbox import SqliteInbox
 from researchflow_tmux.api import asking
 from researchflow_tmux.api.workspace import Workspace
 from researchflow_tmux.domain.errors import ConfigError, HostUnreachable, Problem, StoreError, WorkspaceBusy
+from researchflow_tmux.domain.workspace import META_TASK_NAME
 from researchflow_tmux.engine.submitting import Submission, Submitted
 from researchflow_tmux.ports import Sessions
 from researchflow_tmux.wiring import META_SOCKET, Parts
@@ -77,7 +78,8 @@ def start(
             raise ConfigError(found.problems)
     submission = Submission(drafts=found.drafts, named=names is not None, rerun=rerun, by=asking.whoami())
     watch = {intake.META_WATCH: captured.digest} if configs and names is None else {}
-    workspace.ask("remember", {scheduler_session.META_ENVIRONMENT: captured.digest, META_STOPPED: "", **watch})
+    remembered = {META_TASK_NAME: settings.task_name, META_STOPPED: "", **watch}
+    workspace.ask("remember", {scheduler_session.META_ENVIRONMENT: captured.digest, **remembered})
     submitted = workspace.submit(submission.drafts, named=submission.named, rerun=rerun)
     warnings = [*workspace.loaded.warnings, *found.warnings, *(str(problem) for problem in found.problems)]
     session = None if running or foreground else open_scheduler(workspace)

@@ -12,7 +12,7 @@ from researchflow_tmux.api.views import GpuView, JobView, SchedulerView, StatusV
 from researchflow_tmux.domain.attempt import Attempt, Launching, Planned, Running
 from researchflow_tmux.domain.job import Job, JobState
 from researchflow_tmux.domain.reasons import Reason, ReasonCode
-from researchflow_tmux.domain.workspace import Settings, WorkspacePaths
+from researchflow_tmux.domain.workspace import WorkspacePaths
 from researchflow_tmux.engine.decide import Capacity, capacity, explain
 from researchflow_tmux.engine.workload import Workload
 
@@ -20,7 +20,7 @@ from researchflow_tmux.engine.workload import Workload
 def build(
     *,
     paths: WorkspacePaths,
-    settings: Settings,
+    task_name: str,
     workload: Workload,
     last_attempts: Mapping[int, Attempt],
     live: Live | None,
@@ -37,7 +37,7 @@ def build(
     return StatusView(
         at=now,
         workspace=paths.root,
-        task_name=settings.task_name,
+        task_name=task_name,
         counts=counts(workload.jobs.values()),
         jobs=jobs,
         gpus=gpu_views(workload, live),

@@ -6,13 +6,12 @@ import contextlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from researchflow_tmux.adapters import live_file, workspace_lock
 from researchflow_tmux.adapters.clock import SystemClock
-from researchflow_tmux.adapters.config_file import LoadedSettings, load_settings
 from researchflow_tmux.adapters.sqlite_reader import SqliteReader
 from researchflow_tmux.api import asking, status
 from researchflow_tmux.api.locate import find_workspace
@@ -23,9 +22,12 @@ from researchflow_tmux.domain.errors import ConfigError, StoreError, UsageError,
 from researchflow_tmux.domain.events import Event
 from researchflow_tmux.domain.job import Job, JobState
 from researchflow_tmux.domain.units import counted
-from researchflow_tmux.domain.workspace import Settings, WorkspacePaths
+from researchflow_tmux.domain.workspace import META_TASK_NAME, Settings, WorkspacePaths
 from researchflow_tmux.engine.submitting import Draft, Submission, Submitted
 from researchflow_tmux.engine.workload import Workload
+
+if TYPE_CHECKING:
+    from researchflow_tmux.adapters.config_file import LoadedSettings
 
 POLL_S = 0.1
 KEEPER_S = 1.0
@@ -53,6 +55,8 @@ class Workspace:
     def loaded(self) -> LoadedSettings:
         """The settings with where each came from. Raises ConfigError with every problem at once."""
         if self._loaded is None:
+            from researchflow_tmux.adapters.config_file import load_settings  # a look at the status needs no YAML
+
             self._loaded = load_settings(self.paths.config)
         return self._loaded
 
@@ -91,10 +95,11 @@ class Workspace:
             self._settle_if_needed()
         with self.reader() as reader, reader.snapshot():
             jobs, attempts = reader.all_jobs(), reader.live_attempts()
+            task_name = reader.meta().get(META_TASK_NAME)
             last = reader.latest_attempts([job.id for job in jobs if job.attempts])
         return status.build(
             paths=self.paths,
-            settings=self.usable_settings,
+            task_name=task_name or self.usable_settings.task_name,
             workload=Workload(jobs, attempts),
             last_attempts=last,
             live=live_file.read(self.paths.live),

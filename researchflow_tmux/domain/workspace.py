@@ -12,6 +12,8 @@ from researchflow_tmux.domain.job import CompletionRule
 
 STATE_DIR = ".rfsched"
 CONFIG_NAME = "scheduler_config.yml"
+META_TASK_NAME = "task_name"
+"""In the state's meta table, the name in force: that of the settings when the scheduler last took them over."""
 
 Natural = Annotated[int, Meta(ge=0)]
 Positive = Annotated[int, Meta(ge=1)]
