@@ -16,7 +16,7 @@ from researchflow_tmux.checkpoints import LocalStore
 from researchflow_tmux.domain.attempt import Ended, Running
 from researchflow_tmux.runner import reap
 
-KILL_AFTER_STEPS = (15, 30)
+KILL_AFTER_STEPS = (10, 25)
 """One training for each: it is killed once a checkpoint of that step, or a later one, is there."""
 EPOCHS_MORE = 2.0
 """It is let go on for so many epochs after that: they are the work that is lost."""

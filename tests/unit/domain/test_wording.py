@@ -53,6 +53,15 @@ STOPPING = Stopping(by="user", since=NOW, kill_at=NOW)
         (Notice(text="tmux is silent"), "tmux is silent"),
         (Notice(text="its script changed", job_id=1), "j1: its script changed"),
         (AttemptPlanned(attempt=attempt()), "j1: attempt 1 goes to gpu0 as session t_j1_gpu0"),
+        (
+            AttemptPlanned(attempt=attempt(number=2, resumed_step=1200, lost_s=390.0)),
+            "j1: attempt 2 goes to gpu0 as session t_j1_gpu0, from step 1200, 6 min lost",
+        ),
+        (
+            AttemptPlanned(attempt=attempt(number=2, resumed_step=0, lost_s=9000.0)),
+            "j1: attempt 2 goes to gpu0 as session t_j1_gpu0, from step 0, 2.5 h lost",
+        ),
+        (JobRespecified(job_id=1, job=job(1), why="begins afresh"), "j1: begins afresh"),
         (AttemptPlanned(attempt=attempt(allocation=slots())), "j1: attempt 1 goes to cpu as session t_j1_gpu0"),
         (AttemptLaunching(job_id=1, number=1), None),
         (AttemptStarted(job_id=1, number=1, runner_pid=7, started_at=NOW), "j1: running"),

@@ -133,3 +133,14 @@ def test_a_released_job_has_the_place_it_had() -> None:
 
 def test_an_unknown_request_is_answered_in_words() -> None:
     assert "does not know the request 'dance'" in handle(Book(workload(), NOW), "dance", {}, "ann", 1.0)["error"]
+
+
+@pytest.mark.parametrize("state", [FAILED, DONE, QUEUED, ACTIVE])
+def test_afresh_means_without_the_checkpoints_so_far(state: JobState) -> None:
+    live = (attempt(number=3, phase=Running(started_at=NOW, runner_pid=7)),) if state is ACTIVE else ()
+    known = workload(job(1, state, attempts=3), attempts=live)
+    handle(Book(known, NOW), "requeue", {"ids": [1]}, "ann", 2.0)
+    assert known.jobs[1].succeeded_attempt == 0
+    handle(Book(known, NOW), "requeue", {"ids": [1], "afresh": True}, "ann", 2.0)
+    assert known.jobs[1].succeeded_attempt == 3
+    assert known.jobs[1].state in (QUEUED, ACTIVE)

@@ -198,3 +198,16 @@ def _apply(known: Workload, kind: str, number: int, state: JobState, priority: i
             JobChanged(job_id=number, state=JobState.QUEUED if flag else JobState.FAILED, reason=WHY), at(second)
         )
         check_workload(known)
+
+
+@pytest.mark.parametrize(
+    ("state", "attempts", "finished"),
+    [(JobState.SUCCEEDED, 2, 2), (JobState.FAILED, 2, 0), (JobState.QUEUED, 2, 0)],
+)
+def test_only_a_success_finishes_a_series_of_attempts(state: JobState, attempts: int, finished: int) -> None:
+    known = workload(job(1, JobState.ACTIVE, attempts=attempts))
+    known.apply(change(state), NOW)
+    assert known.jobs[1].succeeded_attempt == finished
+    if state is JobState.SUCCEEDED:
+        known.apply(change(JobState.QUEUED), NOW)
+        assert known.jobs[1].succeeded_attempt == finished, "a rerun does not forget it"
