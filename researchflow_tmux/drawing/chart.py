@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from researchflow_tmux.drawing import svg
 from researchflow_tmux.drawing.colours import FEW, colours
-from researchflow_tmux.drawing.thinning import thinned
+from researchflow_tmux.drawing.thinning import in_order, thinned
 from researchflow_tmux.drawing.ticks import Axis, axis
 
 PLOT_WIDTH, PLOT_HEIGHT = 720.0, 420.0
@@ -24,7 +24,7 @@ INK, GREY, GRID = "#212529", "#5c636a", "#e9ecef"
 
 
 class Curve(NamedTuple):
-    """One line: finite values over steps, at least one."""
+    """One line: finite values over steps, at least one, by step."""
 
     label: str
     xs: Sequence[float]
@@ -33,7 +33,12 @@ class Curve(NamedTuple):
     @property
     def last(self) -> float:
         """The value at the last step."""
-        return max(zip(self.xs, range(len(self.xs)), self.ys, strict=True))[2]
+        return self.ys[-1]
+
+
+def curve(label: str, xs: Sequence[float], ys: Sequence[float]) -> Curve:
+    """A curve of points in any order."""
+    return Curve(label, *in_order(xs, ys))
 
 
 class Frame(NamedTuple):
@@ -87,9 +92,9 @@ _STYLE = (
 )
 
 
-def _positive(curve: Curve) -> Curve:
-    pairs = [(x, y) for x, y in zip(curve.xs, curve.ys, strict=True) if y > 0]
-    return Curve(curve.label, [x for x, _ in pairs], [y for _, y in pairs])
+def _positive(whole: Curve) -> Curve:
+    pairs = [(x, y) for x, y in zip(whole.xs, whole.ys, strict=True) if y > 0]
+    return Curve(whole.label, [x for x, _ in pairs], [y for _, y in pairs])
 
 
 def _frame(curves: Sequence[Curve], log_y: bool) -> Frame:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -48,7 +49,7 @@ def axis(values: Iterable[float], start: float, end: float, *, margin: float = 0
         low, high = math.log10(low), math.log10(high)
     alone = 0.5 if log or low == 0 else abs(low) * 0.05
     pad = alone if low == high else (high / 2 - low / 2) * 2 * margin
-    low, high = max(low - pad, -1.7e308), min(high + pad, 1.7e308)
+    low, high = max(low - pad, -sys.float_info.max), min(high + pad, sys.float_info.max)
     return Axis(10**low, 10**high, start, end, log) if log else Axis(low, high, start, end)
 
 

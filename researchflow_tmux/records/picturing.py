@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from researchflow_tmux.domain.errors import UsageError
-from researchflow_tmux.drawing.chart import Curve, line_chart
+from researchflow_tmux.drawing.chart import Curve, curve, line_chart
 from researchflow_tmux.drawing.page import page
 from researchflow_tmux.records.keys import Keys
 from researchflow_tmux.records.ranking import differing
@@ -25,7 +25,7 @@ class Picture(msgspec.Struct, frozen=True, kw_only=True):
     def svg(self) -> str:
         """The curves alone. Raises UsageError."""
         try:
-            return line_chart([curve for _, curve in self.pairs], title=self.metric, log_y=self.log_y)
+            return line_chart([line for _, line in self.pairs], title=self.metric, log_y=self.log_y)
         except ValueError as error:
             raise UsageError(f"{self.metric}: {error}") from None
 
@@ -35,10 +35,10 @@ class Picture(msgspec.Struct, frozen=True, kw_only=True):
         names = differing(runs, keys)
         header = ["run", "outcome", *map(keys.short, names), "last", "min", "max", "steps"]
         rows = []
-        for run, curve in sorted(self.pairs, key=lambda pair: -pair[1].last):
+        for run, line in sorted(self.pairs, key=lambda pair: -pair[1].last):
             outcome = str(run.rest.get("outcome") or "")
-            figures = [f"{value:.6g}" for value in (curve.last, min(curve.ys), max(curve.ys))]
-            rows.append([curve.label, outcome, *(words(run.get(name)) for name in names), *figures, str(len(curve.xs))])
+            figures = [f"{value:.6g}" for value in (line.last, min(line.ys), max(line.ys))]
+            rows.append([line.label, outcome, *(words(run.get(name)) for name in names), *figures, str(len(line.xs))])
         return page(self.metric, self.svg(), header, rows, note)
 
 
@@ -52,7 +52,7 @@ def picture(
         series = run.series(results).get(name)
         if series is not None and series.values:
             label = f"{run.job}.{run.attempt}" if by_attempt else run.job
-            pairs.append((run, Curve(label, series.steps, series.values)))
+            pairs.append((run, curve(label, series.steps, series.values)))
     if not pairs:
         raise UsageError(
             f"{name!r} has no finite value in the metrics files of these runs",
