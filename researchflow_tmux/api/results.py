@@ -25,7 +25,7 @@ from researchflow_tmux.records.terms import matching
 
 __all__ = ["Comparison", "Keys", "Pruned", "Results", "Run"]
 
-PATIENCE_S = 3.0
+PATIENCE_S = 2.0
 """How long a running scheduler gets to record what has just ended, before it is recorded here."""
 COMMANDS = ("list", "show", "open", "diff", "prune", "plot")
 
