@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def clean(chosen: Chosen, older_than: str, yes: bool, as_json: bool) -> None:
     """Forget jobs that ended long ago, with their attempts, history and logs. Shows what would go; --yes does it.
 
-    Results and completion markers stay.
+    Results, checkpoints and completion markers stay.
     """
     from researchflow_tmux.api.cleaning import clean as forget
 
