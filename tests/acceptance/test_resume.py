@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -163,3 +164,12 @@ def test_a_time_limit_and_a_requeue_let_a_program_in_any_language_save(workspace
     assert 0 < limited["resumed_step"] < 45
     assert asked["attempt"] == 2
     assert f"begins with {asked['resumed_step']}" in ws.log("asked")
+
+
+def test_the_template_trains_with_the_standard_library_alone(tmp_path: Path) -> None:
+    shutil.copytree(TEMPLATE, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "a.yml").write_text(TRAINING.replace("0.06", "0"))
+    command = [os.path.realpath(sys.executable), "-I", "-S", "train.py", "--config_path", "a.yml"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "a: test accuracy 9" in done.stdout
