@@ -21,6 +21,8 @@ from researchflow_tmux.api import adding, cleaning, control, saved, views, why
 from researchflow_tmux.cli.main import ALIASES, COMMANDS, HIDDEN, cli
 from researchflow_tmux.domain.reasons import WORDS
 from researchflow_tmux.engine.submitting import Submitted
+from researchflow_tmux.records.comparing import Comparison, Difference
+from researchflow_tmux.records.pruning import Pruned
 
 REFERENCE = Path(__file__).resolve().parent / "reference"
 WIDTH = 118
@@ -33,6 +35,8 @@ JSON_OUTPUTS: tuple[tuple[str, str, tuple[type[msgspec.Struct], ...]], ...] = (
     ("rfsched.kill-all/1", "kill-all --json", (control.Killed,)),
     ("rfsched.checkpoints/1", "checkpoint list --json", (saved.CheckpointList, saved.CheckpointView)),
     ("rfsched.clean/1", "clean --json", (cleaning.Cleaned,)),
+    ("rfsched.diff/1", "results diff --json", (Comparison, Difference)),
+    ("rfsched.prune/1", "results prune --json", (Pruned,)),
 )
 
 
@@ -172,6 +176,13 @@ _OTHERS = """\
 `history --json` prints one object per event, `rfsched.event/1`: `seq`, `at`, `kind`, `job_id`, `job` (its name), `text`
 (the sentence that `history` shows), `boot_id`, `data` (all fields of the event).
 
+`results --json` prints `runs`, a list of objects with all that a record says: `uuid`, `job_id`, `job`, `attempt`,
+`group`, `config`, `finished`, `succeeded`, `outcome`, `reason_code`, `exit_code`, `signal`, `note`, `queued_at`,
+`started_at`, `ended_at`, `duration_s`, `host`, `gpus`, `gpu_uuids`, `session`, `peak_rss_mib`, `cpu_s`, `command`,
+`workdir`, `config_path`, `environment` (digest), `sha256` (digests by path), `log`, `marker` (its text), `outputs`,
+`metrics` (last values), `metrics_range` (`last`, `min`, `max`, `count` of each), `git` (`commit`, `branch`, `dirty`,
+`root`, `noted_at`), `files` (paths by name). With `--columns` only those. `results show --json` prints one of them.
+
 `cancel`, `requeue`, `hold`, `release` print lists of job names by what became of them, such as `cancelled`, `stopping`,
 `queued`, `held`, `untouched`. `wait` prints the jobs with `id`, `name`, `state`, `reason`, `exit_code`. `config` prints
 each setting with its `value` and where it comes `from`.
@@ -214,6 +225,9 @@ _MEANINGS = {
     "gpu_note": "Which GPUs are used, in words.",
     "done_before": "Left alone: their marker is there, or they succeeded before.",
     "left_failed": "Left alone: they failed before.",
+    "code": "The commit, its branch, whether tracked files differ from it.",
+    "same_config_keys": "How many values of the config are the same.",
+    "uuids": "Their entries in the results.",
     "left_cancelled": "Left alone: they were cancelled before.",
 }
 
@@ -266,7 +280,7 @@ def _type(annotation: Any) -> str:
     if arguments:  # a Literal
         return ", ".join(f"`{value}`" if isinstance(value, str) else _type(value) for value in arguments)
     name = getattr(annotation, "__name__", str(annotation))
-    return {"datetime": "time"}.get(name, name)
+    return {"datetime": "time", "Any": "any value"}.get(name, name)
 
 
 def _union(members: Iterable[Any]) -> str:

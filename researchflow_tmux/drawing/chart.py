@@ -16,7 +16,8 @@ TOP, BOTTOM = 44.0, 52.0
 LETTER = 6.7
 """Width of a letter of the size 12, about."""
 ROW, SMALL_ROW = 18.0, 14.0
-LEGEND_ROWS = 60
+LEGEND_ROWS, LEGEND_COLUMNS = 60, 3
+"""More names than these cannot be told apart by their colours; a line's own shows under the pointer."""
 LONGEST_LABEL = 30
 MOST_POINTS = 12_000
 FONT = "system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', sans-serif"
@@ -51,6 +52,8 @@ class Frame(NamedTuple):
     bottom: float
     width: float
     height: float
+    column: float
+    """Width of a column of the legend."""
 
 
 def line_chart(curves: Sequence[Curve], *, title: str, x_label: str = "step", log_y: bool = False) -> str:
@@ -106,9 +109,8 @@ def _frame(curves: Sequence[Curve], log_y: bool) -> Frame:
     right = left + PLOT_WIDTH
     xs = [x for curve in curves for x in (min(curve.xs), max(curve.xs))]
     x = Axis(xs[0] - 1, xs[0] + 1, left, right) if min(xs) == max(xs) else axis(xs, left, right)
-    columns = math.ceil(len(curves) / LEGEND_ROWS)
-    width = right + columns * _column(curves) + 12
-    return Frame(x, y, left, right, bottom, width, bottom + BOTTOM)
+    columns, column = min(math.ceil(len(curves) / LEGEND_ROWS), LEGEND_COLUMNS), _column(curves)
+    return Frame(x, y, left, right, bottom, right + columns * column + 12, bottom + BOTTOM, column)
 
 
 def _row(curves: Sequence[Curve]) -> float:
@@ -158,10 +160,11 @@ def _line(curve: Curve, paint: str, frame: Frame, count: int) -> str:
 def _legend(curves: Sequence[Curve], paints: Sequence[str], frame: Frame) -> list[str]:
     parts, row = [], _row(curves)
     size = 12 if row == ROW else 11
-    for number, (curve, paint) in enumerate(zip(curves, paints, strict=True)):
+    named = list(zip(curves, paints, strict=True))[: LEGEND_ROWS * LEGEND_COLUMNS]
+    for number, (curve, paint) in enumerate(named):
         column, place = divmod(number, LEGEND_ROWS)
-        x, y = frame.right + 18 + column * _column(curves), TOP + 12 + place * row
-        end = frame.right + (column + 1) * _column(curves)
+        x, y = frame.right + 18 + column * frame.column, TOP + 12 + place * row
+        end = frame.right + (column + 1) * frame.column
         parts.append(
             svg.element(
                 "g",
@@ -172,6 +175,9 @@ def _legend(curves: Sequence[Curve], paints: Sequence[str], frame: Frame) -> lis
                 class_="run",
             )
         )
+    if len(curves) > len(named):
+        rest = f"and {len(curves) - len(named)} more runs"
+        parts.append(svg.text(rest, frame.right + 18, frame.bottom + 20, font_size=12, fill=GREY))
     return parts
 
 

@@ -15,6 +15,9 @@ from researchflow_tmux.results import MetadataStorage
 NESTED = frozenset({"metrics", "metrics_range", "sha256", "attachment_sha256", "git"})
 
 
+GIT = ("commit", "branch", "dirty", "root", "noted_at")
+
+
 class Run(msgspec.Struct, frozen=True, kw_only=True):
     """One attempt of one job, from its record."""
 
@@ -83,7 +86,7 @@ def _run(entry: dict[str, Any]) -> Run | None:
     job_id = tag.rpartition("/")[2].partition(".")[0]
     rest = {"job": job, "attempt": number, "group": metadata.get("group"), "uuid": entry.get("uuid")}
     rest |= {name: value for name, value in extra.items() if name not in NESTED}
-    rest |= {f"git.{name}": value for name, value in _dict(extra.get("git")).items()}
+    rest |= {f"git.{name}": _dict(extra.get("git")).get(name) for name in GIT}
     return Run(
         uuid=str(entry.get("uuid")),
         job=job,

@@ -46,6 +46,12 @@ def test_one_line_and_one_name_for_each_run(count: int) -> None:
         assert 0 <= y <= box[3]
 
 
+def test_the_legend_of_very_many_runs_has_an_end() -> None:
+    picture = line_chart(curves(1000, 3), title="loss")
+    assert len(lines(picture)) == 1000
+    assert "and 820 more runs" in texts(picture)
+
+
 def test_the_legend_has_the_order_in_which_lines_end() -> None:
     shown = [text for text in texts(line_chart(curves(4), title="loss")) if text.startswith("exp")]
     assert shown == ["exp3", "exp2", "exp1", "exp0"]
