@@ -11,7 +11,7 @@ import fcntl
 import os
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from researchflow_tmux.adapters.clock import SystemClock
@@ -58,10 +58,17 @@ class Opener:
             self._storage = None
 
 
-def catch_up(paths: WorkspacePaths, *, wait_s: float = 0.0, opener: Opener | None = None) -> int | None:
+def catch_up(
+    paths: WorkspacePaths,
+    *,
+    wait_s: float = 0.0,
+    opener: Opener | None = None,
+    before: Callable[[], None] = lambda: None,
+) -> int | None:
     """Record every ended attempt that has no record yet; return how many, or None while somebody else is at it.
 
-    One process at a time; another's turn is waited for up to `wait_s`. Raises ResultsError when the results cannot be
+    One process at a time; another's turn is waited for up to `wait_s`. `before` is called when it is known what is to
+    be recorded, before any of it is. Raises ResultsError when the results cannot be
     written, StoreError when the history cannot be read, OSError; what is missing is recorded next time.
     """
     results = opener or Opener(paths)
@@ -72,6 +79,7 @@ def catch_up(paths: WorkspacePaths, *, wait_s: float = 0.0, opener: Opener | Non
             count = 0
             with SqliteReader(paths.database) as reader:
                 while events := reader.events(after=_done(turn), kinds=["attempt_ended"], limit=BATCH):
+                    before()
                     count += _write(paths, reader, results.get(), events)
                     _note_done(turn, events[-1].seq)
             return count

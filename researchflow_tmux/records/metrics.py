@@ -12,7 +12,8 @@ import msgspec
 
 MAX_BYTES = 64 * 1024 * 1024
 """A metrics file beyond this is read up to here: a record is a summary, the file itself stays."""
-CHUNK = 256 * 1024
+CHUNK = 32 * 1024
+"""Read in one go. Small: between two reads other threads, such as the scheduler's loop, get their turn at once."""
 NO_METRIC = frozenset({"step", "at", "time", "attempt"})
 _NOT_FINITE = frozenset({"nan", "inf", "-inf"})
 _decoder = msgspec.json.Decoder()

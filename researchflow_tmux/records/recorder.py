@@ -75,7 +75,9 @@ class Recorder:
     def _look(self, opener: Opener) -> float | None:
         """One round; seconds until the next one, None = when somebody pokes."""
         self._note_code()
-        return PAUSE_S if catch_up(self._paths, opener=opener) is None else None
+        # Once more before anything is recorded: a short job may have started and ended in the meantime.
+        done = catch_up(self._paths, opener=opener, before=self._note_code)
+        return PAUSE_S if done is None else None
 
     def _note_code(self) -> None:
         with self._lock:

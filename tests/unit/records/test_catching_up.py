@@ -132,6 +132,16 @@ def test_entries_of_the_users_own_are_no_runs(paths: WorkspacePaths) -> None:
     assert recorded(paths) == Counter(["1.1"])
 
 
+def test_there_is_a_moment_to_note_the_code_of_what_is_about_to_be_recorded(paths: WorkspacePaths) -> None:
+    samples.history(paths, range(1, 3))
+
+    def note() -> None:
+        Path(paths.attempt_dir(1, 1), "code.json").write_text('{"commit": "c0ffee"}')
+
+    assert catch_up(paths, before=note) == 2
+    assert [run.get("run.git.commit") for run in read_runs(results_dir(paths))] == ["c0ffee", None]
+
+
 # The recorder ---------------------------------------------------------------------------------------------------------
 
 

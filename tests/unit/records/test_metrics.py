@@ -53,6 +53,6 @@ def test_a_training_that_diverged_does_not_look_good(tmp_path: Path) -> None:
 
 def test_lines_across_the_pieces_that_are_read(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
-    count = CHUNK // 20
+    count = CHUNK // 8
     path.write_text("".join(f'{{"loss": {number}, "step": {number}}}\n' for number in range(count)))
     assert read_metrics(str(path))["loss"].values == [float(number) for number in range(count)]
