@@ -129,14 +129,14 @@ def show(chosen: Chosen, job: str, as_json: bool) -> None:
 @run_argument
 @pass_chosen
 def open_(chosen: Chosen, job: str) -> None:
-    """Print the paths of a run's log, outputs and files; in a terminal, open those that are text in $PAGER."""
+    """Print the paths of a run's files; in a terminal, open the log and the outputs that are text in $PAGER."""
     found = _open(chosen)
     paths = found.paths(found.one(job))
     for what, path in paths:
         there = "" if os.path.lexists(path) else "  (gone)"
         click.echo(f"{what:8} {path}{there}" if sys.stdout.isatty() else path)
     if sys.stdin.isatty() and sys.stdout.isatty():
-        _page([path for _, path in paths if _is_text(path)])
+        _page([path for what, path in paths if what in ("log", "output") and _is_text(path)])
 
 
 def _page(paths: list[str]) -> None:
