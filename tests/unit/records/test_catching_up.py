@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import subprocess
 import sys
 import threading
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -166,6 +169,39 @@ def test_the_recorder_says_once_what_keeps_it_and_goes_on_by_itself(paths: Works
 
 def read_count(paths: WorkspacePaths) -> int:
     return os.stat(os.path.join(paths.state, "recorded")).st_size
+
+
+@pytest.fixture
+def small_results(paths: WorkspacePaths) -> Iterator[Path]:
+    """The results on a disk of 256 KiB."""
+    place = Path(results_dir(paths))
+    place.mkdir()
+    mount = shutil.which("mount")
+    words = ["-t", "tmpfs", "-o", "size=256k", "none", str(place)]
+    if mount is None or subprocess.run([mount, *words], capture_output=True, check=False).returncode:
+        pytest.skip("needs root with CAP_SYS_ADMIN, to mount a small tmpfs")
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", "-l", str(place)], check=False)
+
+
+def test_a_full_disk_is_said_once_and_what_is_missing_is_caught_up(paths: WorkspacePaths, small_results: Path) -> None:
+    samples.history(paths, range(1, 4))
+    filler = small_results / "filler"
+    with suppress(OSError), filler.open("wb", buffering=0) as file:
+        while True:
+            file.write(b"x" * 4096)
+    told: list[str] = []
+    recorder = Recorder(paths, told.append, retry_s=0.05)
+    recorder.attempt_ended()
+    eventually(lambda: told)
+    assert "No space left" in told[0]
+    filler.unlink()
+    eventually(lambda: recorded(paths) == Counter(["1.1", "2.1", "3.1"]))
+    eventually(lambda: len(told) == 2)
+    recorder.close()
+    assert all(run.series(results_dir(paths)) for run in read_runs(results_dir(paths)))
 
 
 def test_the_recorder_waits_for_its_turn(paths: WorkspacePaths) -> None:
