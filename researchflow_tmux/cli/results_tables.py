@@ -184,11 +184,19 @@ def show_comparison(found: Comparison) -> None:
     if found.same_config_keys:
         same = count(found.same_config_keys, "value of the config is", "values of the config are")
         blocks.append(line(f"{same} the same in both", "dim"))
-    if not found.code:
-        blocks.append(line("the commit is the same, or unknown", "dim"))
+    blocks.append(line(_about_code(found.code), "dim"))
     if found.code_diff:
         blocks += [line(), line("UNCOMMITTED CHANGES", "dim"), *(line(text, _paint(text)) for text in found.code_diff)]
     show(blocks)
+
+
+def _about_code(code: Sequence[Difference]) -> str:
+    commit = next((each for each in code if each.name == "git.commit"), None)
+    if commit is None:
+        return "the commit is the same, or unknown"
+    if commit.a is None or commit.b is None:
+        return "the commit of one of them is unknown"
+    return f"the code between them: git diff {commit.a[:12]} {commit.b[:12]}"
 
 
 def _side_by_side(each: Difference) -> tuple[Cell, ...]:
