@@ -17,7 +17,8 @@ What a script of yours should do for the scheduler is all here:
    crash, a time limit or a reboot costs minutes and not the whole run;
 6. log its metrics and its progress, for whoever watches.
 
-5 and 6 need `pip install researchflow_tmux` in the Python that runs this script. Without it everything else works.
+5 and 6 are `current_job()`, which the scheduler puts within reach of any Python (at the end of PYTHONPATH). Run by hand
+where it is not installed, everything else works.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
+from researchflow_tmux.adapters import job_library
 from researchflow_tmux.adapters.attempt_bench import Bench
 from researchflow_tmux.domain.attempt import Attempt
 from researchflow_tmux.domain.job import Job
@@ -40,6 +41,7 @@ def environment(bench: Bench, attempt: Attempt, job: Job, captured: Mapping[str,
         "RFSCHED_OUTPUT_DIR": job.spec.output_dir,
         "RFSCHED_CHECKPOINT_DIR": attempt.checkpoints,
         "RFSCHED_RESUME_FROM": attempt.resumed_from,
+        job_library.VARIABLE: job_library.path_with_library(bench.paths, env.get(job_library.VARIABLE)),
     }
     env |= {name: value for name, value in optional.items() if value is not None}
     return tracker_names(bench.settings.task_name, f"{job.name}_a{attempt.number}") | env
