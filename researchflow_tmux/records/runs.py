@@ -149,7 +149,11 @@ def known_jobs(runs: Iterable[Run]) -> str:
     """Words for which jobs have records."""
     names = list(dict.fromkeys(run.job for run in runs))
     shown = ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")
-    return f"recorded are: {shown}" if names else "a run is recorded when an attempt ends; `rfsched start` runs jobs"
+    return (
+        f"recorded are: {shown}; a run is recorded when it ends"
+        if names
+        else "a run is recorded when an attempt ends; `rfsched start` runs jobs"
+    )
 
 
 def _by_job(runs: list[Run], wanted: str) -> Iterator[Run]:
