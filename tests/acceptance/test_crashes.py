@@ -8,6 +8,8 @@ import subprocess
 
 import pytest
 
+from researchflow_tmux import intake
+from researchflow_tmux.api import Workspace, control
 from tests.support import eventually
 from tests.workspaces import RealWorkspace, kill9, new_workspace, workspace
 
@@ -45,9 +47,12 @@ def test_killed_at_every_named_step(workspace: RealWorkspace, step: str) -> None
 
 
 def queue(ws: RealWorkspace) -> None:
-    """Queue every config without a scheduler that stays."""
-    ws.ok("start")
-    ws.ok("stop")
+    """Queue every config, with no scheduler that could begin."""
+    api = Workspace(ws.root)
+    captured = control.ready(api)
+    found = intake.from_configs(api.paths, api.settings, captured.digest, captured.variables)
+    assert not found.problems
+    api.submit(found.drafts)
 
 
 @pytest.mark.timeout(300)
