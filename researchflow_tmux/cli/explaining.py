@@ -45,7 +45,7 @@ def _blocks(found: Why, now: datetime) -> list[Block]:
     reason = because(job, now)
     words = reason if reason.startswith(state) else f"{state}{': ' if reason else ''}{reason}"
     blocks: list[Block] = [Line((Cell(f"{job.name} (job {job.id}) ", "bold"), Cell(words, COLOURS.get(job.state, ""))))]
-    blocks.append(line(f"  {found.command}", "dim"))
+    blocks += [line(f"  {each}", "dim") for each in found.command.splitlines()]
     asked = f"{job.gpus_wanted} GPU{'s' if job.gpus_wanted != 1 else ''}" if job.gpus_wanted else "no GPU"
     blocks.append(line(f"  asks for {asked}, priority {job.priority}, queued {moment(job.queued_at, now)}", "dim"))
     if found.gpus:

@@ -61,13 +61,14 @@ def place(request: ResourceRequest, views: Sequence[GpuView], share: float, name
 def _candidates(request: ResourceRequest, views: Sequence[GpuView]) -> tuple[list[GpuView], list[GpuView]] | Reason:
     """The GPUs the job must have and those it may have; or why it can never run here."""
     present = {view.device.index: view for view in views}
-    have = ", ".join(str(index) for index in sorted(present)) or "none"
+    have = f"GPU{'s' if len(present) > 1 else ''} {', '.join(map(str, sorted(present)))}" if present else "none"
     missing = [index for index in request.pinned if index not in present]
     if missing:
         lacks = ", ".join(str(index) for index in missing)
         return Reason(code=ReasonCode.IMPOSSIBLE, text=f"it is pinned to GPU {lacks}; this workspace has {have}")
     if request.gpus > len(views):
-        return Reason(code=ReasonCode.IMPOSSIBLE, text=f"it needs {request.gpus} GPUs; this workspace has {have}")
+        wanted = f"{request.gpus} GPU{'s' if request.gpus != 1 else ''}"
+        return Reason(code=ReasonCode.IMPOSSIBLE, text=f"it needs {wanted}; this workspace has {have}")
     pinned = [present[index] for index in request.pinned]
     if len(pinned) >= request.gpus:
         return [], pinned

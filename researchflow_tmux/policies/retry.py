@@ -58,6 +58,8 @@ def _exited(outcome: Exited) -> Reason:
         return Reason(code=ReasonCode.SUCCEEDED, text="its marker appeared" if outcome.by_marker else odd)
     if outcome.code == 0:
         return Reason(code=ReasonCode.NO_MARKER, text="exit code 0")
+    if outcome.code is None:  # the marker alone is not enough under `marker_and_exit`
+        return Reason(code=ReasonCode.EXIT_CODE, text="its marker appeared, but it did not end by itself")
     return Reason(code=ReasonCode.EXIT_CODE, text=f"exit code {outcome.code}")
 
 

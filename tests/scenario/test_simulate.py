@@ -125,7 +125,7 @@ def test_what_cannot_run_is_named_with_its_reason(tmp_path: Path) -> None:
     )
     found = simulate(paths(tmp_path), SETTINGS, submission)
     assert {waiting.job: waiting.reason for waiting in found.not_started} == {
-        "wide": "cannot run here: it needs 3 GPUs; this workspace has 0, 1",
+        "wide": "cannot run here: it needs 3 GPUs; this workspace has GPUs 0, 1",
         "child": "waits for: wide (queued)",
         "h": "held",
     }

@@ -7,6 +7,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from researchflow_tmux.api.since import moment_of
+from researchflow_tmux.api.views import JobView
+from researchflow_tmux.api.why import Why
+from researchflow_tmux.cli.explaining import _blocks
+from researchflow_tmux.cli.layout import render
 from researchflow_tmux.cli.output import count, duration, moment, names
 from researchflow_tmux.domain.errors import UsageError
 
@@ -71,3 +75,43 @@ def test_days_begin_at_local_midnight() -> None:
 def test_what_is_no_time_is_said(text: str) -> None:
     with pytest.raises(UsageError, match="is no time"):
         moment_of(text, NOW)
+
+
+def test_a_command_of_several_lines_is_shown_line_by_line() -> None:
+    job = JobView(
+        id=1,
+        name="a",
+        state="queued",
+        reason=None,
+        reason_code=None,
+        until=None,
+        gpus=[],
+        gpus_wanted=1,
+        session=None,
+        attempt=0,
+        headless=False,
+        queued_at=NOW,
+        started_at=None,
+        ended_at=None,
+        elapsed_s=None,
+        exit_code=None,
+        priority=0,
+        group=None,
+        retries_used=0,
+        log=None,
+        source="command",
+        key="k",
+    )
+    found = Why(
+        job=job,
+        command="cd /data\npython train.py\n",
+        attempts=[],
+        after=[],
+        before=[],
+        gpus=[],
+        last_line=None,
+        advice=[],
+    )
+    shown = render(_blocks(found, NOW), width=None, colour=False)
+    assert shown[1:3] == ["  cd /data", "  python train.py"]
+    assert not any("\ufffd" in each for each in shown)

@@ -101,7 +101,7 @@ def test_leases_of_others_count_and_our_own_do_not() -> None:
         (job(1, after=(9,)), ReasonCode.DEPENDENCY, "j9 (running)"),
         (job(1, not_before=at(60)), ReasonCode.BACKOFF, ""),
         (job(1, gpus=0), ReasonCode.CPU_FULL, ""),
-        (job(1, gpus=3), ReasonCode.IMPOSSIBLE, "it needs 3 GPUs; this workspace has 0, 1"),
+        (job(1, gpus=3), ReasonCode.IMPOSSIBLE, "it needs 3 GPUs; this workspace has GPUs 0, 1"),
         (job(1, pinned=(0,)), ReasonCode.SLOTS_FULL, "GPU 0: j9"),
         (job(1), ReasonCode.NEXT, ""),
     ],

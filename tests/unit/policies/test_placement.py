@@ -70,9 +70,9 @@ def test_placed(gpus: list[GpuView], wanted: ResourceRequest, share: float, expe
 @pytest.mark.parametrize(
     ("gpus", "wanted", "share", "code", "text"),
     [
-        (views(), request(), 1.0, ReasonCode.IMPOSSIBLE, "it needs 1 GPUs; this workspace has none"),
-        (views(0), request(2), 1.0, ReasonCode.IMPOSSIBLE, "it needs 2 GPUs; this workspace has 0"),
-        (views(0, 0), request(1, 7), 1.0, ReasonCode.IMPOSSIBLE, "it is pinned to GPU 7; this workspace has 0, 1"),
+        (views(), request(), 1.0, ReasonCode.IMPOSSIBLE, "it needs 1 GPU; this workspace has none"),
+        (views(0), request(2), 1.0, ReasonCode.IMPOSSIBLE, "it needs 2 GPUs; this workspace has GPU 0"),
+        (views(0, 0), request(1, 7), 1.0, ReasonCode.IMPOSSIBLE, "it is pinned to GPU 7; this workspace has GPUs 0, 1"),
         (views(1, 1), request(), 1.0, ReasonCode.SLOTS_FULL, "GPU 0: job0; GPU 1: job1"),
         (views(1, 0), request(1, 0), 1.0, ReasonCode.SLOTS_FULL, "GPU 0: job0"),
         (views(1 / 3 + 1 / 3 + 1 / 3), request(), 1 / 3, ReasonCode.SLOTS_FULL, "GPU 0: job0"),

@@ -105,6 +105,10 @@ def test_a_backoff_ends_by_time_or_by_a_clock_set_back(ahead_s: float | None, ex
         (Exited(code=1, succeeded=True), "succeeded: marker written, exit code 1"),
         (Exited(code=None, succeeded=True, by_marker=True), "succeeded: its marker appeared"),
         (BAD, "failed: exit code 3"),
+        (
+            Exited(code=None, succeeded=False, by_marker=True),
+            "failed: its marker appeared, but it did not end by itself",
+        ),
         (Exited(code=0, succeeded=False), "ended without its completion marker: exit code 0"),
         (Killed(by="user"), "cancelled: by hand"),
         (Killed(by="session_killed"), "cancelled: its tmux session was closed"),
