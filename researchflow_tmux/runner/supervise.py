@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _MARKER_POLL_S = 0.5
 _KILL_POLL_S = 0.05
+_DYING_S = 0.2
 _KILL_PATIENCE_S = 30.0
 _REFRESH_S = 60.0
 _SAVE_S = 5.0
@@ -170,8 +171,8 @@ class Supervisor:
             self._deadlines["leftover"] = time.monotonic() + self.spec.leftover_grace_s
         elif self.phase == _SAVING:
             self._terminate(time.monotonic())
-        elif self.phase == _TERMINATING:
-            self._end_leftovers()
+        elif self.phase == _TERMINATING:  # the others of its group got the same signal and are about to end
+            self._deadlines["leftover"] = time.monotonic() + _DYING_S
 
     def _expire(self, now: float) -> None:
         for name in [name for name, at in self._deadlines.items() if at <= now]:
@@ -209,6 +210,8 @@ class Supervisor:
     def _on_leftover(self, now: float) -> None:
         if self.phase == _RUNNING:
             self._terminate(now)
+        elif self.phase == _TERMINATING:
+            self._end_leftovers()
 
     def _terminate(self, now: float) -> None:
         self.phase = _TERMINATING
