@@ -22,10 +22,6 @@ from researchflow_tmux.adapters.command_shell import (
 from researchflow_tmux.adapters.places import Places, absolute, resolve_places
 from researchflow_tmux.domain.workspace import JobSection, Settings, WorkspacePaths
 
-_PLACEHOLDER = re.compile(r"(?<![$\\])\{(python|script|config|name|output_dir)\}")
-_IN_QUOTES = re.compile(rf"""(["'])({_PLACEHOLDER.pattern})\1""")
-"""What is put in brings quotes of its own: those that are there already go."""
-
 
 class Command(msgspec.Struct, frozen=True, kw_only=True):
     """A command ready to run: exactly one of `argv` and `shell` is given."""
@@ -69,19 +65,31 @@ class CommandBuilder:
             ConfigError: No usable Python, or no conda for the environment that is asked for.
         """
         template = self.settings.command if section.command is None else section.command
-        setup, warnings = self._setup(template)
         values = {
-            "script": [self.places.script],
-            "config": [config_path],
-            "name": [os.path.splitext(os.path.basename(config_path))[0]],
-            "output_dir": [output_dir or self.places.output_dir],
+            "config": config_path,
+            "name": os.path.splitext(os.path.basename(config_path))[0],
+            "output_dir": output_dir or self.places.output_dir,
         }
+        return self.fill(template, values)
+
+    def fill(self, template: str, given: Mapping[str, str]) -> Command:
+        """The command that a template makes of these values; {python} and {script} are known besides.
+
+        Raises:
+            ConfigError: See `build`.
+        """
+        setup, warnings = self._setup(template)
+        values = {"python": [], "script": [self.places.script], **{name: [value] for name, value in given.items()}}
         if "{python}" in template:
             values["python"] = list(self.python().words)
-        words = _split(template)
+        placeholder = _placeholder(tuple(values))
+        words = _split(template, placeholder)
         if not setup and words is not None:
-            return Command(argv=tuple(part for word in words for part in _fill(word, values)), warnings=warnings)
-        line = _PLACEHOLDER.sub(lambda match: shlex.join(values[match[1]]), _IN_QUOTES.sub(r"\2", template))
+            found = (part for word in words for part in _fill(word, values, placeholder))
+            return Command(argv=tuple(found), warnings=warnings)
+        # What is put in brings quotes of its own: those that are there already go.
+        bare = re.sub(rf"""(["'])({placeholder.pattern})\1""", r"\2", template)
+        line = placeholder.sub(lambda match: shlex.join(values[match[1]]), bare)
         can_exec = words is not None and (words[0] in ("{python}", "{script}") or os.path.isabs(words[0]))
         return Command(shell=_script(setup, line, can_exec), warnings=warnings)
 
@@ -121,9 +129,14 @@ class CommandBuilder:
 
 
 @functools.lru_cache(maxsize=64)
-def _split(template: str) -> tuple[str, ...] | None:
+def _placeholder(names: tuple[str, ...]) -> re.Pattern[str]:
+    return re.compile(rf"(?<![$\\])\{{({'|'.join(map(re.escape, names))})\}}")
+
+
+@functools.lru_cache(maxsize=64)
+def _split(template: str, placeholder: re.Pattern[str]) -> tuple[str, ...] | None:
     """The words of a line that needs no shell, else None."""
-    if not is_plain(_PLACEHOLDER.sub("x", template)):
+    if not is_plain(placeholder.sub("x", template)):
         return None
     try:
         words = shlex.split(template)
@@ -132,11 +145,11 @@ def _split(template: str) -> tuple[str, ...] | None:
     return tuple(words) if words and words[0] not in RUNS_IN_SHELL and "=" not in words[0] else None
 
 
-def _fill(word: str, values: Mapping[str, list[str]]) -> list[str]:
-    match = _PLACEHOLDER.fullmatch(word)
+def _fill(word: str, values: Mapping[str, list[str]], placeholder: re.Pattern[str]) -> list[str]:
+    match = placeholder.fullmatch(word)
     if match:
         return values[match[1]]  # `{python}` may be several words
-    return [_PLACEHOLDER.sub(lambda found: " ".join(values[found[1]]), word)]
+    return [placeholder.sub(lambda found: " ".join(values[found[1]]), word)]
 
 
 def _script(setup: list[str], line: str, can_exec: bool) -> str:

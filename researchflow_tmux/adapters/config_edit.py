@@ -55,7 +55,7 @@ def edit(data: bytes, path: str, key: str, value_text: str) -> tuple[bytes, str,
     if entry is None:
         old, result = "", _append(text, root, f"{key}: {new}")
     else:
-        start, end = _span(document, entry)
+        start, end = span_of(document, entry)
         old = text[start:end]
         space = " " if start and text[start - 1] == ":" else ""
         result = text[:start] + space + new + text[end:]
@@ -87,7 +87,7 @@ def _spelling(key: str, value: str) -> str:
         raise _bad_value(f"{key}: the value is not UTF-8") from None
     if all(isinstance(kind, inspect.StrType | inspect.LiteralType) for kind in kinds):
         plain = _SAFE.fullmatch(value) and not value.startswith(_NOT_PLAIN) and isinstance(resolve(value), str)
-        return value if plain else _quoted(value)
+        return value if plain else quoted(value)
     if not value and any(isinstance(kind, inspect.StrType) for kind in kinds):
         return '""' if not any(isinstance(kind, inspect.NoneType) for kind in kinds) else "null"
     if any(ord(char) < 32 or char in "\x85\u2028\u2029" for char in value):
@@ -103,7 +103,7 @@ def _bad_value(message: str) -> ConfigError:
     return ConfigError([Problem(message=message)])
 
 
-def _quoted(value: str) -> str:
+def quoted(value: str) -> str:
     """The text in double quotes, whatever is in it."""
     escaped = value.replace("\\", "\\\\").replace('"', '\\"')
     return '"' + re.sub("[\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]", _escape, escaped) + '"'
@@ -121,8 +121,8 @@ def _own_entry(root: Node, key: str) -> Entry | None:
     return next((entry for entry in root.entries if entry.name == key and not entry.merged), None)
 
 
-def _span(document: Document, entry: Entry) -> tuple[int, int]:
-    """From where to where the value's text stands."""
+def span_of(document: Document, entry: Entry) -> tuple[int, int]:
+    """From where to where the value's text stands. Raises ConfigError where it cannot be replaced safely."""
     node, text = entry.value, document.text
     if not entry.alias and node.anchor:
         raise _refused(document, entry, f"the value carries the anchor &{node.anchor}: edit it by hand")

@@ -61,7 +61,7 @@ def _from_root(document: yaml_tree.Document, root: Mapping) -> JobConfig:
     for first, again in root.duplicates():
         if again.name in (SECTION, ROOT_DIR):
             reader.fail(again.key, f"{again.name} is there twice; first in line {first.key.start.line}")
-    values = _section(reader, root)
+    values = section_values(reader, root)
     if reader.problems:
         raise ConfigError(reader.problems)
     section = JobSection(**values)
@@ -72,7 +72,8 @@ def _from_root(document: yaml_tree.Document, root: Mapping) -> JobConfig:
     return JobConfig(section=section, root_dir=root_dir, warnings=tuple(warnings))
 
 
-def _section(reader: Reader, root: Mapping) -> dict[str, Any]:
+def section_values(reader: Reader, root: Mapping) -> dict[str, Any]:
+    """What the `rfsched:` section of a file sets; its problems go to the reader."""
     entry = root.get(SECTION)
     if entry is None or (isinstance(entry.value, Scalar) and entry.value.is_null):
         return {}

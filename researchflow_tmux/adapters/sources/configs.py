@@ -12,10 +12,10 @@ from researchflow_tmux.adapters.commands import CommandBuilder
 from researchflow_tmux.adapters.job_config import JobConfig, parse_job_config
 from researchflow_tmux.adapters.places import absolute, resolve_places
 from researchflow_tmux.adapters.sources import JobDraft, ScanResult
+from researchflow_tmux.adapters.sources.defaults import digest_of_script, retries, time_limit_s
 from researchflow_tmux.adapters.sources.selection import Selected, choose, matching, read_pins
 from researchflow_tmux.domain.errors import ConfigError, Problem
 from researchflow_tmux.domain.resources import ResourceRequest
-from researchflow_tmux.domain.units import parse_duration
 from researchflow_tmux.domain.workspace import Settings, WorkspacePaths
 
 SOURCE = "config"
@@ -116,7 +116,7 @@ class _Scan:
             output_dir=output_dir,
             config_path=item.path,
             digests=digests,
-            retries=self.retries(section.retries),
+            retries=retries(self.settings, section),
             priority=section.priority,
             after=tuple(section.after),
         )
@@ -127,15 +127,7 @@ class _Scan:
             return {}
         path = self.places.script
         if self.script_digest is None:
-            hint = f"script_path in {self.paths.config} is {self.settings.script_path!r}"
-            try:
-                with open(path, "rb") as file:
-                    self.script_digest = hashlib.file_digest(file, "sha256").hexdigest()
-            except FileNotFoundError:
-                raise _error(path, "the training script does not exist", hint) from None
-            except OSError as error:
-                message = f"the training script cannot be read: {error.strerror or error}"
-                raise _error(path, message, hint) from None
+            self.script_digest = digest_of_script(self.paths, self.settings, path)
         return {path: self.script_digest}
 
     def request(self, item: Selected, config: JobConfig) -> ResourceRequest:
@@ -143,17 +135,8 @@ class _Scan:
         if item.pin is not None and gpus != 1:
             what = "is a CPU job (`gpus: 0`)" if gpus == 0 else f"needs {gpus} GPUs"
             raise _error(item.path, f"{what} and cannot be pinned to GPU {item.pin}", "leave its GPU empty in the list")
-        limit = self.settings.time_limit if config.section.time_limit is None else config.section.time_limit
-        return ResourceRequest(
-            gpus=gpus,
-            pinned=() if item.pin is None else (item.pin,),
-            time_limit_s=None if limit in (None, "") else parse_duration(limit),
-        )
-
-    def retries(self, own: int | None) -> int:
-        if own is not None:
-            return own
-        return self.settings.max_retries if self.settings.auto_restart_failed else 0
+        pinned = () if item.pin is None else (item.pin,)
+        return ResourceRequest(gpus=gpus, pinned=pinned, time_limit_s=time_limit_s(self.settings, config.section))
 
     # -- all of them
 

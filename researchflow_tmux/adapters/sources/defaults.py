@@ -1,0 +1,35 @@
+"""What the settings say where a job's own section says nothing."""
+
+from __future__ import annotations
+
+import hashlib
+
+from researchflow_tmux.domain.errors import ConfigError, Problem
+from researchflow_tmux.domain.units import parse_duration
+from researchflow_tmux.domain.workspace import JobSection, Settings, WorkspacePaths
+
+
+def time_limit_s(settings: Settings, section: JobSection) -> float | None:
+    """Seconds an attempt may take; None = no limit."""
+    limit = settings.time_limit if section.time_limit is None else section.time_limit
+    return None if limit in (None, "") else parse_duration(limit)
+
+
+def retries(settings: Settings, section: JobSection) -> int:
+    """Further attempts after a failure."""
+    if section.retries is not None:
+        return section.retries
+    return settings.max_retries if settings.auto_restart_failed else 0
+
+
+def digest_of_script(paths: WorkspacePaths, settings: Settings, path: str) -> str:
+    """SHA-256 of the training script. Raises ConfigError if it cannot be read."""
+    hint = f"script_path in {paths.config} is {settings.script_path!r}"
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError:
+        message = "the training script does not exist"
+    except OSError as error:
+        message = f"the training script cannot be read: {error.strerror or error}"
+    raise ConfigError([Problem(message=message, file=path, hint=hint)])
