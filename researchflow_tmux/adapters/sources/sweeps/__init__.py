@@ -1,0 +1,1 @@
+"""Sweep files: one YAML file that stands for many jobs."""
