@@ -17,7 +17,7 @@ import click
 import msgspec
 
 from researchflow_tmux.adapters.config_reference import reference_markdown
-from researchflow_tmux.api import adding, cleaning, control, saved, views, why
+from researchflow_tmux.api import adding, cleaning, control, saved, sweeping, views, why
 from researchflow_tmux.cli.main import ALIASES, COMMANDS, HIDDEN, cli
 from researchflow_tmux.domain.reasons import WORDS
 from researchflow_tmux.engine.submitting import Submitted
@@ -32,6 +32,7 @@ JSON_OUTPUTS: tuple[tuple[str, str, tuple[type[msgspec.Struct], ...]], ...] = (
     ("rfsched.why/1", "why --json", (why.Why, why.AttemptLine, why.Upstream)),
     ("rfsched.start/1", "start --json", (control.Started, Submitted)),
     ("rfsched.add/1", "add --json", (adding.Added,)),
+    ("rfsched.sweep/1", "sweep --json", (sweeping.Swept, sweeping.SweptJob)),
     ("rfsched.kill-all/1", "kill-all --json", (control.Killed,)),
     ("rfsched.checkpoints/1", "checkpoint list --json", (saved.CheckpointList, saved.CheckpointView)),
     ("rfsched.clean/1", "clean --json", (cleaning.Cleaned,)),
@@ -210,8 +211,8 @@ _MEANINGS = {
     "elapsed_s": "Seconds from its start to its end, or to now.",
     "retries_used": "Automatic further attempts so far.",
     "log": "Path of the log of its latest attempt.",
-    "source": "`config` or `command`.",
-    "key": "Its identity in the source: for a config its path in the workspace.",
+    "source": "`config`, `command` or `sweep`.",
+    "key": "Its identity in the source: for a config its path in the workspace, for a job of a sweep file and values.",
     "blocked": "Why nothing is started on it now.",
     "kind": "`nvml`, `amd`, `logical` or `simulated`.",
     "note": "What is to be added.",
@@ -263,6 +264,7 @@ _TYPES = {
     float: "number",
     bool: "true or false",
     type(None): "null",
+    Any: "any value",
 }
 
 

@@ -231,7 +231,8 @@ def main():
     path = parser.parse_args().config_path
     config = read_config(path)
     name = os.path.splitext(os.path.basename(path))[0]
-    out = os.path.join(WORKSPACE, config.get("root_dir", "out"))
+    # Every job of a sweep has a folder of its own, which the scheduler names.
+    out = os.path.join(WORKSPACE, config.get("root_dir") or os.environ.get("RFSCHED_OUTPUT_DIR", "out"))
     options = config.get("training", {})
     features = config.get("data", {}).get("features", FEATURES)
     hidden = config.get("model", {}).get("hidden_units", 8)

@@ -12,13 +12,15 @@ from researchflow_tmux.api import asking, control
 from researchflow_tmux.api.workspace import Workspace
 from researchflow_tmux.domain.job import Job
 
+SchedulerWord = Literal["running", "started", "stopped_by_hand", "not_running"]
+
 
 class Added(msgspec.Struct, kw_only=True):
     """What `add` did."""
 
     id: int
     name: str
-    scheduler: Literal["running", "started", "stopped_by_hand", "not_running"]
+    scheduler: SchedulerWord
     session: str | None = None
     """The scheduler's session, if it was opened now."""
 
@@ -45,15 +47,23 @@ def add(workspace: Workspace, words: Sequence[str], wish: Wish, *, may_start: bo
     draft = intake.from_command(workspace.paths, workspace.settings, captured, words, **fields)
     done = workspace.submit([draft])
     job_id, name = done.ids[0], draft.spec.name
+    scheduler, session = ensure_scheduler(workspace, captured.digest, may_start=may_start)
+    return Added(id=job_id, name=name, scheduler=scheduler, session=session)
+
+
+def ensure_scheduler(workspace: Workspace, digest: str, *, may_start: bool) -> tuple[SchedulerWord, str | None]:
+    """Start the scheduler (in the environment `digest`) for what was queued, unless somebody stopped it on purpose.
+
+    Returns how things are now, and the scheduler's session if it was opened now.
+    """
     if asking.scheduler(workspace.paths) is not None:
-        return Added(id=job_id, name=name, scheduler="running")
+        return "running", None
     if control.was_stopped(workspace):
-        return Added(id=job_id, name=name, scheduler="stopped_by_hand")
+        return "stopped_by_hand", None
     if not may_start:
-        return Added(id=job_id, name=name, scheduler="not_running")
-    workspace.ask("remember", {scheduler_session.META_ENVIRONMENT: captured.digest})
-    session = control.open_scheduler(workspace)
-    return Added(id=job_id, name=name, scheduler="started", session=session)
+        return "not_running", None
+    workspace.ask("remember", {scheduler_session.META_ENVIRONMENT: digest})
+    return "started", control.open_scheduler(workspace)
 
 
 def job_of(workspace: Workspace, added: Added) -> Job:

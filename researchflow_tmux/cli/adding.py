@@ -13,7 +13,7 @@ from researchflow_tmux.cli.main import Chosen
 from researchflow_tmux.cli.output import count, json_option, names, print_json
 
 if TYPE_CHECKING:
-    from researchflow_tmux.api.adding import Added, Wish
+    from researchflow_tmux.api.adding import Added, SchedulerWord, Wish
     from researchflow_tmux.domain.job import Job
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -101,17 +101,18 @@ def add(chosen: Chosen, /, command: tuple[str, ...], no_start: bool, held: bool,
 
 def _tell(added: Added, *, held: bool) -> None:
     click.echo(f"job {added.id} {'held' if held else 'queued'}: {added.name}")
-    _tell_scheduler(added, err=False)
+    tell_scheduler(added.scheduler, added.session, err=False)
     if held:
         click.echo(f"let it start: rfsched release {added.id}")
     else:
         click.echo(f"follow it: rfsched logs -f {added.id}   (or `rfsched attach {added.id}`)")
 
 
-def _tell_scheduler(added: Added, *, err: bool) -> None:
-    match added.scheduler:
+def tell_scheduler(scheduler: SchedulerWord, session: str | None, *, err: bool) -> None:
+    """Say what became of the scheduler, where that is news."""
+    match scheduler:
         case "started":
-            click.echo(f"scheduler started in session {added.session}", err=err)
+            click.echo(f"scheduler started in session {session}", err=err)
         case "stopped_by_hand":
             click.echo("the scheduler was stopped by hand and stays so: `rfsched start` goes on", err=err)
         case "not_running":
@@ -137,7 +138,7 @@ def run(ctx: click.Context, chosen: Chosen, /, command: tuple[str, ...], **given
     workspace = chosen.workspace()
     added = queue(workspace, command, _wish(given))
     click.echo(f"[job {added.id} queued: {added.name}]", err=True)
-    _tell_scheduler(added, err=True)
+    tell_scheduler(added.scheduler, added.session, err=True)
     try:
         follower = follow_job(workspace, job_of(workspace, added), tail=None, raw=False)
     except KeyboardInterrupt:

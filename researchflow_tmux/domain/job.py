@@ -54,9 +54,10 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One requested command with its resources, as a job source yields it."""
 
     source: str
-    """Which kind of source: "config" or "command"."""
+    """Which kind of source: "config", "command" or "sweep"."""
     key: str
-    """Identity within the source: for a config the path relative to the workspace, for a command a unique id."""
+    """Identity within the source: for a config the path relative to the workspace, for a command a unique id, for a
+    job of a sweep the file and the values."""
     name: str
     """For people: the config's stem, or what the user said."""
     argv: tuple[str, ...] = ()
