@@ -197,7 +197,7 @@ def test_an_unusable_lease_directory_is_a_failed_launch(attempts: Attempts, tmp_
 
 
 def test_the_job_keeps_the_slot_when_its_runner_is_killed(attempts: Attempts, place: Path) -> None:
-    attempt = attempts.sh("setsid sleep 60 & echo up; wait", leases=lease(place, "GPU-a"))
+    attempt = attempts.sh("setsid sh -c 'echo up; exec sleep 60' & wait", leases=lease(place, "GPU-a"))
     process = attempt.start()
     attempt.says("up")
     ticket = tickets.live(str(place), "GPU-a")[0]
