@@ -31,7 +31,7 @@ def linear(low: Number, high: Number, count: int) -> list[Number]:
 
 def logarithmic(low: Number, high: Number, count: int) -> list[Number]:
     """`count` values at equal ratios, both ends among them. Both are above 0."""
-    return _spread(low, high, count, lambda part: low * (high / low) ** part)
+    return _spread(low, high, count, lambda part: _between(low, high, part))
 
 
 def uniform(low: Number, high: Number, count: int, dice: str) -> list[Number]:
@@ -41,7 +41,7 @@ def uniform(low: Number, high: Number, count: int, dice: str) -> list[Number]:
 
 def loguniform(low: Number, high: Number, count: int, dice: str) -> list[Number]:
     """As `uniform`, each order of magnitude equally often."""
-    return [_rounded(low * (high / low) ** throw(dice, number)) for number in range(count)]
+    return [_rounded(_between(low, high, throw(dice, number))) for number in range(count)]
 
 
 def chosen(items: Sequence[str], count: int, dice: str) -> list[int]:
@@ -65,6 +65,11 @@ def _spread(low: Number, high: Number, count: int, value_at: Callable[[float], f
     # Whole numbers stay whole where all are: a batch size is no 16.0.
     whole = all(isinstance(end, int) for end in (low, high)) and all(float(value).is_integer() for value in values)
     return [int(value) if whole else float(value) for value in values]
+
+
+def _between(low: Number, high: Number, part: float) -> float:
+    """The value at this part of the way, in orders of magnitude."""
+    return float(10 ** (math.log10(low) * (1 - part) + math.log10(high) * part))
 
 
 def _rounded(value: float) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 from contextlib import suppress
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from researchflow_tmux.adapters import yaml_tree
 from researchflow_tmux.adapters.sources.sweeps import file as sweep_file
 from researchflow_tmux.adapters.sources.sweeps.overlay import Overlay, spelling
-from researchflow_tmux.adapters.sources.sweeps.scan import SweepJob, SweepScan, scan
+from researchflow_tmux.adapters.sources.sweeps.scan import SweepJob, SweepScan, key_prefix, scan
 from researchflow_tmux.adapters.sources.sweeps.writing import make_folders
 from researchflow_tmux.domain.errors import ConfigError
 from researchflow_tmux.domain.sweeps.expansion import canonical
@@ -145,7 +146,9 @@ def test_the_size_is_bounded(sweeps: Sweeps) -> None:
     assert sweeps.problems(text) == ["2:1: stands for 9900 jobs [--max 9900 allows so many]"]
     assert len(sweeps.scan(text, most=9900).jobs) == 9900
     huge = "command: echo\nvariables: {x: {from: 1, to: 90000}, y: {from: 1, to: 90000}}\n"
-    assert sweeps.problems(huge)[0].startswith("2:1: stands for 8100000000 combinations")
+    assert sweeps.problems(huge)[0].startswith("2:1: stands for 8100000000 combinations: too many")
+    wide = "command: echo\nvariables: {x: {from: 1, to: 10000}}\nexclude: [" + "{x: 1}, " * 3000 + "]\n"
+    assert sweeps.problems(wide)[0].startswith("2:1: stands for 10000 combinations under 3000 rules")
 
 
 # Configs --------------------------------------------------------------------------------------------------------------
@@ -172,6 +175,35 @@ def test_a_config_keeps_its_text_but_for_the_variables(sweeps: Sweeps) -> None:
     make_folders([job])
     make_folders([job])
     assert Path(f"{folder}/config.yml").read_text() == job.config
+
+
+def test_a_command_of_the_base_config_counts_before_that_of_the_workspace(sweeps: Sweeps) -> None:
+    job = config_sweep(sweeps, "{a: [1]}", base="a: 0\nrfsched: {command: 'own {config}', gpus: 2}\n")
+    assert job.draft.argv == ("own", job.draft.config_path)
+    assert job.draft.request.gpus == 2
+
+
+def test_a_base_config_with_problems_is_told(sweeps: Sweeps) -> None:
+    (sweeps.root / "base.yml").write_text("rfsched: {gpu: 1}\n")
+    (said,) = sweeps.problems("config: base.yml\nvariables: {x: [1]}\n")
+    assert said.startswith("1:11: unknown key `rfsched.gpu`")
+    (sweeps.root / "base.yml").write_text("x: {y: 1}\n")
+    (said,) = sweeps.problems("config: base.yml\nvariables: {x: [1], x.y: [2]}\n")
+    assert said.startswith("2:1: x.y is part of another variable")
+
+
+def test_a_key_that_the_base_has_not_is_told(sweeps: Sweeps) -> None:
+    (sweeps.root / "base.yml").write_text("learning_rate: 1\n")
+    found = sweeps.scan("config: base.yml\nvariables: {learnign_rate: [1]}\n", command="run {config}")
+    (warning,) = found.warnings
+    assert warning.endswith("base.yml has no learnign_rate: it is added; did you mean `learning_rate`?")
+
+
+def test_a_file_is_the_same_by_any_link(sweeps: Sweeps, tmp_path_factory: pytest.TempPathFactory) -> None:
+    key = sweeps.scan("command: echo\nvariables: {x: [1]}\n").prefix
+    link = tmp_path_factory.mktemp("links") / "ws"
+    link.symlink_to(sweeps.root)
+    assert (key, key_prefix(str(link / "sw.yml"), sweeps.paths)) == ("sw.yml#", "sw.yml#")
 
 
 @pytest.mark.parametrize(
@@ -305,3 +337,50 @@ PIECES = st.sampled_from([*WORDS.split(), "\n", "\n  ", "\n    ", ": ", " "])
 def test_no_text_brings_down_the_reader(text: str) -> None:
     with suppress(ConfigError):
         sweep_file.read(text.encode("utf-8", "surrogatepass"), "f.yml")
+
+
+ENDS = st.lists(st.integers(-3, 3) | st.sampled_from([1e-300, 1e300, 0.1, "a", 10**299]), min_size=1, max_size=3)
+SMALL = st.integers(-1, 4) | st.sampled_from([0.5, 1e300, 1e-300, "x", None])
+FORMED = st.one_of(
+    st.fixed_dictionaries({"from": SMALL, "to": SMALL}, optional={"step": SMALL}),
+    *(st.fixed_dictionaries({form: ENDS, "count": SMALL}) for form in ("linear", "log")),
+    *(st.fixed_dictionaries({form: ENDS, "samples": SMALL}) for form in ("uniform", "loguniform", "choice")),
+)
+NAMES = st.sampled_from(["x", "y", "training.lr", "training", "a.b"])
+ITEM = VALUES | st.fixed_dictionaries({"value": VALUES}, optional={"nick": st.text(max_size=3)})
+VARIABLES = st.dictionaries(NAMES, FORMED | st.lists(ITEM, max_size=3), max_size=3)
+PATTERNS = st.lists(st.dictionaries(NAMES, SMALL | st.lists(SMALL)), max_size=2)
+FILES = st.fixed_dictionaries(
+    {"variables": VARIABLES},
+    optional={
+        "command": st.sampled_from(["echo {x}", "echo '{y.nick}' | cat", "a 'b", "{config}", "{folder}"]),
+        "config": st.sampled_from(["base.yml", "none.yml", "."]),
+        "name": st.sampled_from(["{x}", "{sweep}_{y}", " "]),
+        "layout": st.sampled_from(["underscore", "{x}/{y}", "/", "{training.lr}"]),
+        "zip": st.lists(st.lists(NAMES, max_size=2), max_size=2) | st.lists(NAMES),
+        "exceptions": st.dictionaries(NAMES, st.dictionaries(st.text(max_size=2), st.dictionaries(NAMES, PATTERNS))),
+        "include": PATTERNS,
+        "exclude": PATTERNS,
+        "seed": st.integers(0, 3),
+    },
+)
+
+
+@given(FILES)
+def test_a_file_is_jobs_that_differ_or_problems(tmp_path_factory: pytest.TempPathFactory, made: dict[str, Any]) -> None:
+    sweeps = Sweeps(tmp_path_factory.getbasetemp())
+    (sweeps.root / "base.yml").write_text("x: 1 # one\ntraining: {lr: 2}\na:\n")
+    with suppress(ConfigError):
+        jobs = sweeps.scan(json.dumps(made), command="run {config}").jobs
+        assert jobs
+        assert len({job.draft.key for job in jobs}) == len({job.draft.output_dir for job in jobs}) == len(jobs)
+        for job in jobs if "config" in made else ():
+            assert job.config is not None
+            root = yaml_tree.parse(job.config, "config.yml").root
+            assert root is not None
+            read = root.value()
+            for name, value in job.values.items():
+                inner = read
+                for part in name.split("."):
+                    inner = inner[part]
+                assert canonical(inner) == canonical(value)

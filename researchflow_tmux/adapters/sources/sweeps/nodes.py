@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable
 
@@ -12,11 +13,15 @@ MAX_NUMBER = 1e300
 """Beyond that, what is computed from numbers is infinite."""
 
 
+MOST_COMPARED = 500
+"""Words among which a similar one is looked for."""
+
+
 def suggestion(word: str, known: Iterable[str]) -> str | None:
     """`did you mean …?`, or what there is to choose from."""
     import difflib
 
-    known = list(known)
+    known = list(itertools.islice(known, MOST_COMPARED))
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
     if close:
         return f"did you mean `{close[0]}`?"

@@ -28,6 +28,8 @@ from researchflow_tmux.domain.workspace import JobSection, Settings, WorkspacePa
 SOURCE = "sweep"
 CONFIG = "config.yml"
 MOST_COMBINATIONS = 2_000_000
+MOST_LOOKS = 20_000_000
+"""Combinations times rules: a few seconds."""
 LONGEST_KEY = 500
 
 
@@ -56,7 +58,10 @@ class SweepScan(msgspec.Struct, frozen=True, kw_only=True):
 
 def key_prefix(path: str, paths: WorkspacePaths) -> str:
     """How the keys of this file's jobs begin."""
-    return os.path.relpath(path, paths.root) + "#"
+    directory, name = os.path.split(path)
+    # By whichever link somebody came here, the file is the same.
+    place = os.path.relpath(os.path.realpath(directory), os.path.realpath(paths.root))
+    return os.path.normpath(os.path.join(place, name)) + "#"
 
 
 def scan(path: str, paths: WorkspacePaths, settings: Settings, env: Mapping[str, str], most: int) -> SweepScan:
@@ -79,10 +84,10 @@ class _Scan:
         self.places = resolve_places(paths, settings)
         self.builder = CommandBuilder(settings, env, paths)
         self.layout = templates.layout_of(file.words.layout, file.names)
-        self.template = settings.command if file.words.command is None else file.words.command
         self.prefix = key_prefix(file.path, paths)
         base = read_base(file, paths.root)
         self.section = JobSection(**file.section) if base is None else base.section
+        self.template = file.words.command or self.section.command or settings.command
         self.overlay = None if base is None else base.overlay
         self.warnings: dict[str, None] = {} if base is None else dict.fromkeys(base.warnings)
         self.digests: dict[str, str] = {}
@@ -106,10 +111,11 @@ class _Scan:
 
     def combinations(self, most: int) -> list[tuple[Choice, ...]]:
         sweep = self.file.sweep
-        size = sweep.size()
-        if size > MOST_COMBINATIONS:
-            message = f"stands for {size} combinations; {MOST_COMBINATIONS} are the most"
-            raise self.file.problem("variables", message, "fewer values, or two sweeps")
+        size, rules = sweep.size(), len(sweep.include) + len(sweep.exclude)
+        if size > MOST_COMBINATIONS or size * rules > MOST_LOOKS:
+            told = f" under {rules} rules" if rules else ""
+            message = f"stands for {size} combinations{told}: too many to go through"
+            raise self.file.problem("variables", message, "fewer values, or several sweeps")
         found = list(itertools.islice(sweep.expand(), most))
         total = sum(1 for _ in sweep.expand()) if len(found) == most else len(found)
         if total > most:
