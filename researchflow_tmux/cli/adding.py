@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # The command's own options are the command's: parsing ends at its first word.
-_COMMAND = {"ignore_unknown_options": True, "allow_interspersed_args": False}
+_COMMAND = {"allow_interspersed_args": False}
 
 
 def _seconds(_ctx: click.Context, _param: click.Parameter, value: str | None) -> float | None:

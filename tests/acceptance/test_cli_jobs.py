@@ -167,6 +167,8 @@ def test_running_jobs_are_stopped_and_queued_again(workspace: RealWorkspace) -> 
         (["cancel", "exp"], 2, "no job 'exp'; did you mean 'exp"),
         (["requeue"], 2, "requeue what?"),
         (["add"], 2, "Missing argument"),
+        (["add", "--gpu", "0", "--", "true"], 2, "No such option '--gpu'"),
+        (["run", "--naem", "x", "--", "true"], 2, "No such option '--naem'"),
         (["add", "--env", "=1", "true"], 2, "'=1' is not of the form NAME=VALUE"),
         (["add", "--time-limit", "soon", "true"], 2, "expected a time such as"),
         (["add", "--workdir", "/nowhere", "true"], 2, "does not exist"),
