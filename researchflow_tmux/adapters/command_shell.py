@@ -18,6 +18,9 @@ _SHELL_WORDS = """
 RUNS_IN_SHELL = frozenset(_SHELL_WORDS.split())
 """First words that mean something to a shell only (or may be functions): no program to exec."""
 
+QUOTED = re.compile(r"""\\.|'[^']*'|"(?:\\.|[^"\\])*\"""", re.DOTALL)
+"""What quotes enclose, with them; or a sign behind a backslash, which encloses nothing."""
+
 _PLAIN = re.compile(r"""[^|&;<>()$`\\*?\[\]#~!{}\n]*""")
 _MODULE = re.compile(r"(?:^|[;&|(\n])\s*(?:module|ml)(?:\s|$)")
 _MODULE_FILES = (

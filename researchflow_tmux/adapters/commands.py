@@ -12,6 +12,7 @@ import msgspec
 
 from researchflow_tmux.adapters.command_python import PythonChoice, choose_python
 from researchflow_tmux.adapters.command_shell import (
+    QUOTED,
     RUNS_IN_SHELL,
     conda_lines,
     has_module_call,
@@ -84,12 +85,12 @@ class CommandBuilder:
             values["python"] = list(self.python().words)
         placeholder = _placeholder(tuple(values))
         words = _split(template, placeholder)
-        if not setup and words is not None:
-            found = (part for word in words for part in _fill(word, values, placeholder))
-            return Command(argv=tuple(found), warnings=warnings)
+        filled = [part for word in words or () for part in _fill(word, values, placeholder)]
+        if words is not None and not setup:
+            return Command(argv=tuple(filled), warnings=warnings)
         # What is put in brings quotes of its own: those that are there already go.
-        bare = re.sub(rf"""(["'])({placeholder.pattern})\1""", r"\2", template)
-        line = placeholder.sub(lambda match: shlex.join(values[match[1]]), bare)
+        bare = QUOTED.sub(lambda match: match[0][1:-1] if placeholder.fullmatch(match[0][1:-1]) else match[0], template)
+        line = shlex.join(filled) if words else placeholder.sub(lambda match: shlex.join(values[match[1]]), bare)
         can_exec = words is not None and (words[0] in ("{python}", "{script}") or os.path.isabs(words[0]))
         return Command(shell=_script(setup, line, can_exec), warnings=warnings)
 

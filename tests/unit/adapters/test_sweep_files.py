@@ -88,6 +88,32 @@ def test_values_are_quoted_for_the_shell(sweeps: Sweeps) -> None:
 
 
 @pytest.mark.parametrize(
+    ("command", "line"),
+    [
+        ('echo "{x}" | cat', "echo 'a b' | cat\n"),
+        ('echo "to "{x}" now" | cat', 'echo "to "\'a b\'" now" | cat\n'),
+        ('echo "$(cat {x})"', "echo \"$(cat 'a b')\"\n"),
+        ('echo "{y} it" > log', 'echo "1 it" > log\n'),
+        ('echo "to {x} now" | cat', None),
+        ("echo 'to {x}'; true", None),
+    ],
+)
+def test_a_value_with_blanks_keeps_out_of_quotes(sweeps: Sweeps, command: str, line: str | None) -> None:
+    text = json.dumps({"command": command, "variables": {"x": ["a b"], "y": [1]}})
+    if line is None:
+        (said,) = sweeps.problems(text)
+        assert "{x} stands among other text inside quotes" in said
+    else:
+        assert sweeps.scan(text).jobs[0].draft.shell == line
+
+
+def test_quotes_of_a_plain_line_are_no_matter(sweeps: Sweeps) -> None:
+    text = json.dumps({"command": 'echo "to {x} now"', "variables": {"x": ["a b"]}})
+    assert sweeps.scan(text).jobs[0].draft.argv == ("echo", "to a b now")
+    assert "echo 'to a b now'\n" in str(sweeps.scan(text, before=["true"]).jobs[0].draft.shell)
+
+
+@pytest.mark.parametrize(
     ("x", "found"),
     [
         ("[1, 2.5, true, null, text, '1', [1, 2]]", [1, 2.5, True, None, "text", "1", [1, 2]]),

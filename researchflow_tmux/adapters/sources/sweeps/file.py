@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from typing import Any
 
 import msgspec
@@ -74,6 +75,8 @@ def read(data: bytes, path: str) -> SweepFile:
     words = _words(reader, document.root, given)
     variables = _variables(reader, given.get("variables"), words.seed)
     _check_templates(reader, given, words, [variable.name for variable in variables])
+    if words.command is not None:
+        _check_quotes(reader, given["command"], words.command, variables)
     sweep = Rules(reader, variables).sweep(given)
     section = _section(reader, document.root, given)
     if reader.problems:
@@ -135,3 +138,18 @@ def _check_templates(reader: Reader, given: dict[str, Entry], words: Words, vari
     if words.layout is not None and words.layout != templates.UNDERSCORE:
         templates.check_layout(reader, given["layout"], words.layout)
         templates.check(reader, given["layout"], words.layout, [*known, *templates.NAME_WORDS], {})
+
+
+def _check_quotes(reader: Reader, entry: Entry, command: str, variables: list[Variable]) -> None:
+    """A value that is quoted for the shell must not stand inside quotes: there its own would be text."""
+    among = templates.among_text(command)
+    for variable in variables if among else ():
+        texts = {f"{variable.name}.nick": [choice.nick for choice in variable.choices]}
+        texts[variable.name] = [choice.text for choice in variable.choices]
+        for word in texts:
+            special = [text for text in texts[word] if shlex.quote(text) != text]
+            if word in among and special:
+                message = (
+                    f"{{{word}}} stands among other text inside quotes, and {special[0]!r} brings quotes of its own"
+                )
+                reader.fail(entry, message, f'close them before it, and open them again after it: "a "{{{word}}}" b"')

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
+from researchflow_tmux.adapters.command_shell import QUOTED, is_plain
 from researchflow_tmux.adapters.config_fields import Reader
 from researchflow_tmux.adapters.sources.sweeps.nodes import suggestion
 from researchflow_tmux.adapters.yaml_nodes import Entry
@@ -32,6 +33,14 @@ def check(reader: Reader, entry: Entry, template: str, known: Iterable[str], mis
         elif word not in known:
             hint = suggestion(word, known) or "there are no variables"
             reader.fail(entry, f"there is no variable `{word}` for {{{word}}}", hint)
+
+
+def among_text(command: str) -> list[str]:
+    """The words inside quotes together with other text, in a line that only a shell can read."""
+    if is_plain(WORD.sub("x", command)):
+        return []
+    inside = [quoted[1:-1] for quoted in QUOTED.findall(command) if quoted[0] in "'\""]
+    return [word for text in inside if not WORD.fullmatch(text) and "$(" not in text for word in WORD.findall(text)]
 
 
 def check_layout(reader: Reader, entry: Entry, layout: str) -> None:
