@@ -9,7 +9,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def eventually(check: Callable[[], T], timeout_s: float = 10.0, what: str = "") -> T:
+def eventually(check: Callable[[], T | None], timeout_s: float = 10.0, what: str = "") -> T:
     """Return the first truthy value of `check()`; raise AssertionError after `timeout_s` seconds.
 
     An exception of `check` counts as "not yet" until the time is over and is then the cause of the error.

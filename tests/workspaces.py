@@ -23,6 +23,8 @@ from tests.support import eventually
 from tests.tmux_fixtures import Server, kill_tree
 
 RFSCHED = str(Path(sys.executable).with_name("rfsched"))
+COMMAND_S = 60.0
+"""How long one command may take."""
 JOB = """#!/bin/sh
 # What every job of these tests does: say in a file of its own that it ran, and as which attempt.
 echo "$RFSCHED_ATTEMPT" >> "$RFSCHED_WORKSPACE/ran/$RFSCHED_JOB"
@@ -85,7 +87,7 @@ class RealWorkspace:
         """The workspace as Python users have it, with the settings as they are now."""
         return Workspace(self.root)
 
-    def call(self, *args: str, timeout_s: float = 60.0, **env: str) -> subprocess.CompletedProcess[str]:
+    def call(self, *args: str, timeout_s: float = COMMAND_S, **env: str) -> subprocess.CompletedProcess[str]:
         """Run `rfsched ARGS` in the workspace, without a terminal."""
         return subprocess.run(
             [RFSCHED, *args],
@@ -100,7 +102,7 @@ class RealWorkspace:
 
     def ok(self, *args: str, **env: str) -> str:
         """Run a command that must succeed; its output."""
-        result = self.call(*args, **env)
+        result = self.call(*args, timeout_s=COMMAND_S, **env)
         assert result.returncode == 0, f"rfsched {' '.join(args)} → {result.returncode}\n{result.stdout}{result.stderr}"
         return result.stdout
 

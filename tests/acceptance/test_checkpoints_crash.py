@@ -44,8 +44,13 @@ class Trainings:
     def steps(self, kind: str) -> list[int]:
         return [int(line.split()[1]) for line in self.log.read_text().splitlines() if line.startswith(kind)]
 
+    def wait_for_found(self, times: int) -> None:
+        """A training says what it found when it has resumed from it."""
+        eventually(lambda: len(self.steps("found")) == times, what="it resumed, and what it found was whole")
+
     def nothing_for(self, seconds: float) -> None:
         """Let the training run: its pipe says nothing meanwhile."""
+        assert self.process.stdout
         assert not select.select([self.process.stdout], [], [], seconds)[0]
 
 
@@ -64,7 +69,7 @@ def test_a_hundred_kills_in_the_middle_of_saving(trainings: Trainings) -> None:
     torn = 0
     for number in range(1, kills + 1):
         pid = trainings.ask("train")
-        eventually(lambda n=number: len(trainings.steps("found")) == n, what="it resumed, and what it found was whole")
+        trainings.wait_for_found(number)
         trainings.nothing_for(chance.uniform(0, 0.05))
         os.kill(pid, signal.SIGKILL)
         trainings.ask("")

@@ -59,7 +59,7 @@ def go(ws: RealWorkspace, *names: str) -> None:
 
 def held() -> float:
     """Sum of the shares that live tickets hold, by the kernel's word."""
-    return sum(ticket["share"] for ticket in tickets.live(os.environ["RFSCHED_LEASE_DIR"], GPU))
+    return sum(float(ticket["share"]) for ticket in tickets.live(os.environ["RFSCHED_LEASE_DIR"], GPU))
 
 
 def test_two_workspaces_share_a_gpu_and_never_overbook_it(machine: Machine) -> None:

@@ -27,7 +27,7 @@ def alive(pid: int) -> bool:
 
 def runs(ws: RealWorkspace, name: str, body: str, **section: object) -> None:
     """A config whose job is a script of this body."""
-    ws.config(name, command=ws.script(f"{name}.sh", RAN + body), **section)
+    ws.config(name, command=ws.script(f"{name}.sh", RAN + body), text="", **section)
 
 
 def test_hostile_jobs_end_as_they_should(workspace: RealWorkspace) -> None:

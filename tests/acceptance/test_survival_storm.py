@@ -10,12 +10,16 @@ from pathlib import Path
 
 import pytest
 
+from researchflow_tmux.adapters.tmux_socket import find_server
 from tests.support import eventually
-from tests.tmux_fixtures import find_server
 from tests.workspaces import RealWorkspace, new_workspace, workspace
 
 __all__ = ["new_workspace", "workspace"]  # fixtures
 pytestmark = pytest.mark.tmux
+
+
+def wait_for_runs(ws: RealWorkspace, goal: int) -> None:
+    eventually(lambda: sum(ws.runs().values()) >= goal, 60.0, what="jobs go on")
 
 
 @pytest.mark.timeout(600)
@@ -30,7 +34,7 @@ def test_servers_and_schedulers_killed_at_random(workspace: RealWorkspace) -> No
     for _ in range(kills):
         ran = sum(ws.runs().values())
         goal = min(ran + chance.randint(2, 6), 10 * kills)
-        eventually(lambda goal=goal: sum(ws.runs().values()) >= goal, 60.0, what="jobs go on")
+        wait_for_runs(ws, goal)
         victims = chance.choice(["server", "scheduler", "both"])
         server, scheduler = find_server(ws.server.socket), ws.scheduler_pid()
         if victims != "scheduler" and server is not None:

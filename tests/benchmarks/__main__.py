@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from pathlib import Path
 
@@ -57,4 +56,4 @@ def show(lines: list[Measure]) -> list[Measure]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -56,7 +56,12 @@ def say(what: str, figures: tuple[float, float], goal: str = "") -> None:
 def disk(directory: str) -> None:
     """What the disk itself takes for a line: the floor of a durable create."""
     fd = os.open(os.path.join(directory, "probe"), os.O_RDWR | os.O_CREAT)
-    say("the disk: append 200 bytes, fdatasync", ms(lambda: (os.write(fd, b"x" * 200), os.fdatasync(fd)), 300))
+
+    def append() -> None:
+        os.write(fd, b"x" * 200)
+        os.fdatasync(fd)
+
+    say("the disk: append 200 bytes, fdatasync", ms(append, 300))
     os.close(fd)
 
 

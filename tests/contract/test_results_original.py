@@ -20,7 +20,8 @@ def storage(tmp_path: Path) -> MetadataStorage:
 
 
 def on_disk(storage: MetadataStorage) -> dict[str, Any]:
-    return json.loads(storage.index_file.read_text("utf-8"))
+    found: dict[str, Any] = json.loads(storage.index_file.read_text("utf-8"))
+    return found
 
 
 def write_like_the_original(root: Path, entries: dict[str, Any]) -> None:

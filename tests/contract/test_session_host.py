@@ -6,10 +6,11 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import pytest
 
+from researchflow_tmux.adapters.tmux import Output
 from researchflow_tmux.domain.attempt import Attempt, Ended, Exited, Killed
 from researchflow_tmux.domain.errors import LaunchError
 from researchflow_tmux.domain.job import Job
@@ -33,6 +34,8 @@ from tests.tmux_fixtures import CAPTURED, Bed, Server, make_job, plan, tmux_serv
 
 __all__ = ["tmux_server"]  # a fixture
 
+Seen = TypeVar("Seen", bound=Observation)
+
 LONG, QUICK, FAILING = "sleep 600", "true", "exit 3"
 SCRIPTS = {
     LONG: Script(duration_s=None),
@@ -48,7 +51,7 @@ class Stage(Protocol):
 
     def attempt(self, job: Job, number: int = 1, session: str | None = None) -> Attempt: ...
 
-    def wait(self, attempt: Attempt, kind: type[Observation]) -> Observation:
+    def wait(self, attempt: Attempt, kind: type[Seen]) -> Seen:
         """The first observation of this kind."""
         ...
 
@@ -72,16 +75,17 @@ class Stage(Protocol):
 class TmuxStage:
     def __init__(self, server: Server, root: Path) -> None:
         self.bed = Bed(server, root)
-        self.host = self.bed.host
+        self.host: SessionHost = self.bed.host
 
     def attempt(self, job: Job, number: int = 1, session: str | None = None) -> Attempt:
         return self.bed.attempt(job, number, session)
 
-    def wait(self, attempt: Attempt, kind: type[Observation]) -> Observation:
+    def wait(self, attempt: Attempt, kind: type[Seen]) -> Seen:
         return eventually(lambda: _of(self.host.observe(attempt), kind), what=f"{kind.__name__} of {attempt.key}")
 
     def foreign(self, name: str) -> None:
         answer = self.bed.server.tmux().start("new-session", "-d", "-s", name, "sleep", "600")
+        assert isinstance(answer, Output), answer
         assert answer.rc == 0, answer
 
     def kill_runner(self, attempt: Attempt) -> None:
@@ -112,7 +116,7 @@ class MemoryStage:
     def attempt(self, job: Job, number: int = 1, session: str | None = None) -> Attempt:
         return plan(job, number, session)
 
-    def wait(self, attempt: Attempt, kind: type[Observation]) -> Observation:
+    def wait(self, attempt: Attempt, kind: type[Seen]) -> Seen:
         for _ in range(100):
             seen = self.host.observe(attempt)
             if isinstance(seen, kind):
@@ -141,7 +145,7 @@ class MemoryStage:
         pass
 
 
-def _of(seen: Observation, kind: type[Observation]) -> Observation | None:
+def _of(seen: Observation, kind: type[Seen]) -> Seen | None:
     return seen if isinstance(seen, kind) else None
 
 
@@ -183,6 +187,7 @@ def test_a_job_runs_to_its_end_and_its_session_stays(stage: Stage, start: Callab
     attempt = start(stage.job(1, QUICK))
     ended = stage.wait(attempt, Ended)
     assert ended.outcome == Exited(code=0, succeeded=True)
+    assert ended.started_at is not None
     assert ended.started_at <= ended.ended_at
     session = eventually(lambda: s if (s := sessions(stage).by_name[attempt.session]).pane_dead else None)
     assert session.tag == "ws1/1.1"

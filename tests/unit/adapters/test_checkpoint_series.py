@@ -27,9 +27,9 @@ from tests.tmux_fixtures import make_job, plan
 MINE = "ws1/1.1"
 
 
-def bench(root: Path, **settings: str) -> Bench:
+def bench(root: Path, checkpoint_dir: str = "checkpoints") -> Bench:
     paths = WorkspacePaths(root=str(root), config=str(root / "scheduler_config.yml"))
-    return Bench(workspace_id="ws1", paths=paths, settings=Settings(task_name="t", **settings))
+    return Bench(workspace_id="ws1", paths=paths, settings=Settings(task_name="t", checkpoint_dir=checkpoint_dir))
 
 
 @pytest.fixture

@@ -223,7 +223,7 @@ def test_micromamba_serves_too(bench: Bench, tmp_path: Path, shell: str) -> None
 
 def test_without_conda_base_and_a_given_python_go_on_with_a_warning(bench: Bench) -> None:
     for settings in ({"conda_env": "base"}, {"conda_env": "x", "python_env": sys.executable}):
-        built = bench.build(**settings)
+        built = bench.build(None, **settings)
         assert built.argv
         assert "no conda was found" in built.warnings[0]
 

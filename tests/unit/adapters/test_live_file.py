@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -18,16 +18,30 @@ from tests.contract.store_samples import NOW, at
 DEVICES = [GpuDevice(uuid=f"GPU-{index}", index=index, name="A100", kind="nvml", leased=True) for index in (0, 3)]
 
 
-def snapshot(seconds: float = 0, **fields: Any) -> Live:
-    fields = {
-        "readings": [GpuReading(uuid="GPU-3", index=3, name="A100", used_mib=17)],
-        "blocked": {"GPU-0": Reason(code=ReasonCode.FOREIGN, text="80 %")},
-        "tickets": [Ticket(uuid="GPU-3", share=0.5, holder="her:/work")],
-        "share": 1 / 3,
-        "cpu_places": 2,
-        "note": "2 GPUs",
-    } | fields
-    return live_file.snapshot(now=at(seconds), started_at=NOW, session="exp_scheduler", devices=DEVICES, **fields)
+def snapshot(
+    seconds: float = 0,
+    *,
+    share: float = 1 / 3,
+    note: str = "2 GPUs",
+    halt: Reason | None = None,
+    warnings: Sequence[str] = (),
+    error: str | None = None,
+) -> Live:
+    return live_file.snapshot(
+        now=at(seconds),
+        started_at=NOW,
+        session="exp_scheduler",
+        devices=DEVICES,
+        readings=[GpuReading(uuid="GPU-3", index=3, name="A100", used_mib=17)],
+        blocked={"GPU-0": Reason(code=ReasonCode.FOREIGN, text="80 %")},
+        tickets=[Ticket(uuid="GPU-3", share=0.5, holder="her:/work")],
+        share=share,
+        cpu_places=2,
+        note=note,
+        halt=halt,
+        warnings=warnings,
+        error=error,
+    )
 
 
 @pytest.fixture

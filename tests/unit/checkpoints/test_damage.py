@@ -45,7 +45,7 @@ def blind(path: Path) -> None:
     path.mkdir()
 
 
-HARM: dict[str, tuple[str, Callable[[Path], None], str]] = {
+HARM: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "a bit of the buffers": ("rfsched-state.bin", flip, "rfsched-state.bin was altered"),
     "a bit of the tree": ("rfsched-state.json", flip, "rfsched-state.json was altered"),
     "a bit of a file": ("files/0/w", flip, "w was altered"),
@@ -74,7 +74,7 @@ def store(tmp_path: Path) -> LocalStore:
 
 @pytest.mark.parametrize(("file", "harm", "said"), HARM.values(), ids=HARM.keys())
 def test_damage_is_found_and_said(
-    store: LocalStore, file: str, harm: Callable[[Path], None], said: str, caplog: pytest.LogCaptureFixture
+    store: LocalStore, file: str, harm: Callable[[Path], object], said: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     newest = store.names()[0]
     harm(Path(store.root) / newest / file)

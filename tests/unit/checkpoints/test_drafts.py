@@ -57,7 +57,7 @@ def test_another_hosts_draft_is_left_alone(tmp_path: Path) -> None:
 
 def test_a_lock_cleared_before_it_was_held_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = fcntl.flock
-    cleared = []
+    cleared: list[int] = []
 
     def clear_first(fd: int, operation: int) -> None:
         if not cleared:

@@ -34,7 +34,7 @@ PLACES: dict[str, Callable[[Path], str]] = {
 }
 
 
-@pytest.fixture(params=PLACES.values(), ids=PLACES.keys())
+@pytest.fixture(params=PLACES.values(), ids=list(PLACES))
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> CheckpointStore:
     return open_store(request.param(tmp_path))
 

@@ -41,7 +41,7 @@ def test_only_what_stayed_on_the_screen(raw: bytes, shown: bytes) -> None:
 def test_last_lines(monkeypatch: pytest.MonkeyPatch, size: int, text: bytes, number: int, expected: bytes) -> None:
     monkeypatch.setattr(logs, "CHUNK", size)
     file = io.BytesIO(text)
-    logs.last_lines(file, number)  # type: ignore[arg-type]
+    logs.last_lines(file, number)
     assert file.read() == expected
 
 

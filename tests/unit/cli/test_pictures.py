@@ -62,8 +62,15 @@ def gpu(index: int, **more: Any) -> GpuView:
     return GpuView(**(fields | more))
 
 
-def view(jobs: list[JobView], gpus: list[GpuView] | None = None, **scheduler: Any) -> StatusView:
-    running = {"running": True, "session": "t_scheduler", "started_at": NOW - timedelta(hours=2)} | scheduler
+def view(
+    jobs: list[JobView],
+    gpus: list[GpuView] | None = None,
+    *,
+    running: bool = True,
+    halted: str | None = None,
+    seen_at: datetime | None = None,
+) -> StatusView:
+    started_at = NOW - timedelta(hours=2)
     return StatusView(
         at=NOW,
         workspace="/w",
@@ -71,7 +78,9 @@ def view(jobs: list[JobView], gpus: list[GpuView] | None = None, **scheduler: An
         counts={state: sum(each.state == state for each in jobs) for state in STATES},
         jobs=jobs,
         gpus=gpus or [],
-        scheduler=SchedulerView(**running),
+        scheduler=SchedulerView(
+            running=running, session="t_scheduler", started_at=started_at, halted=halted, seen_at=seen_at
+        ),
     )
 
 

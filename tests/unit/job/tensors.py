@@ -9,6 +9,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 
 class dtype:  # noqa: N801 - its name there
@@ -28,7 +29,7 @@ class Tensor:
     layout = strided
 
     def __init__(self, array: Any, kind: dtype | None = None) -> None:
-        self.array = array.array if isinstance(array, Tensor) else np.asarray(array)
+        self.array: NDArray[Any] = array.array if isinstance(array, Tensor) else np.asarray(array)
         self.dtype = kind or globals()[str(self.array.dtype)]
 
     @property
@@ -51,7 +52,7 @@ class Tensor:
     def view(self, kind: dtype) -> Tensor:
         return Tensor(self.array.view(kind.name))
 
-    def numpy(self) -> Any:
+    def numpy(self) -> NDArray[Any]:
         return self.array
 
     def t(self) -> Tensor:

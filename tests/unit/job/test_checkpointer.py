@@ -52,7 +52,8 @@ def steps(store: LocalStore) -> list[int]:
 def test_a_save_returns_while_it_is_written(gate: Gate) -> None:
     checkpoint = Checkpointer(gate)
     saving = checkpoint.save({"a": 1}, 7)
-    assert not saving.done
+    done = saving.done
+    assert not done
     with pytest.raises(TimeoutError, match="step 7 is not written yet"):
         saving.wait(0.01)
     gate.open.set()
@@ -187,7 +188,7 @@ def test_a_damaged_one_is_said_and_the_one_before_used(tmp_path: Path, caplog: p
 
 def resume(store: LocalStore, tag: str, start: tuple[LocalStore, str] | None) -> int | None:
     restored = Checkpointer(store, attempt=tag, resume_from=lambda: start).load_latest()
-    return restored and restored.step
+    return None if restored is None else restored.step
 
 
 def test_which_one_is_resumed(tmp_path: Path) -> None:
@@ -321,6 +322,6 @@ def test_every_needs_an_interval(tmp_path: Path) -> None:
     checkpoint = Checkpointer(LocalStore(tmp_path))
     for wrong in ({}, {"minutes": 0}, {"steps": -1}):
         with pytest.raises(ValueError, match="needs an interval"):
-            checkpoint.every(**wrong)  # type: ignore[arg-type]
+            checkpoint.every(**wrong)
     assert not checkpoint.every(minutes=1)
     assert os.listdir(tmp_path) == []

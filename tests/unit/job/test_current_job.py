@@ -39,7 +39,8 @@ def test_in_a_job(here: Path) -> None:
     job.progress(1, 2)
     assert (here / "metrics.jsonl").exists()
     assert (here / "progress.json").exists()
-    assert job.resumed_from is None
+    resumed_from = job.resumed_from
+    assert resumed_from is None
     job.checkpoint.save({"a": 1}, 5, wait=True)
     restored = job.checkpoint.load_latest()
     assert restored is not None
@@ -108,7 +109,7 @@ def test_there_is_one_job_per_process() -> None:
     assert current_job() is current_job()
     assert researchflow_tmux.current_job is current_job
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
-        _ = researchflow_tmux.nothing  # type: ignore[attr-defined]
+        _ = researchflow_tmux.nothing
 
 
 SCRIPT = """

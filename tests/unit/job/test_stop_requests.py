@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 
@@ -59,6 +60,12 @@ class Training:
         return [self.store.manifest(name).step for name in self.store.names()]
 
 
+class Train(Protocol):
+    """Starts a training and waits until it runs."""
+
+    def __call__(self, before: str = "", each: str = "") -> Training: ...
+
+
 @pytest.fixture
 def trainings(tmp_path: Path) -> Iterator[list[Training]]:
     made: list[Training] = []
@@ -69,17 +76,17 @@ def trainings(tmp_path: Path) -> Iterator[list[Training]]:
 
 
 @pytest.fixture
-def train(tmp_path: Path, trainings: list[Training]) -> type[Training]:
+def train(tmp_path: Path, trainings: list[Training]) -> Train:
     def make(before: str = "", each: str = "") -> Training:
         trainings.append(Training(tmp_path, before, each))
         trainings[-1].hear("running")
         return trainings[-1]
 
-    return make  # type: ignore[return-value]
+    return make
 
 
-def test_usr1_saves_and_the_training_goes_on(train: type[Training]) -> None:
-    training = train()  # type: ignore[call-arg]
+def test_usr1_saves_and_the_training_goes_on(train: Train) -> None:
+    training = train()
     training.process.send_signal(signal.SIGUSR1)
     eventually(training.steps, what="a checkpoint")
     training.process.send_signal(signal.SIGUSR1)
@@ -87,18 +94,18 @@ def test_usr1_saves_and_the_training_goes_on(train: type[Training]) -> None:
     assert training.process.poll() is None
 
 
-def test_term_saves_and_ends_and_the_next_attempt_goes_on_there(train: type[Training]) -> None:
-    training = train()  # type: ignore[call-arg]
+def test_term_saves_and_ends_and_the_next_attempt_goes_on_there(train: Train) -> None:
+    training = train()
     training.process.send_signal(signal.SIGTERM)
     assert training.process.wait(20) == 143
     [step] = training.steps()
     assert step >= 10
-    following = train()  # type: ignore[call-arg]
+    following = train()
     assert following.heard[0] == f"from {step}\n"
 
 
-def test_a_save_that_fails_after_term_still_ends_the_process(train: type[Training]) -> None:
-    training = train()  # type: ignore[call-arg]
+def test_a_save_that_fails_after_term_still_ends_the_process(train: Train) -> None:
+    training = train()
     Path(training.store.root).write_text("a file where the directory should be")
     training.process.send_signal(signal.SIGTERM)
     assert training.process.wait(20) == 143
@@ -106,10 +113,10 @@ def test_a_save_that_fails_after_term_still_ends_the_process(train: type[Trainin
     assert "was not saved" in training.process.stdout.read()
 
 
-def test_a_loop_that_does_not_save_ends_by_a_second_term_some_seconds_later(train: type[Training]) -> None:
+def test_a_loop_that_does_not_save_ends_by_a_second_term_some_seconds_later(train: Train) -> None:
     before = "import researchflow_tmux.job.stop_requests as s; s.AGAIN_S = 0.2"
     # It looks after its own steps, and never at every().
-    training = train(before, "\n    while step > 11: time.sleep(0.01)")  # type: ignore[call-arg]
+    training = train(before, "\n    while step > 11: time.sleep(0.01)")
     training.process.send_signal(signal.SIGTERM)
 
     def insist() -> bool:
@@ -120,17 +127,17 @@ def test_a_loop_that_does_not_save_ends_by_a_second_term_some_seconds_later(trai
     assert training.process.returncode == -signal.SIGTERM
 
 
-def test_the_users_own_handler_is_called_as_well(train: type[Training]) -> None:
+def test_the_users_own_handler_is_called_as_well(train: Train) -> None:
     before = "signal.signal(signal.SIGTERM, lambda *_: print('mine', flush=True))"
-    training = train(before)  # type: ignore[call-arg]
+    training = train(before)
     training.process.send_signal(signal.SIGTERM)
     training.hear("mine")
     assert training.process.wait(20) == 143
     assert training.steps()
 
 
-def test_an_ignored_signal_stays_ignored(train: type[Training]) -> None:
-    training = train("signal.signal(signal.SIGUSR1, signal.SIG_IGN)")  # type: ignore[call-arg]
+def test_an_ignored_signal_stays_ignored(train: Train) -> None:
+    training = train("signal.signal(signal.SIGUSR1, signal.SIG_IGN)")
     training.process.send_signal(signal.SIGUSR1)
     training.process.send_signal(signal.SIGTERM)
     assert training.process.wait(20) == 143
@@ -149,8 +156,8 @@ WORKER = """
 """
 
 
-def test_a_forked_worker_ends_by_term_as_ever(train: type[Training]) -> None:
-    training = train(each=WORKER)  # type: ignore[call-arg]
+def test_a_forked_worker_ends_by_term_as_ever(train: Train) -> None:
+    training = train(each=WORKER)
     assert "worker 15\n" in training.heard
 
 
@@ -171,7 +178,8 @@ def test_handlers_in_this_process() -> None:
     requests.listen()
     os.kill(os.getpid(), signal.SIGUSR1)
     eventually(lambda: requests.save)
-    assert not requests.stop
+    stop = requests.stop
+    assert not stop
     for _ in range(2):
         os.kill(os.getpid(), signal.SIGTERM)
     eventually(lambda: len(called) == 2)

@@ -64,12 +64,12 @@ def test_kinds_without_plain_bytes_are_pickled(checkpoint: Checkpointer, monkeyp
     sparse, quantised, locked = tensors.Tensor([1]), tensors.Tensor([2]), tensors.Locked([3])
     sparse.layout = tensors.sparse_coo
     quantised.is_quantized = True
-    torch.Tensor = type(locked)  # type: ignore[attr-defined]
-    torch.nn.Parameter = tensors.Tensor  # type: ignore[attr-defined]
+    monkeypatch.setattr(torch, "Tensor", type(locked))
+    torch.nn.Parameter = tensors.Tensor
     try:
         checkpoint.save([sparse, quantised, locked], 1, wait=True)
     finally:
-        torch.nn.Parameter = tensors.Parameter  # type: ignore[attr-defined]
+        torch.nn.Parameter = tensors.Parameter
     found = checkpoint.load_latest()
     assert found is not None
     assert [tensor.tolist() for tensor in found.state] == [[1], [2], [3]]

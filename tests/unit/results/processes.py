@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from itertools import count
 
 from researchflow_tmux.results import MetadataStorage
@@ -52,5 +53,5 @@ def hold(directory: str) -> None:
 
 
 if __name__ == "__main__":
-    roles = {"create": create, "change": change, "obey": obey, "hold": hold}
+    roles: dict[str, Callable[..., None]] = {"create": create, "change": change, "obey": obey, "hold": hold}
     roles[sys.argv[1]](*sys.argv[2:])

@@ -37,7 +37,7 @@ QUERIES = st.dictionaries(
 )
 
 
-def naive(stored: Any, query: Any) -> bool:
+def naive(stored: object, query: object) -> bool:
     """The rules in the words of their description."""
     match query:
         case dict():

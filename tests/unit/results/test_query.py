@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -91,9 +92,9 @@ def test_sort(storage: MetadataStorage, sort: Any, found: str) -> None:
 def test_limits(storage: MetadataStorage) -> None:
     assert storage.find(limit=0) == []
     assert len(storage.find(offset=3)) == 1
-    for limits in ({"limit": -1}, {"offset": -1}):
+    for ask in (partial(storage.find, limit=-1), partial(storage.find, offset=-1)):
         with pytest.raises(QueryError, match="count entries"):
-            storage.find(**limits)
+            ask()
 
 
 @pytest.mark.parametrize(

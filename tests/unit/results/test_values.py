@@ -18,6 +18,10 @@ class Kind(enum.StrEnum):
     BERT = "bert"
 
 
+class Level(enum.IntEnum):
+    LOW = 1
+
+
 class Number(float):
     """Stands for NumPy's."""
 
@@ -29,7 +33,7 @@ def test_types_become_those_of_json() -> None:
         "kind": Kind.BERT,
         "number": Number(0.5),
         "flag": True,
-        "level": enum.IntEnum("Level", "LOW")(1),
+        "level": Level.LOW,
         1: {None: 1, True: 2, 0.5: 3, "x": []},
     }
     assert storable(given, "metadata") == {
