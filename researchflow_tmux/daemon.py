@@ -62,6 +62,7 @@ class Daemon:
             self.engine.context.step = _assassin(kill_at)
         self.engine.controls = {
             "stop": self._on_stop,
+            "resume": self._on_resume,
             "reload": self._on_reload,
             "remember": self._on_remembered,
             "clean": self._on_clean,
@@ -155,6 +156,12 @@ class Daemon:
         names = [self.engine.workload.jobs[key[0]].name for key in self.engine.workload.attempts]
         return {"running": names, "queued": self.engine.workload.queue_length}
 
+    def _on_resume(self, _body: dict[str, Any]) -> dict[str, Any]:
+        """Somebody types `start`: a stop that waits for running jobs is taken back; one that is under way is not."""
+        if not self._ending:
+            self.engine.stopping = False
+        return {"ending": self._ending}
+
     def _on_reload(self, _body: dict[str, Any]) -> dict[str, Any]:
         """Take over changed settings. Bad ones change nothing."""
         try:
@@ -179,7 +186,8 @@ class Daemon:
 
     def _on_clean(self, body: dict[str, Any]) -> dict[str, Any]:
         """Forget what ended before a moment: its rows now, its files by whoever asked."""
-        removed = self.parts.store.delete_jobs_before(datetime.fromisoformat(str(body["before"])))
+        before, keep = datetime.fromisoformat(str(body["before"])), frozenset(body.get("keep", ()))
+        removed = self.parts.store.delete_jobs_before(before, keep=keep)
         return {"ids": [job_id for job_id in removed if self.engine.workload.forget(job_id)]}
 
     # -- signals -------------------------------------------------------------------------------------------------------

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import uuid
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
 from researchflow_tmux.adapters import environment
+from researchflow_tmux.adapters.clock import SystemClock
 from researchflow_tmux.adapters.commands import build_shell_job
 from researchflow_tmux.adapters.places import resolve_places
 from researchflow_tmux.adapters.sources import JobDraft
 from researchflow_tmux.adapters.sources.configs import scan
-from researchflow_tmux.domain.errors import Problem, StoreError
+from researchflow_tmux.domain.errors import Problem, StoreError, UsageError
 from researchflow_tmux.domain.job import CompletionRule
 from researchflow_tmux.domain.resources import ResourceRequest
 from researchflow_tmux.domain.workspace import Settings, WorkspacePaths
@@ -65,8 +68,9 @@ def from_configs(
     pins: Sequence[str | int | None] = (),
 ) -> Intake:
     """The configs of the workspace (or those named) as drafts; markers that are there already are noted."""
+    looked_at = SystemClock().now()
     found = scan(paths, settings, names, pins, env=variables)
-    drafts = tuple(_draft(draft, digest) for draft in found.drafts)
+    drafts = tuple(marked(draft, digest, looked_at) for draft in found.drafts)
     return Intake(drafts=drafts, problems=found.problems, warnings=found.warnings)
 
 
@@ -90,6 +94,8 @@ def from_command(
 ) -> Draft:
     """Any command as a draft: it runs in the directory in which it was typed. Raises ConfigError."""
     command = build_shell_job(settings, words, captured.variables, paths)
+    if name is not None and any(not character.isprintable() for character in name):
+        raise UsageError(f"the name {name!r} holds characters that cannot be printed", hint="choose another --name")
     key = uuid.uuid4().hex
     default_retries = settings.max_retries if settings.auto_restart_failed else 0
     draft = JobDraft(
@@ -110,9 +116,19 @@ def from_command(
     return Draft(spec=draft.to_spec(captured.digest, group=group), after_names=draft.after, held=held)
 
 
-def _draft(draft: JobDraft, digest: str) -> Draft:
-    found = draft.marker is not None and os.path.exists(draft.marker)
-    return Draft(spec=draft.to_spec(digest), marker_found=found, after_names=draft.after)
+def marked(draft: JobDraft, digest: str, looked_at: datetime) -> Draft:
+    """The draft with what its completion marker says; `looked_at` = a moment before any marker was looked for."""
+    written_at = None
+    if draft.marker is not None:
+        with contextlib.suppress(OSError):
+            written_at = datetime.fromtimestamp(os.stat(draft.marker).st_mtime, UTC)
+    return Draft(
+        spec=draft.to_spec(digest),
+        marker_found=written_at is not None,
+        marker_at=written_at,
+        looked_at=looked_at,
+        after_names=draft.after,
+    )
 
 
 def _name_of(words: Sequence[str], key: str) -> str:

@@ -36,6 +36,8 @@ def write_spec(bench: Bench, attempt: Attempt, job: Job, captured: Mapping[str, 
     directory = bench.directory(attempt)
     try:
         make_private(directory)
+        if job.spec.output_dir is not None:
+            os.makedirs(job.spec.output_dir, exist_ok=True)  # scripts expect to find the place of their marker
         _copy_config(job.spec, directory)
         files.replace(os.path.join(directory, SPEC_NAME), jsontext.dumps(build(bench, attempt, job, captured)).encode())
     except OSError as error:

@@ -123,15 +123,21 @@ class SqliteStore:
         environments.save(self._db, self.path, digest, data)
 
     def delete_jobs_before(
-        self, before: datetime, *, states: Collection[JobState] = ENDED, dry_run: bool = False
+        self,
+        before: datetime,
+        *,
+        states: Collection[JobState] = ENDED,
+        keep: Collection[int] = (),
+        dry_run: bool = False,
     ) -> list[int]:
         """Remove jobs that ended before `before`, with their attempts and events; return their ids.
 
-        A job that an unfinished one comes `after`, or that still has a live attempt, stays. Ids are never given again.
+        A job of `keep`, one that an unfinished one comes `after`, or that still has a live attempt, stays. Ids are
+        never given again.
         `dry_run` only tells. The attempts' directories are the caller's business.
         """
         with in_words(self.path), transaction(self._db):
-            ids = cleanable_ids(self._db, before, states)
+            ids = [job_id for job_id in cleanable_ids(self._db, before, states) if job_id not in keep]
             if ids and not dry_run:
                 delete_jobs(self._db, ids)
         return ids

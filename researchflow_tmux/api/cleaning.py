@@ -18,6 +18,7 @@ from researchflow_tmux.adapters.sqlite_store import SqliteStore
 from researchflow_tmux.api import asking
 from researchflow_tmux.api.workspace import Workspace
 from researchflow_tmux.domain.errors import UsageError
+from researchflow_tmux.domain.job import Job, JobState
 from researchflow_tmux.domain.units import parse_duration
 
 
@@ -28,6 +29,8 @@ class Cleaned(msgspec.Struct, kw_only=True):
     ids: list[int]
     files: int = 0
     bytes: int = 0
+    kept_configs: list[str] = msgspec.field(default_factory=list)
+    """Jobs that stay because their config is still there: forgotten, it would be a new job and run again."""
     kept_outside: list[str] = msgspec.field(default_factory=list)
     """Logs that stay because they are not where this workspace keeps its logs."""
 
@@ -63,25 +66,36 @@ def clean(workspace: Workspace, older_than: str, *, really: bool) -> Cleaned:
     with workspace.reader() as reader:
         ids = reader.cleanable(before)
         jobs = {job.id: job for job in reader.full_jobs(ids)}
+        kept = {job.id: job.name for job in jobs.values() if _would_come_back(job)}
+        ids = [job_id for job_id in ids if job_id not in kept]
         logs = {job_id: [each.log for each in reader.attempts_of(job_id) if each.log] for job_id in ids}
     if really and ids:
-        ids = _delete_rows(workspace, before, clock.boot_id)
+        ids = _delete_rows(workspace, before, sorted(kept), clock.boot_id)
     files = _Files(workspace)
-    done = Cleaned(jobs=[jobs[job_id].name for job_id in ids if job_id in jobs], ids=ids)
+    names = [jobs[job_id].name for job_id in ids if job_id in jobs]
+    done = Cleaned(jobs=names, ids=ids, kept_configs=list(kept.values()))
     for job_id in ids:
         _take(files, job_id, logs.get(job_id, []), done, really=really)
     return done
 
 
-def _delete_rows(workspace: Workspace, before: datetime, boot_id: str) -> list[int]:
+def _would_come_back(job: Job) -> bool:
+    """Whether the next look at the configs would queue the job anew: nothing but its row says that it has ended."""
+    if job.spec.config_path is None or not os.path.exists(job.spec.config_path):
+        return False
+    marked = job.spec.marker is not None and os.path.exists(job.spec.marker)
+    return not (marked and job.state is JobState.SUCCEEDED)
+
+
+def _delete_rows(workspace: Workspace, before: datetime, keep: list[int], boot_id: str) -> list[int]:
     """The rows go first: a crash then leaves files that nothing names, never rows without their files."""
     if asking.scheduler(workspace.paths) is not None:
-        reply = workspace.ask("clean", {"before": before.isoformat()})
+        reply = workspace.ask("clean", {"before": before.isoformat(), "keep": keep})
         return [int(job_id) for job_id in reply["ids"]]
     with workspace_lock.acquire(workspace.paths, "cli", wait_s=5.0):
         store = SqliteStore(workspace.paths.database, boot_id=boot_id)
         try:
-            return store.delete_jobs_before(before)
+            return store.delete_jobs_before(before, keep=frozenset(keep))
         finally:
             store.close()
 

@@ -16,6 +16,7 @@ from researchflow_tmux.adapters.sqlite_inbox import SqliteInbox
 from researchflow_tmux.api import asking
 from researchflow_tmux.api.workspace import Workspace
 from researchflow_tmux.domain.errors import ConfigError, HostUnreachable, Problem, StoreError, WorkspaceBusy
+from researchflow_tmux.domain.units import counted
 from researchflow_tmux.domain.workspace import META_TASK_NAME
 from researchflow_tmux.engine.submitting import Submission, Submitted
 from researchflow_tmux.ports import Sessions
@@ -69,13 +70,13 @@ def start(
     """
     settings = workspace.settings
     captured = ready(workspace)
-    running = asking.scheduler(workspace.paths) is not None
+    running = _still_at_work(workspace)
     note = None if running else _gpu_note(workspace)
     found = intake.Intake(drafts=())
     if configs:
         found = intake.from_configs(workspace.paths, settings, captured.digest, captured.variables, names, pins)
         if found.problems and not skip_bad:
-            raise ConfigError(found.problems)
+            raise ConfigError([*found.problems, *_way_out(len(found.drafts), found.problems)])
     submission = Submission(drafts=found.drafts, named=names is not None, rerun=rerun, by=asking.whoami())
     watch = {intake.META_WATCH: captured.digest} if configs and names is None else {}
     remembered = {META_TASK_NAME: settings.task_name, META_STOPPED: "", **watch}
@@ -85,6 +86,18 @@ def start(
     session = None if running or foreground else open_scheduler(workspace)
     already = running or (session is None and not foreground)  # in the meantime, by somebody else
     return Started(submitted=submitted, session=session, already_running=already, gpu_note=note, warnings=warnings)
+
+
+def _still_at_work(workspace: Workspace) -> bool:
+    """Whether a scheduler runs and goes on; one that is about to end is waited for."""
+    if asking.scheduler(workspace.paths) is None:
+        return False
+    if not workspace.ask("resume", {}).get("ending", False):
+        return True
+    deadline = _clock.monotonic() + START_TIMEOUT_S
+    while asking.scheduler(workspace.paths) is not None and _clock.monotonic() < deadline:
+        _clock.sleep(POLL_S)
+    return asking.scheduler(workspace.paths) is not None
 
 
 META_STOPPED = "stopped_by"
@@ -214,6 +227,15 @@ def _kill_jobs(parts: Parts, lock: workspace_lock.Lock, had_scheduler: bool) -> 
         left=left,
         queued=engine.workload.queue_length,
     )
+
+
+def _way_out(good: int, problems: Sequence[Problem]) -> list[Problem]:
+    """What may be typed when only some of the configs are bad."""
+    if not good or any(problem.file is None for problem in problems):
+        return []
+    hint = f"`rfsched start --skip-bad` queues the other {good}" if good > 1 else "`rfsched start --skip-bad` queues it"
+    message = f"nothing was queued, although {counted(good, 'config is', 'configs are')} good"
+    return [Problem(message=message, hint=hint)]
 
 
 def _gpu_note(workspace: Workspace) -> str:

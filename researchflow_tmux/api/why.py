@@ -14,6 +14,7 @@ from researchflow_tmux.domain.attempt import Attempt, Ended, Planned, Running, S
 from researchflow_tmux.domain.job import Job, JobState
 from researchflow_tmux.domain.units import counted
 from researchflow_tmux.policies.retry import why as outcome_words
+from researchflow_tmux.records.values import typed_command
 
 
 class AttemptLine(msgspec.Struct, kw_only=True):
@@ -71,7 +72,7 @@ def why(workspace: Workspace, pattern: str) -> Why:
     ended_badly = job.state is JobState.FAILED and attempts
     return Why(
         job=shown,
-        command=job.spec.shell or " ".join(job.spec.argv),
+        command=typed_command(job.spec),
         attempts=[_attempt(attempt) for attempt in attempts],
         after=_upstream(job, jobs, set()),
         before=[each.name for each in jobs.values() if job.id in each.spec.after and not each.state.ended],

@@ -21,6 +21,7 @@ from researchflow_tmux.domain.attempt import Attempt
 from researchflow_tmux.domain.errors import ConfigError, StoreError, UsageError, WorkspaceBusy
 from researchflow_tmux.domain.events import Event
 from researchflow_tmux.domain.job import Job, JobState
+from researchflow_tmux.domain.reasons import ReasonCode
 from researchflow_tmux.domain.units import counted
 from researchflow_tmux.domain.workspace import META_TASK_NAME, Settings, WorkspacePaths
 from researchflow_tmux.engine.submitting import Draft, Submission, Submitted
@@ -106,6 +107,13 @@ class Workspace:
             holder=holder,
             now=self._clock.now(),
         )
+
+    def impossible(self, job_ids: Iterable[int]) -> dict[str, str]:
+        """Of these jobs those that can never start on this machine as it is, with the reason, by name."""
+        wanted = set(job_ids)
+        views = self.status().jobs if wanted else []
+        hopeless = [view for view in views if view.id in wanted and view.reason_code == ReasonCode.IMPOSSIBLE]
+        return {view.name: view.reason or "" for view in hopeless}
 
     def reader(self) -> SqliteReader:
         """A read-only look at the state. Raises UsageError when nothing was ever queued."""

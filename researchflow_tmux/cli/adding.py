@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -14,6 +14,7 @@ from researchflow_tmux.cli.output import count, json_option, names, print_json
 
 if TYPE_CHECKING:
     from researchflow_tmux.api.adding import Added, SchedulerWord, Wish
+    from researchflow_tmux.api.workspace import Workspace
     from researchflow_tmux.domain.job import Job
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -92,11 +93,13 @@ def add(chosen: Chosen, /, command: tuple[str, ...], no_start: bool, held: bool,
     """  # noqa: D301 - \b is click's "keep these lines"
     from researchflow_tmux.api.adding import add as queue
 
-    added = queue(chosen.workspace(), command, _wish(given, held=held), may_start=not no_start)
+    workspace = chosen.workspace()
+    added = queue(workspace, command, _wish(given, held=held), may_start=not no_start)
     if as_json:
         print_json("add", added)
     else:
         _tell(added, held=held)
+    tell_impossible(workspace, [added.id])
 
 
 def _tell(added: Added, *, held: bool) -> None:
@@ -106,6 +109,14 @@ def _tell(added: Added, *, held: bool) -> None:
         click.echo(f"let it start: rfsched release {added.id}")
     else:
         click.echo(f"follow it: rfsched logs -f {added.id}   (or `rfsched attach {added.id}`)")
+
+
+def tell_impossible(workspace: Workspace, job_ids: Sequence[int]) -> bool:
+    """Say at once what would otherwise wait for ever; True = there is such a job."""
+    found = workspace.impossible(job_ids)
+    for name, reason in found.items():
+        click.echo(f"note: {name}: {reason}", err=True)
+    return bool(found)
 
 
 def tell_scheduler(scheduler: SchedulerWord, session: str | None, *, err: bool) -> None:
@@ -139,6 +150,9 @@ def run(ctx: click.Context, chosen: Chosen, /, command: tuple[str, ...], **given
     added = queue(workspace, command, _wish(given))
     click.echo(f"[job {added.id} queued: {added.name}]", err=True)
     tell_scheduler(added.scheduler, added.session, err=True)
+    if tell_impossible(workspace, [added.id]):
+        workspace.cancel([str(added.id)])
+        ctx.exit(2)
     try:
         follower = follow_job(workspace, job_of(workspace, added), tail=None, raw=False)
     except KeyboardInterrupt:
@@ -160,6 +174,7 @@ def wait(ctx: click.Context, chosen: Chosen, jobs: tuple[str, ...], timeout: flo
     held = [job.name for job in wanted if job.state == "held"]
     if held:
         click.echo(f"held, so this waits until somebody releases them: {names(held)}", err=True)
+    tell_impossible(workspace, [job.id for job in wanted if job.state == "queued"])
     ended = workspace.wait(wanted, timeout)
     bad = [job for job in ended if job.state != "succeeded"]
     if as_json:

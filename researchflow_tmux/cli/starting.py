@@ -54,8 +54,11 @@ def start(
     """  # noqa: D301 - \b is click's "keep these lines"
     from researchflow_tmux.adapters.sources.selection import split_list
     from researchflow_tmux.api import control
+    from researchflow_tmux.cli.adding import tell_impossible
 
     workspace = chosen.workspace()
+    if configs is not None and not configs.strip():
+        raise click.UsageError("CONFIG_LIST is empty; leave it out to queue every config")
     names = None if configs is None else split_list(configs)
     pins = split_list(gpus)
     if simulate:
@@ -70,6 +73,7 @@ def start(
         print_json("start", result)
     else:
         _tell_started(result)
+    tell_impossible(workspace, result.submitted.ids)
     if foreground:
         _be_the_scheduler(chosen, foreground=True)
 

@@ -14,6 +14,7 @@ from researchflow_tmux.cli.output import count, json_option, names, print_json
 
 if TYPE_CHECKING:
     from researchflow_tmux.adapters.doctor.check import Check
+    from researchflow_tmux.api.workspace import Workspace
     from researchflow_tmux.domain.workspace import WorkspacePaths
 
 
@@ -44,6 +45,9 @@ def clean(chosen: Chosen, older_than: str, yes: bool, as_json: bool) -> None:
         click.echo(f"would remove {count(len(done.jobs), 'job')}: {names(done.jobs, 40)}")
         click.echo(f"with their history, attempt directories and logs: {count(done.files, 'file')}, {size}")
         click.echo(f"do it: rfsched clean --older-than {older_than} --yes")
+    if done.kept_configs:
+        what = f"{count(len(done.kept_configs), 'job')} whose configs are still there and would run again"
+        click.echo(f"kept: {what} ({names(done.kept_configs)})")
     if done.kept_outside:
         click.echo(f"left alone, as they are not in the log directory: {names(done.kept_outside)}", err=True)
 
@@ -123,7 +127,26 @@ def _checks(chosen: Chosen) -> list[Check]:
                 socket = reader.meta().get("tmux_socket")
         except RfschedError:
             pass  # the checks of the workspace say so
-    return run_checks(paths, settings, socket=socket)
+    return [*run_checks(paths, settings, socket=socket), _config_check(workspace)]
+
+
+def _config_check(workspace: Workspace) -> Check:
+    """What `start` would say of the configs now."""
+    from researchflow_tmux import intake
+    from researchflow_tmux.adapters.doctor.check import Check
+    from researchflow_tmux.domain.errors import ConfigError
+
+    captured = intake.capture()
+    try:
+        found = intake.from_configs(workspace.paths, workspace.settings, captured.digest, captured.variables)
+        problems = list(found.problems)
+    except ConfigError as error:
+        problems = list(error.problems)
+    if problems:
+        fact = "\n".join(str(problem) for problem in problems)
+        return Check(name="configs", status="fail", fact=fact, advice="`rfsched start` would queue nothing")
+    fact = f"{count(len(found.drafts), 'config')} can be queued"
+    return Check(name="configs", status="ok", fact=fact, advice="")
 
 
 def _show_checks(checks: list[Check]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from graphlib import CycleError, TopologicalSorter
 
 import msgspec
@@ -21,6 +22,10 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     spec: JobSpec
     marker_found: bool = False
     """Its completion marker was there at submission."""
+    marker_at: datetime | None = None
+    """When that marker was last written."""
+    looked_at: datetime | None = None
+    """When the submitter looked for it: what ended later, that look says nothing about."""
     after_names: tuple[str, ...] = ()
     """Jobs it waits for, by name; may name drafts of the same submission."""
     held: bool = False
@@ -108,8 +113,8 @@ def _settle(book: Book, submission: Submission, draft: Draft, job: Job, result: 
     name, state = job.name, job.state
     # Whoever names a job whose marker he deleted wants it run again; in a bare `start` it is only mentioned, so that
     # a cleaned output directory does not run everything twice.
-    unmarked = state is JobState.SUCCEEDED and job.spec.marker is not None and not draft.marker_found
-    done = draft.marker_found or (state is JobState.SUCCEEDED and not (unmarked and submission.named))
+    unmarked = state is JobState.SUCCEEDED and _marker_is_gone(draft, job)
+    done = _marker_counts(draft, job) or (state is JobState.SUCCEEDED and not (unmarked and submission.named))
     if state is JobState.ACTIVE:
         result.under_way.append(name)
     elif done and not submission.rerun:
@@ -126,6 +131,19 @@ def _settle(book: Book, submission: Submission, draft: Draft, job: Job, result: 
         result.queued.append(name)
     else:
         (result.left_cancelled if state is JobState.CANCELLED else result.left_failed).append(name)
+
+
+def _marker_is_gone(draft: Draft, job: Job) -> bool:
+    """Whether a marker that this job left was deleted since, and not merely looked for before the job had ended."""
+    seen_later = draft.looked_at is not None and job.ended_at is not None and job.ended_at < draft.looked_at
+    return job.spec.marker is not None and not draft.marker_found and seen_later
+
+
+def _marker_counts(draft: Draft, job: Job) -> bool:
+    """A marker says "done", unless the job has failed or was cancelled after it was written: then it is an old one."""
+    if not draft.marker_found or job.state not in (JobState.FAILED, JobState.CANCELLED):
+        return draft.marker_found
+    return draft.marker_at is None or job.ended_at is None or draft.marker_at > job.ended_at
 
 
 def _mark_done(book: Book, job: Job, by: str) -> None:

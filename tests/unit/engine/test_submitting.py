@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
+from msgspec.structs import replace
 
 from researchflow_tmux.domain.job import Job, JobState
 from researchflow_tmux.domain.reasons import ReasonCode
@@ -158,3 +161,40 @@ def test_the_same_name_under_two_keys_is_two_jobs_with_two_slugs() -> None:
 )
 def test_order(drafts: list[Draft], order: str) -> None:
     assert "".join(one.spec.name for one in in_dependency_order(drafts)) == order
+
+
+@pytest.mark.parametrize(
+    ("state", "written_s", "expected"),
+    [
+        (FAILED, -20, (FAILED, "left_failed")),  # left by an earlier success: says nothing of the run that failed
+        (CANCELLED, -20, (CANCELLED, "left_cancelled")),
+        (FAILED, -5, (DONE, "done_before")),  # written by hand since
+    ],
+)
+def test_a_marker_older_than_the_end_of_a_failed_job_does_not_count(
+    state: JobState, written_s: float, expected: tuple[JobState, str]
+) -> None:
+    known = workload(job(1, state, name="a", attempts=1, ended_at=NOW + timedelta(seconds=-10)))
+    of_marker = {"marker_found": True, "marker_at": NOW + timedelta(seconds=written_s), "looked_at": NOW}
+    result = submitted(known, replace(draft("a"), **of_marker))
+    assert (known.jobs[1].state, *bucket(result, "a")) == expected
+
+
+@pytest.mark.parametrize(
+    ("looked_s", "named", "expected", "mentioned"),
+    [
+        (-5, True, (QUEUED, "queued"), False),  # deleted since it ended, and named: it is wanted again
+        (-5, False, (DONE, "done_before"), True),
+        (-20, True, (DONE, "done_before"), False),  # looked for while it still ran: it has not been deleted
+        (-20, False, (DONE, "done_before"), False),
+    ],
+)
+def test_a_missing_marker_counts_only_if_it_was_looked_for_after_the_end(
+    looked_s: float, named: bool, expected: tuple[JobState, str], mentioned: bool
+) -> None:
+    marked = spec("a", marker="/ws/out/a_completed.txt")
+    known = workload(replace(job(1, DONE, name="a", attempts=1, ended_at=NOW + timedelta(seconds=-10)), spec=marked))
+    looked = Draft(spec=marked, looked_at=NOW + timedelta(seconds=looked_s))
+    result = submitted(known, looked, named=named)
+    assert (known.jobs[1].state, *bucket(result, "a")) == expected
+    assert (result.unmarked == ["a"]) is mentioned
