@@ -50,9 +50,11 @@ class RoomReader:
 
     def capacity(self, workload: Workload, halted: Reason | None, *, fresh: bool) -> Capacity:
         """The room there is; `fresh` reads the GPUs again if the last reading is older than half a second."""
-        if fresh and self._free_by_count(workload) and self.clock.monotonic() - self._read_at > READING_LASTS_S:
+        room = self._capacity(workload, halted)
+        if fresh and self._free_by_count(room) and self.clock.monotonic() - self._read_at > READING_LASTS_S:
             self.read(workload)
-        return self._capacity(workload, halted)
+            room = self._capacity(workload, halted)
+        return room
 
     def forget(self) -> None:
         """What was read is out of date (a lease of somebody else changed): the next look reads again."""
@@ -87,12 +89,12 @@ class RoomReader:
             halted=halted,
         )
 
-    def _free_by_count(self, workload: Workload) -> bool:
+    def _free_by_count(self, room: Capacity) -> bool:
         """Whether a slot is free by our own count: only then is a reading worth its time.
 
         The others' leases do not count here: whether they still stand is what the reading tells.
         """
-        return any(view.used + self.share <= 1 + SHARE_TOLERANCE for view in self._capacity(workload, None).views)
+        return any(view.used + self.share <= 1 + SHARE_TOLERANCE for view in room.views)
 
     def _blocks(self, workload: Workload) -> dict[str, Reason]:
         real = [device for device in self.devices if device.kind in MEASURED]
