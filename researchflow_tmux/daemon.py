@@ -68,6 +68,8 @@ class Daemon:
             "clean": self._on_clean,
         }
         self.started_at = self.parts.clock.now()
+        self.session = scheduler_session.session_name(self.settings)
+        """As it was opened: a changed task_name renames no session."""
         self.events: list[tuple[Event, str]] = []
         self.log = SchedulerLog(paths, self.settings)
         self.watch = ConfigWatch(self.parts, self.engine)
@@ -272,7 +274,7 @@ class Daemon:
                 live_file.snapshot(
                     now=self.parts.clock.now(),
                     started_at=self.started_at,
-                    session=scheduler_session.session_name(self.settings),
+                    session=self.session,
                     devices=room.devices,
                     readings=room.readings,
                     blocked=room.blocked,

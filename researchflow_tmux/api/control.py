@@ -258,9 +258,13 @@ def _check_log_dir(workspace: Workspace) -> None:
         if not os.access(directory, os.W_OK | os.X_OK):
             raise PermissionError(13, "permission denied")
     except OSError as error:
-        place = workspace.loaded.origins.get("log_dir", "")
-        message = f"log_dir {directory} cannot be written: {(error.strerror or str(error)).lower()} (set in {place})"
+        place = workspace.loaded.origins.get("log_dir", "default")
+        fact = f"{directory} cannot be written: {(error.strerror or str(error)).lower()}"
+        inside = directory.startswith(workspace.paths.root + os.sep)
+        message = f"the log directory {fact}" if place == "default" else f"log_dir {fact} (set in {place})"
         hint = "`rfsched config set log_dir logs` keeps the logs in the workspace"
+        if inside and not os.access(workspace.paths.root, os.W_OK):
+            hint = "a workspace must be writable; copy it to a place that is"
         raise ConfigError([Problem(message=message, file=workspace.paths.config, hint=hint)]) from None
 
 

@@ -117,10 +117,14 @@ class Workspace:
 
     def reader(self) -> SqliteReader:
         """A read-only look at the state. Raises UsageError when nothing was ever queued."""
-        if not os.path.exists(self.paths.database):
-            raise UsageError(
-                f"nothing was queued in {self.paths.root} so far", hint="`rfsched start` queues the configs"
-            )
+        try:
+            os.stat(self.paths.database)
+        except FileNotFoundError:
+            said = f"nothing was queued in {self.paths.root} so far"
+            raise UsageError(said, hint="`rfsched start` queues the configs") from None
+        except OSError as error:
+            said = f"{self.paths.state} cannot be read: {error.strerror}"
+            raise StoreError(said, hint="is this workspace another user's? only its owner can use it") from None
         return SqliteReader(self.paths.database)
 
     def jobs(self, patterns: Iterable[str] = ()) -> list[Job]:
