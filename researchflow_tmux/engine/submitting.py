@@ -40,7 +40,7 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     by: str = "user"
 
 
-class Submitted(msgspec.Struct, kw_only=True, omit_defaults=True):
+class Submitted(msgspec.Struct, kw_only=True):
     """What became of a submission: names by result, and the ids of all its jobs in order."""
 
     ids: list[int] = msgspec.field(default_factory=list)
