@@ -194,10 +194,10 @@ def _run(args: list[str]) -> int:
     except click.exceptions.Exit as wanted:
         return wanted.exit_code
     except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted", err=True)
+        _say("interrupted")
         return 130
     except click.ClickException as error:
-        error.show()
+        _say(error)
         return error.exit_code
     except BrokenPipeError:
         # Whoever read our output has enough (`rfsched status | head`).
@@ -213,17 +213,30 @@ def _explain(error: Exception) -> int:
     if os.environ.get("RFSCHED_DEBUG"):
         raise error
     if isinstance(error, RfschedError):
-        click.echo(f"rfsched: {error}", err=True)
+        _say(f"rfsched: {error}")
         return error.exit_code
     if isinstance(error, TimeoutError):
-        click.echo(f"rfsched: {error}", err=True)
+        _say(f"rfsched: {error}")
         return 124
     if isinstance(error, OSError):
-        click.echo(f"rfsched: {error.filename or ''}: {error.strerror or error}", err=True)
+        where = f"{error.filename}: " if error.filename else ""
+        _say(f"rfsched: {where}{error.strerror or error}")
         return 4
-    click.echo(
+    _say(
         f"rfsched: this is a bug: {type(error).__name__}: {error}\n"
-        "    hint: RFSCHED_DEBUG=1 shows where; please report it with that output",
-        err=True,
+        "    hint: RFSCHED_DEBUG=1 shows where; please report it with that output"
     )
     return 1
+
+
+def _say(what: str | click.ClickException) -> None:
+    """The last words. A terminal that is gone must not change the exit code: the keeper goes by it."""
+    try:
+        if isinstance(what, str):
+            click.echo(what, err=True)
+        else:
+            what.show()
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for fd in (1, 2):  # what is still in the buffers goes the same way when Python ends
+            os.dup2(nowhere, fd)
