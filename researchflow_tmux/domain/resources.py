@@ -15,6 +15,10 @@ class ResourceRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     """Number of GPUs; 0 = a CPU job."""
     pinned: tuple[int, ...] = ()
     """Physical indices the job must run on; empty = any."""
+    share: float | None = None
+    """Fraction of each of its GPUs in (0, 1]; None = what `max_jobs_per_gpu` makes of one."""
+    gpu_memory_mib: int | None = None
+    """MiB it is expected to need on each of its GPUs, kept free for it from its start on; None = not said."""
     time_limit_s: float | None = None
 
 
