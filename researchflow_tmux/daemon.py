@@ -25,7 +25,7 @@ from researchflow_tmux.domain.units import counted
 from researchflow_tmux.domain.wording import describe
 from researchflow_tmux.domain.workspace import META_TASK_NAME, WorkspacePaths
 from researchflow_tmux.engine.loop import Engine
-from researchflow_tmux.intake import META_WATCH, ConfigWatch
+from researchflow_tmux.intake.submissions import META_WATCH, ConfigWatch
 from researchflow_tmux.ports import Sessions
 from researchflow_tmux.records.recorder import Recorder
 from researchflow_tmux.wiring import Parts

@@ -7,10 +7,11 @@ from typing import Literal
 
 import msgspec
 
-from researchflow_tmux import intake, scheduler_session
+from researchflow_tmux import scheduler_session
 from researchflow_tmux.api import asking, control
 from researchflow_tmux.api.workspace import Workspace
 from researchflow_tmux.domain.job import Job
+from researchflow_tmux.intake import submissions
 
 SchedulerWord = Literal["running", "started", "stopped_by_hand", "not_running"]
 
@@ -44,7 +45,7 @@ def add(workspace: Workspace, words: Sequence[str], wish: Wish, *, may_start: bo
     """Queue a command. Raises ConfigError or UsageError; then nothing was queued."""
     captured = control.ready(workspace)
     fields = {name: getattr(wish, name) for name in Wish.__struct_fields__}
-    draft = intake.from_command(workspace.paths, workspace.settings, captured, words, **fields)
+    draft = submissions.from_command(workspace.paths, workspace.settings, captured, words, **fields)
     done = workspace.submit([draft])
     job_id, name = done.ids[0], draft.spec.name
     scheduler, session = ensure_scheduler(workspace, captured.digest, may_start=may_start)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from researchflow_tmux import intake, scheduler_session
+from researchflow_tmux import scheduler_session
 from researchflow_tmux.adapters import live_file, workspace_lock
 from researchflow_tmux.adapters.clock import SystemClock
 from researchflow_tmux.adapters.places import resolve_places
@@ -19,6 +19,7 @@ from researchflow_tmux.domain.errors import ConfigError, HostUnreachable, Proble
 from researchflow_tmux.domain.units import counted
 from researchflow_tmux.domain.workspace import META_TASK_NAME
 from researchflow_tmux.engine.submitting import Submission, Submitted
+from researchflow_tmux.intake import submissions
 from researchflow_tmux.ports import Sessions
 from researchflow_tmux.wiring import META_SOCKET, Parts
 
@@ -39,13 +40,13 @@ class Started(msgspec.Struct, kw_only=True):
     warnings: list[str] = msgspec.field(default_factory=list)
 
 
-def ready(workspace: Workspace) -> intake.Captured:
+def ready(workspace: Workspace) -> submissions.Captured:
     """Make the state directory, check what can be checked before anything is queued, and keep the environment.
 
     Raises ConfigError or StoreError; then nothing was changed.
     """
     _check_log_dir(workspace)
-    captured = intake.capture()
+    captured = submissions.capture()
     inbox = SqliteInbox(workspace.paths.database)
     try:
         inbox.save_environment(captured.digest, captured.stored)
@@ -72,13 +73,13 @@ def start(
     captured = ready(workspace)
     running = _still_at_work(workspace)
     note = None if running else _gpu_note(workspace)
-    found = intake.Intake(drafts=())
+    found = submissions.Intake(drafts=())
     if configs:
-        found = intake.from_configs(workspace.paths, settings, captured.digest, captured.variables, names, pins)
+        found = submissions.from_configs(workspace.paths, settings, captured.digest, captured.variables, names, pins)
         if found.problems and not skip_bad:
             raise ConfigError([*found.problems, *_way_out(len(found.drafts), found.problems)])
     submission = Submission(drafts=found.drafts, named=names is not None, rerun=rerun, by=asking.whoami())
-    watch = {intake.META_WATCH: captured.digest} if configs and names is None else {}
+    watch = {submissions.META_WATCH: captured.digest} if configs and names is None else {}
     remembered = {META_TASK_NAME: settings.task_name, META_STOPPED: "", **watch}
     workspace.ask("remember", {scheduler_session.META_ENVIRONMENT: captured.digest, **remembered})
     submitted = workspace.submit(submission.drafts, named=submission.named, rerun=rerun)

@@ -8,7 +8,6 @@ from typing import Any
 
 import msgspec
 
-from researchflow_tmux import intake
 from researchflow_tmux.adapters.sources.sweeps.scan import SOURCE, SweepJob, SweepScan, scan
 from researchflow_tmux.adapters.sources.sweeps.writing import make_folders
 from researchflow_tmux.api import control
@@ -17,6 +16,7 @@ from researchflow_tmux.api.workspace import Workspace
 from researchflow_tmux.domain.errors import ConfigError, Problem
 from researchflow_tmux.domain.job import Job, JobState
 from researchflow_tmux.engine.submitting import Draft
+from researchflow_tmux.intake import submissions
 
 MOST_JOBS = 10_000
 _SETTLED = (JobState.ACTIVE, JobState.SUCCEEDED)
@@ -65,7 +65,7 @@ def sweep(
 
     Raises ConfigError with every problem of the file, UsageError or StoreError; then nothing was queued.
     """
-    captured = intake.capture()
+    captured = submissions.capture()
     file = os.path.normpath(os.path.join(os.getcwd(), path))
     found = scan(file, workspace.paths, workspace.settings, captured.variables, most)
     there = _jobs(workspace)

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from researchflow_tmux import intake
 from researchflow_tmux.cli import layout
 from researchflow_tmux.cli.layout import Block, Cell, Table, line
 from researchflow_tmux.cli.output import count, duration, print_json
 from researchflow_tmux.domain.errors import ConfigError
 from researchflow_tmux.domain.names import gpu_suffix
 from researchflow_tmux.engine.submitting import Submission
+from researchflow_tmux.intake import submissions
 from researchflow_tmux.simulating import ASSUMED_S, Simulation, Stay, simulate
 
 if TYPE_CHECKING:
@@ -32,8 +32,10 @@ def show_simulation(
 
     Raises ConfigError with every problem of every config.
     """
-    captured = intake.capture()
-    found = intake.from_configs(workspace.paths, workspace.settings, captured.digest, captured.variables, names, pins)
+    captured = submissions.capture()
+    found = submissions.from_configs(
+        workspace.paths, workspace.settings, captured.digest, captured.variables, names, pins
+    )
     if found.problems:
         raise ConfigError(found.problems)
     submission = Submission(drafts=found.drafts, named=names is not None, rerun=rerun)

@@ -132,13 +132,13 @@ def _checks(chosen: Chosen) -> list[Check]:
 
 def _config_check(workspace: Workspace) -> Check:
     """What `start` would say of the configs now."""
-    from researchflow_tmux import intake
     from researchflow_tmux.adapters.doctor.check import Check
     from researchflow_tmux.domain.errors import ConfigError
+    from researchflow_tmux.intake import submissions
 
-    captured = intake.capture()
+    captured = submissions.capture()
     try:
-        found = intake.from_configs(workspace.paths, workspace.settings, captured.digest, captured.variables)
+        found = submissions.from_configs(workspace.paths, workspace.settings, captured.digest, captured.variables)
         problems = list(found.problems)
     except ConfigError as error:
         problems = list(error.problems)

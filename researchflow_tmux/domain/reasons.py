@@ -37,6 +37,7 @@ class ReasonCode(StrEnum):
     SLOT_TAKEN = "slot_taken"
     LOST = "lost"
     CANCELLED = "cancelled"
+    WITHDRAWN = "withdrawn"
     UPSTREAM = "upstream"
     REQUEUED = "requeued"
 
@@ -79,6 +80,7 @@ WORDS: dict[ReasonCode, str] = {
     ReasonCode.SLOT_TAKEN: "slot taken by somebody else",
     ReasonCode.LOST: "lost",
     ReasonCode.CANCELLED: "cancelled",
+    ReasonCode.WITHDRAWN: "withdrawn",
     ReasonCode.UPSTREAM: "an earlier job did not succeed",
     ReasonCode.REQUEUED: "requeued",
 }

@@ -32,6 +32,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         "configs"
     )
     config_pattern: Annotated[str, Meta(description="Which files in config_dir are job configs (a glob).")] = "*.yml"
+    job_dir: Annotated[
+        str,
+        Meta(description="Directory of job files, task tables, sweeps and pipelines; `${task_name}` is substituted."),
+    ] = "jobs"
     script_path: Annotated[str, Meta(description="The training script; `${task_name}` is substituted.")] = "train.py"
     output_dir: Annotated[str, Meta(description="Where completion markers `{config stem}_completed.txt` are.")] = "out"
     checkpoint_dir: Annotated[

@@ -8,8 +8,8 @@ import subprocess
 
 import pytest
 
-from researchflow_tmux import intake
 from researchflow_tmux.api import Workspace, control
+from researchflow_tmux.intake import submissions
 from tests.support import eventually
 from tests.workspaces import RealWorkspace, kill9, new_workspace, workspace
 
@@ -50,7 +50,7 @@ def queue(ws: RealWorkspace) -> None:
     """Queue every config, with no scheduler that could begin."""
     api = Workspace(ws.root)
     captured = control.ready(api)
-    found = intake.from_configs(api.paths, api.settings, captured.digest, captured.variables)
+    found = submissions.from_configs(api.paths, api.settings, captured.digest, captured.variables)
     assert not found.problems
     api.submit(found.drafts)
 

@@ -29,11 +29,17 @@ class JobDraft(msgspec.Struct, frozen=True, kw_only=True):
     priority: int = 0
     after: tuple[str, ...] = ()
     """Names of jobs that must have succeeded first."""
+    group: str | None = None
+    held: bool = False
+    """Queued held: somebody must release it."""
 
     def to_spec(self, env_digest: str, after: tuple[int, ...] = (), group: str | None = None) -> JobSpec:
-        """The spec, once the environment is stored and the upstream jobs are found."""
-        fields = {name: getattr(self, name) for name in self.__struct_fields__ if name != "after"}
-        return JobSpec(**fields, env_digest=env_digest, after=after, group=group)
+        """The spec, once the environment is stored and the upstream jobs are found; `group` = instead of its own."""
+        own = {name: getattr(self, name) for name in self.__struct_fields__ if name not in _NOT_IN_SPEC}
+        return JobSpec(**own, env_digest=env_digest, after=after, group=group or self.group)
+
+
+_NOT_IN_SPEC = frozenset({"after", "group", "held"})
 
 
 class ScanResult(msgspec.Struct, frozen=True, kw_only=True):
