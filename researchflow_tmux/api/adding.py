@@ -10,7 +10,7 @@ import msgspec
 from researchflow_tmux import scheduler_session
 from researchflow_tmux.api import asking, control
 from researchflow_tmux.api.workspace import Workspace
-from researchflow_tmux.domain.job import Job
+from researchflow_tmux.domain.job import Condition, Job
 from researchflow_tmux.intake import submissions
 
 SchedulerWord = Literal["running", "started", "stopped_by_hand", "not_running"]
@@ -35,6 +35,7 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     priority: int = 0
     retries: int | None = None
     after: tuple[str, ...] = ()
+    when: Condition = "success"
     group: str | None = None
     held: bool = False
     env: Mapping[str, str] = {}

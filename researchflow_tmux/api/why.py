@@ -12,6 +12,7 @@ from researchflow_tmux.api.views import GpuView, JobView, StatusView
 from researchflow_tmux.api.workspace import Workspace
 from researchflow_tmux.domain.attempt import Attempt, Ended, Planned, Running, Stopping
 from researchflow_tmux.domain.job import Job, JobState
+from researchflow_tmux.domain.reasons import ReasonCode
 from researchflow_tmux.domain.units import counted
 from researchflow_tmux.policies.retry import why as outcome_words
 from researchflow_tmux.records.values import typed_command
@@ -36,7 +37,7 @@ class AttemptLine(msgspec.Struct, kw_only=True):
 
 
 class Upstream(msgspec.Struct, kw_only=True):
-    """A job that must have succeeded first, and what that one waits for."""
+    """A job it needs, and what that one waits for."""
 
     id: int
     name: str
@@ -125,12 +126,19 @@ def _advice(job: Job, shown: JobView, view: StatusView) -> Iterator[str]:
         case JobState.SUCCEEDED:
             yield f"run it once more: `rfsched requeue {name}`"
         case JobState.SKIPPED:
-            bad = [need for need in job.spec.after if need]
-            yield f"requeue what it needs ({counted(len(bad), 'job')}, see above): this one then comes back by itself"
+            yield from _advice_skipped(job)
         case JobState.FAILED | JobState.CANCELLED:
             if job.attempts:
                 yield f"see what it said: `rfsched logs {name}`"
             yield f"try again: `rfsched requeue {name}`"
+
+
+def _advice_skipped(job: Job) -> Iterator[str]:
+    if job.reason is not None and job.reason.code is ReasonCode.NOT_NEEDED:
+        yield "nothing to do: it is for the case that something it waits for fails"
+    else:
+        needs = counted(len(job.spec.after), "job")
+        yield f"requeue what it needs ({needs}, see above): this one then comes back by itself"
 
 
 def _advice_waiting(job: Job, shown: JobView, view: StatusView, name: str) -> Iterator[str]:

@@ -55,6 +55,12 @@ def _wishes(function: F) -> F:
         click.option(
             "--after", multiple=True, metavar="JOB", shell_complete=complete_jobs, help="Start when JOB has succeeded."
         ),
+        click.option(
+            "--when",
+            type=click.Choice(("success", "failure", "always")),
+            default="success",
+            help="With --after: start when all have succeeded (default), when one failed, or when all have ended.",
+        ),
         click.option("--group", metavar="G", help="A group, named as @G in other commands."),
         click.option("--env", multiple=True, callback=_variables, metavar="K=V", help="A variable for this job."),
         click.option(

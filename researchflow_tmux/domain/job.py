@@ -14,6 +14,9 @@ from researchflow_tmux.domain.resources import ResourceRequest
 CompletionRule = Literal["exit_code", "marker", "marker_and_exit"]
 """What makes an attempt a success: see docs/reference/config.md, `completion`."""
 
+Condition = Literal["success", "failure", "always"]
+"""On what a job waits: that all it needs succeeded, that one of them failed, or merely that all ended."""
+
 
 class JobState(StrEnum):
     """Where a job stands. Waiting for a dependency is QUEUED with a reason; HELD is by hand (or budget) only."""
@@ -82,7 +85,9 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Automatic further attempts after a failure."""
     priority: int = 0
     after: tuple[int, ...] = ()
-    """Ids of jobs that must have succeeded."""
+    """Ids of the jobs it needs."""
+    when: Condition = "success"
+    """How those must have ended: see `policies.conditions.standing`."""
     group: str | None = None
 
 

@@ -39,6 +39,7 @@ class ReasonCode(StrEnum):
     CANCELLED = "cancelled"
     WITHDRAWN = "withdrawn"
     UPSTREAM = "upstream"
+    NOT_NEEDED = "not_needed"
     REQUEUED = "requeued"
 
 
@@ -82,5 +83,6 @@ WORDS: dict[ReasonCode, str] = {
     ReasonCode.CANCELLED: "cancelled",
     ReasonCode.WITHDRAWN: "withdrawn",
     ReasonCode.UPSTREAM: "an earlier job did not succeed",
+    ReasonCode.NOT_NEEDED: "nothing that it waits for failed",
     ReasonCode.REQUEUED: "requeued",
 }

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from researchflow_tmux.domain.job import CompletionRule
+from researchflow_tmux.domain.job import CompletionRule, Condition
 
 STATE_DIR = ".rfsched"
 CONFIG_NAME = "scheduler_config.yml"
@@ -161,7 +161,11 @@ class JobSection(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     completion: Annotated[CompletionRule | None, Meta(description="As in scheduler_config.yml.")] = None
     command: Annotated[str | None, Meta(description="As in scheduler_config.yml.")] = None
     priority: Annotated[int, Meta(description="Higher starts first.")] = 0
-    after: Annotated[list[str], Meta(description="Names of jobs that must have succeeded first.")] = []
+    after: Annotated[list[str], Meta(description="Names of jobs that must have ended first, as `when` says.")] = []
+    when: Annotated[
+        Condition,
+        Meta(description="Start when those have all succeeded (`success`), one failed, or all ended (`always`)."),
+    ] = "success"
 
 
 class WorkspacePaths(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,6 +12,7 @@ from researchflow_tmux.domain.events import AttemptStopping, JobRespecified
 from researchflow_tmux.domain.job import Job, JobState
 from researchflow_tmux.domain.reasons import ReasonCode
 from researchflow_tmux.engine.workload import Book
+from researchflow_tmux.policies.conditions import Standing, standing, why_skipped
 
 
 def cancel(book: Book, job_ids: Iterable[int], by: str, grace_s: float) -> dict[str, list[str]]:
@@ -29,7 +30,7 @@ def cancel(book: Book, job_ids: Iterable[int], by: str, grace_s: float) -> dict[
         else:
             done["ended"].append(job.name)
     for job_id in cancelled:  # after all that were named: those are cancelled, and not skipped
-        skip_dependents(book, job_id)
+        settle_dependents(book, job_id)
     return done
 
 
@@ -82,11 +83,15 @@ def requeue(
 
 
 def requeue_one(book: Book, job: Job, by: str) -> None:
-    """Queue one ended job again, and with it what was skipped because of it."""
-    book.change(job, JobState.QUEUED, ReasonCode.REQUEUED, by=by)
-    for child in sorted(book.workload.dependents.get(job.id, ())):
-        if book.workload.jobs[child].state is JobState.SKIPPED:
-            requeue_one(book, book.workload.jobs[child], by)
+    """Queue one ended job again, and with it what was skipped because of it, unless another keeps that skipped."""
+    ahead = [job.id]
+    while ahead:
+        jobs = book.workload.jobs
+        again = jobs[ahead.pop(0)]
+        if again.state.ended and (again is job or standing(jobs, again.spec) is not Standing.NEVER):
+            book.change(again, JobState.QUEUED, ReasonCode.REQUEUED, by=by)
+            below = sorted(book.workload.dependents.get(again.id, ()))
+            ahead += [child for child in below if jobs[child].state is JobState.SKIPPED]
 
 
 def hold(book: Book, job_ids: Iterable[int], by: str) -> dict[str, list[str]]:
@@ -111,14 +116,26 @@ def release(book: Book, job_ids: Iterable[int], by: str) -> dict[str, list[str]]
     return done
 
 
-def skip_dependents(book: Book, job_id: int) -> None:
-    """A job did not succeed: what waits for it cannot run."""
-    upstream = book.workload.jobs[job_id]
-    for child_id in sorted(book.workload.dependents.get(job_id, ())):
-        child = book.workload.jobs[child_id]
-        if child.state in (JobState.QUEUED, JobState.HELD):
-            book.change(child, JobState.SKIPPED, ReasonCode.UPSTREAM, f"{upstream.name} ({upstream.state})")
-            skip_dependents(book, child_id)
+def settle_dependents(book: Book, job_id: int) -> None:
+    """A job ended: what waits for it and cannot run now is skipped."""
+    jobs = book.workload.jobs
+    ended = [job_id]
+    while ended:
+        upstream = jobs[ended.pop()]
+        below = map(jobs.__getitem__, sorted(book.workload.dependents.get(upstream.id, ())))
+        # A success takes the hope of none that waits for successes.
+        hurt = [job for job in below if job.spec.when != "success" or upstream.state is not JobState.SUCCEEDED]
+        ended += [job.id for job in hurt if skip_if_hopeless(book, job)]
+
+
+def skip_if_hopeless(book: Book, job: Job) -> bool:
+    """Skip a waiting job whose condition can no longer be met."""
+    jobs = book.workload.jobs
+    if job.state not in (JobState.QUEUED, JobState.HELD) or standing(jobs, job.spec) is not Standing.NEVER:
+        return False
+    reason = why_skipped(jobs, job.spec)
+    book.change(job, JobState.SKIPPED, reason.code, reason.text)
+    return True
 
 
 def _existing(book: Book, job_ids: Iterable[int]) -> Iterator[Job]:

@@ -9,8 +9,7 @@ import msgspec
 
 from researchflow_tmux.domain.attempt import Attempt, Ended, LaunchFailed, Stopping
 from researchflow_tmux.domain.events import AttemptEnded, Payload
-from researchflow_tmux.domain.job import JobState
-from researchflow_tmux.engine.by_hand import skip_dependents
+from researchflow_tmux.engine.by_hand import settle_dependents
 from researchflow_tmux.engine.kept_sessions import KeptSessions
 from researchflow_tmux.engine.reconcile import is_success
 from researchflow_tmux.engine.workload import Book, Workload
@@ -73,8 +72,8 @@ class Context:
             now=now,
         )
         self.apply(change, now)
-        if change.state in (JobState.FAILED, JobState.CANCELLED):
-            skip_dependents(Book(self.workload, now), job.id)
+        if change.state.ended:
+            settle_dependents(Book(self.workload, now), job.id)
 
     def give_up_launch(self, attempt: Attempt, why: str, *, host: bool, now: datetime) -> None:
         """End an attempt that never ran, if no runner was faster: then it is an ordinary running attempt."""

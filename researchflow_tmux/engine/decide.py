@@ -13,6 +13,7 @@ from researchflow_tmux.domain.job import Job
 from researchflow_tmux.domain.reasons import Reason, ReasonCode
 from researchflow_tmux.domain.resources import Allocation, GpuDevice, Ticket
 from researchflow_tmux.engine.workload import Workload
+from researchflow_tmux.policies.conditions import why_waiting
 from researchflow_tmux.policies.placement import GpuView, place
 from researchflow_tmux.policies.retry import in_backoff
 
@@ -116,8 +117,7 @@ def _gate(workload: Workload, room: Capacity, job: Job, now: datetime) -> Reason
     if job.spec.after:
         unmet = workload.unmet(job.spec)
         if unmet:
-            names = ", ".join(f"{need.name} ({need.state})" for need in unmet)
-            return Reason(code=ReasonCode.DEPENDENCY, text=names)
+            return why_waiting(unmet, job.spec)
     if in_backoff(job, now):
         return job.reason or Reason(code=ReasonCode.BACKOFF, until=job.not_before)
     return room.halted

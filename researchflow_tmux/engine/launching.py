@@ -12,7 +12,7 @@ from researchflow_tmux.domain.events import AttemptLaunching, AttemptPlanned, Jo
 from researchflow_tmux.domain.job import JobState
 from researchflow_tmux.domain.names import session_name, short_hash
 from researchflow_tmux.domain.reasons import Reason, ReasonCode
-from researchflow_tmux.engine.by_hand import skip_dependents
+from researchflow_tmux.engine.by_hand import settle_dependents
 from researchflow_tmux.engine.context import Context
 from researchflow_tmux.engine.decide import Start
 from researchflow_tmux.engine.pause import Pause
@@ -52,7 +52,7 @@ class Launcher:
         except LaunchError as error:
             reason = Reason(code=ReasonCode.LAUNCH_FAILED, text=error.message)
             self._it.apply(JobChanged(job_id=job.id, state=JobState.FAILED, reason=reason), now)
-            skip_dependents(Book(self._it.workload, now), job.id)
+            settle_dependents(Book(self._it.workload, now), job.id)
             return True
         except StoreError as error:
             self.refused(str(error))

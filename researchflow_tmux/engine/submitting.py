@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from researchflow_tmux.domain.events import JobRespecified, JobSubmitted
 from researchflow_tmux.domain.job import Job, JobSpec, JobState
 from researchflow_tmux.domain.reasons import Reason, ReasonCode
-from researchflow_tmux.engine.by_hand import requeue_one
+from researchflow_tmux.engine.by_hand import requeue_one, settle_dependents, skip_if_hopeless
 from researchflow_tmux.engine.workload import Book, Workload
 
 
@@ -73,7 +73,7 @@ def submit(book: Book, submission: Submission) -> Submitted:
         ids_by_name[spec.name] = job.id
         result.ids.append(job.id)
         _settle(book, submission, draft, job, result)
-        if fresh and _skip_if_hopeless(book, job):
+        if fresh and skip_if_hopeless(book, book.workload.jobs[job.id]):
             result.queued.remove(job.name)
             result.skipped.append(job.name)
     return result
@@ -91,15 +91,6 @@ def _new(book: Book, draft: Draft, spec: JobSpec) -> Job:
     )
     book.apply(JobSubmitted(job=job))
     return job
-
-
-def _skip_if_hopeless(book: Book, job: Job) -> bool:
-    """Skip a new job that waits for one that has ended without success, as if it had been there when that ended."""
-    lost = next((need for need in book.workload.unmet(job.spec) if need.state.ended), None)
-    if lost is None or book.workload.jobs[job.id].state.ended:
-        return False
-    book.change(job, JobState.SKIPPED, ReasonCode.UPSTREAM, f"{lost.name} ({lost.state})")
-    return True
 
 
 def _again(book: Book, spec: JobSpec, job: Job) -> Job:
@@ -152,6 +143,7 @@ def _mark_done(book: Book, job: Job, by: str) -> None:
     elif job.state is JobState.HELD:
         book.change(job, JobState.QUEUED, ReasonCode.REQUEUED)
     book.change(book.workload.jobs[job.id], JobState.SUCCEEDED, ReasonCode.DONE_BEFORE, job.spec.marker or "")
+    settle_dependents(book, job.id)
 
 
 def _resolve(workload: Workload, draft: Draft, ids_by_name: dict[str, int]) -> tuple[int, ...]:
@@ -169,6 +161,11 @@ def _dependency_problems(workload: Workload, submission: Submission) -> list[str
         for draft in submission.drafts
         for name in draft.after_names
         if name not in names and _by_name(workload, name) is None
+    ]
+    problems += [
+        f"{draft.spec.name}: `when: {draft.spec.when}` says how the jobs it comes after must end, and there are none"
+        for draft in submission.drafts
+        if draft.spec.when != "success" and not (draft.after_names or draft.spec.after)
     ]
     if not problems:
         problems += _circles(workload, submission)

@@ -27,6 +27,7 @@ from researchflow_tmux.domain.events import (
 from researchflow_tmux.domain.job import TRANSITIONS, Job, JobSpec, JobState
 from researchflow_tmux.domain.names import clean, short_hash
 from researchflow_tmux.domain.reasons import Reason, ReasonCode
+from researchflow_tmux.policies import conditions
 from researchflow_tmux.policies.retry import in_backoff
 
 OrderKey = tuple[int, datetime, int]
@@ -93,9 +94,8 @@ class Workload:
         return min((job.not_before for job in waiting if job.not_before is not None), default=None)
 
     def unmet(self, spec: JobSpec) -> list[Job]:
-        """The jobs that must still succeed before one with `spec` may start."""
-        needed = (self.jobs.get(job_id) for job_id in spec.after)
-        return [job for job in needed if job is not None and job.state is not JobState.SUCCEEDED]
+        """The jobs that keep one with `spec` from starting, as its condition says."""
+        return conditions.blocking(self.jobs, spec)
 
     def unique_slug(self, spec: JobSpec) -> str:
         """The session-safe form of the job's name that no other job of the workspace has."""

@@ -18,7 +18,7 @@ from researchflow_tmux.adapters.places import resolve_places
 from researchflow_tmux.adapters.sources import JobDraft
 from researchflow_tmux.adapters.sources.configs import scan
 from researchflow_tmux.domain.errors import Problem, StoreError, UsageError
-from researchflow_tmux.domain.job import CompletionRule
+from researchflow_tmux.domain.job import CompletionRule, Condition
 from researchflow_tmux.domain.resources import ResourceRequest
 from researchflow_tmux.domain.workspace import Settings, WorkspacePaths
 from researchflow_tmux.engine.loop import Engine
@@ -86,6 +86,7 @@ def from_command(
     priority: int = 0,
     retries: int | None = None,
     after: Sequence[str] = (),
+    when: Condition = "success",
     group: str | None = None,
     held: bool = False,
     env: Mapping[str, str] | None = None,
@@ -112,6 +113,7 @@ def from_command(
         retries=default_retries if retries is None else retries,
         priority=priority,
         after=tuple(after),
+        when=when,
     )
     return Draft(spec=draft.to_spec(captured.digest, group=group), after_names=draft.after, held=held)
 

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from researchflow_tmux.domain.attempt import Exited, Lost, SlotTaken, TimedOut
-from researchflow_tmux.domain.job import JobState
+from researchflow_tmux.domain.job import Condition, Job, JobState
 from researchflow_tmux.domain.resources import Ticket
+from researchflow_tmux.policies.conditions import Standing, standing
 from researchflow_tmux.ports import LaunchRefused
 from researchflow_tmux.simulation.script import Script
 from tests.scenario.invariants import check_invariants
@@ -63,9 +64,18 @@ class Anything(RuleBasedStateMachine):
         priority=st.integers(-1, 1),
         held=st.booleans(),
         after=st.lists(st.integers(0, 30), max_size=2),
+        when=st.sampled_from(["success", "success", "failure", "always"]),
     )
     def add(
-        self, scripts: list[Script], gpus: int, pin: bool, retries: int, priority: int, held: bool, after: list[int]
+        self,
+        scripts: list[Script],
+        gpus: int,
+        pin: bool,
+        retries: int,
+        priority: int,
+        held: bool,
+        after: list[int],
+        when: Condition,
     ) -> None:
         name = f"j{self.made}"
         self.made += 1
@@ -80,6 +90,7 @@ class Anything(RuleBasedStateMachine):
             retries=retries,
             priority=priority,
             held=held,
+            when=when if known and after else "success",
         )
 
     @rule(kind=st.sampled_from(["cancel", "requeue", "hold", "release"]), which=MANY)
@@ -189,21 +200,20 @@ class Anything(RuleBasedStateMachine):
         assert all(not starts or starts == 1 for starts in map(world.host.starts.count, world.host.starts))
 
     def settled(self) -> bool:
-        """Every job has ended, or somebody queued it by hand although what it waits for has not succeeded."""
+        """Every job has ended, or somebody queued it by hand although its condition is not met and will not be."""
         workload = self.world.engine.workload
         open_jobs = [job for job in workload.jobs.values() if not job.state.ended]
-        waits = all(
-            job.state is JobState.QUEUED and any(not self._may_succeed(need.id) for need in workload.unmet(job.spec))
-            for job in open_jobs
-        )
+        waits = all(job.state is JobState.QUEUED and not self._may_start(job) for job in open_jobs)
         return waits and not workload.attempts and not self.world.store.requests()
 
-    def _may_succeed(self, job_id: int) -> bool:
+    def _may_start(self, job: Job) -> bool:
+        """Whether it can start yet: now, or once what it waits for has had its chance."""
         workload = self.world.engine.workload
-        job = workload.jobs[job_id]
-        if job.state is JobState.QUEUED:
-            return all(self._may_succeed(need.id) for need in workload.unmet(job.spec))
-        return not job.state.ended or job.state is JobState.SUCCEEDED
+        stands = standing(workload.jobs, job.spec)
+        if stands is not Standing.OPEN:
+            return stands is Standing.MET
+        unfinished = [need for need in workload.unmet(job.spec) if not need.state.ended]
+        return all(need.state is not JobState.QUEUED or self._may_start(need) for need in unfinished)
 
 
 TestAnything = Anything.TestCase

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from researchflow_tmux.domain.job import Job, JobSpec, JobState
+from researchflow_tmux.domain.job import Condition, Job, JobSpec, JobState
 from researchflow_tmux.domain.resources import GpuDevice, ResourceRequest
 from researchflow_tmux.engine.context import Rules
 from researchflow_tmux.engine.loop import Engine
@@ -251,6 +251,7 @@ class World:
         retries: int = 0,
         priority: int = 0,
         held: bool = False,
+        when: Condition = "success",
         **submission: Any,
     ) -> int:
         """Submit jobs through the inbox; the request's id."""
@@ -266,6 +267,7 @@ class World:
                     request=ResourceRequest(gpus=gpus, pinned=pinned),
                     retries=retries,
                     priority=priority,
+                    when=when,
                 ),
                 after_names=tuple(after),
                 held=held,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from researchflow_tmux.domain.errors import Problem
-from researchflow_tmux.domain.job import CompletionRule, JobSpec
+from researchflow_tmux.domain.job import CompletionRule, Condition, JobSpec
 from researchflow_tmux.domain.resources import ResourceRequest
 
 
@@ -28,7 +28,8 @@ class JobDraft(msgspec.Struct, frozen=True, kw_only=True):
     retries: int = 0
     priority: int = 0
     after: tuple[str, ...] = ()
-    """Names of jobs that must have succeeded first."""
+    """Names of the jobs it needs."""
+    when: Condition = "success"
     group: str | None = None
     held: bool = False
     """Queued held: somebody must release it."""

@@ -119,6 +119,7 @@ class _Scan:
             retries=retries(self.settings, section),
             priority=section.priority,
             after=tuple(section.after),
+            when=section.when,
         )
 
     def script(self, config: JobConfig) -> dict[str, str]:

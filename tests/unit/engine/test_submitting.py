@@ -101,6 +101,10 @@ def test_dependencies_go_by_name_among_drafts_and_jobs() -> None:
         ([draft("a", "a")], "jobs wait for each other in a circle: a → a"),
         ([draft("a", "b"), draft("b", "c"), draft("c", "a"), draft("d")], "in a circle"),
         ([draft("old", "heir")], "in a circle"),
+        (
+            [draft("a", when="failure")],
+            "a: `when: failure` says how the jobs it comes after must end, and there are none",
+        ),
     ],
 )
 def test_bad_dependencies_are_named_and_nothing_is_queued(drafts: list[Draft], problem: str) -> None:
@@ -129,6 +133,19 @@ def test_a_new_job_that_waits_for_one_without_success_is_skipped(state: JobState
     again = submitted(known, draft("a"), draft("b", "a"), draft("c", "b"), named=True)
     assert [one.state for one in known.jobs.values()] == [QUEUED] * 3
     assert again.queued == ["a", "b", "c"]
+
+
+def test_a_new_job_for_a_failure_of_what_has_succeeded_is_skipped_and_one_for_any_end_starts() -> None:
+    known = workload(job(1, DONE, name="a"))
+    result = submitted(known, draft("b", "a", when="failure"), draft("c", "a", when="always"), draft("d", "b"))
+    assert (result.skipped, result.queued) == (["b", "d"], ["c"])
+    assert str(known.jobs[2].reason) == "nothing that it waits for failed: a (succeeded)"
+
+
+def test_a_marker_that_says_done_ends_the_wait_for_a_failure() -> None:
+    known = workload(job(1, name="a"), job(2, name="b", after=(1,), when="failure"), job(3, name="c", after=(2,)))
+    submitted(known, draft("a", marker_found=True))
+    assert [one.state for one in known.jobs.values()] == [DONE, SKIPPED, SKIPPED]
 
 
 def test_a_marker_that_appeared_revives_what_was_skipped() -> None:

@@ -163,6 +163,7 @@ class _Scan:
             retries=retries(self.settings, self.section),
             priority=self.section.priority,
             after=tuple(self.section.after),
+            when=self.section.when,
         )
         return SweepJob(draft=draft, values=values, texts=nicks, config=config)
 
