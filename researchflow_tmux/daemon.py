@@ -25,7 +25,8 @@ from researchflow_tmux.domain.units import counted
 from researchflow_tmux.domain.wording import describe
 from researchflow_tmux.domain.workspace import META_TASK_NAME, WorkspacePaths
 from researchflow_tmux.engine.loop import Engine
-from researchflow_tmux.intake.submissions import META_WATCH, ConfigWatch
+from researchflow_tmux.intake.submissions import META_WATCH
+from researchflow_tmux.intake.watching import SourceWatch
 from researchflow_tmux.ports import Sessions
 from researchflow_tmux.records.recorder import Recorder
 from researchflow_tmux.wiring import Parts
@@ -65,6 +66,7 @@ class Daemon:
             "resume": self._on_resume,
             "reload": self._on_reload,
             "remember": self._on_remembered,
+            "look": lambda _body: {"looks": self.sources.ask()},
             "clean": self._on_clean,
         }
         self.started_at = self.parts.clock.now()
@@ -72,12 +74,13 @@ class Daemon:
         """As it was opened: a changed task_name renames no session."""
         self.events: list[tuple[Event, str]] = []
         self.log = SchedulerLog(paths, self.settings)
-        self.watch = ConfigWatch(self.parts, self.engine)
+        self.sources = SourceWatch(self.parts, self.engine, self._nudge)
         self.recorder = Recorder(paths, self.log.complain)
         self.moved = False
         """Another session's scheduler is to take over."""
         self._ending = False
         self._signals: list[int] = []
+        self._nudge_fd: int | None = None
         self._attached = foreground
         self._last_draw = float("-inf")
         self._next_sweep = float("-inf")
@@ -92,13 +95,15 @@ class Daemon:
         for warning in self.inventory.warnings:
             self.engine.notice(warning, level="warning")
         self.engine.adopt_sessions()
-        self.watch.begin()
+        self.sources.switch(self.parts.store.load_meta().get(META_WATCH, ""))
         self.recorder.attempt_ended()  # what ended while no scheduler ran
         wakeup = None
         while True:
             self._stop_if_replaced()
             self._sweep()
+            self.sources.take_in()
             self.engine.tick(wakeup)
+            self.sources.settle()
             self._publish()
             self._handle_signals()
             if self._ending or (self.engine.stopping and self.engine.drained):
@@ -107,9 +112,10 @@ class Daemon:
             wakeup = self.engine.waiter.wait(self._timeout_s())
             if wakeup.directories & self._lease_dirs and self.engine.room.foreign_tickets():
                 self.engine.room.forget()
-            self.watch.look(wakeup)
+            self.sources.look(wakeup)
         self.engine.notice(f"scheduler stopped; still running: {counted(len(self.engine.workload.attempts), 'job')}")
         self.engine.tick()
+        self.sources.close()
         self._publish()
 
     def close(self) -> None:
@@ -123,7 +129,7 @@ class Daemon:
         self.lock.release()
 
     def _timeout_s(self) -> float:
-        timeout_s = min(self.engine.wait_s(), self.watch.wait_s())
+        timeout_s = min(self.engine.wait_s(), self.sources.wait_s())
         return min(timeout_s, REDRAW_S) if self._attached and self._screen else timeout_s
 
     def _sweep(self) -> None:
@@ -132,7 +138,7 @@ class Daemon:
         if now >= self._next_sweep:
             self._next_sweep = now + self.engine.rules.sweep_s
             self._lease_dirs = self.parts.watch_leases(self.engine.room)
-            self.watch.sweep()
+            self.sources.sweep()
             self.engine.room.read(self.engine.workload)
 
     def _stop_if_replaced(self) -> None:
@@ -177,32 +183,42 @@ class Daemon:
         self.engine.remember({META_TASK_NAME: settings.task_name})
         self.parts.retune(self.engine)
         self._next_sweep = float("-inf")
-        self.watch.begin()
+        self.sources.begin()
         self.engine.notice("settings taken over from scheduler_config.yml")
         return {}
 
     def _on_remembered(self, body: dict[str, Any]) -> dict[str, Any]:
         if META_WATCH in body:
-            self.watch.switch(str(body[META_WATCH]))
+            self.sources.switch(str(body[META_WATCH]))
         return {}
 
     def _on_clean(self, body: dict[str, Any]) -> dict[str, Any]:
         """Forget what ended before a moment: its rows now, its files by whoever asked."""
         before, keep = datetime.fromisoformat(str(body["before"])), frozenset(body.get("keep", ()))
         removed = self.parts.store.delete_jobs_before(before, keep=keep)
-        return {"ids": [job_id for job_id in removed if self.engine.workload.forget(job_id)]}
+        jobs = {job_id: self.engine.workload.jobs[job_id] for job_id in removed}
+        ids = [job_id for job_id in removed if self.engine.workload.forget(job_id)]
+        self.sources.forget(jobs[job_id] for job_id in ids)
+        return {"ids": ids}
 
     # -- signals -------------------------------------------------------------------------------------------------------
 
     def _listen_to_signals(self) -> None:
         read_fd, write_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(write_fd, warn_on_full_buffer=False)
+        self._nudge_fd = write_fd
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGWINCH):
             signal.signal(number, lambda number, _frame: self._signals.append(number))
         if self.parts.waiter is not None:
             self.parts.waiter.wait_on_signals(read_fd)
         if not self.foreground and "TMUX" in os.environ and not os.isatty(0):
             self._signals.append(signal.SIGHUP)  # the terminal went while we were starting: nobody will tell us again
+
+    def _nudge(self) -> None:
+        """Make the loop turn once more, from any thread."""
+        if self._nudge_fd is not None:
+            with contextlib.suppress(OSError):  # full: it is as awake as can be
+                os.write(self._nudge_fd, b"\0")
 
     def _handle_signals(self) -> None:
         pending, self._signals = self._signals, []
@@ -249,6 +265,7 @@ class Daemon:
 
     def _told(self, events: list[Event]) -> None:
         jobs = self.engine.workload.jobs
+        self.sources.saved(events)
         for event in events:
             self._record(event.payload)
             line = describe(event.payload, lambda job_id: jobs[job_id].name if job_id in jobs else f"job {job_id}")
@@ -283,6 +300,7 @@ class Daemon:
                     cpu_places=room.max_cpu_jobs,
                     note=self.inventory.note,
                     halt=self.engine.halted(),
+                    sources=self.sources.state,
                 ),
                 every_s=self.engine.rules.sweep_s,
             )

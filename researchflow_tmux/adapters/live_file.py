@@ -36,6 +36,20 @@ class LiveGpu(msgspec.Struct, frozen=True, kw_only=True):
     """Leases that other workspaces hold on it."""
 
 
+class LiveSources(msgspec.Struct, frozen=True, kw_only=True):
+    """What the files of the job sources brought since the scheduler started."""
+
+    looks: int = 0
+    """Looks that were asked for and are carried out."""
+    queued: int = 0
+    done_before: int = 0
+    withdrawn: int = 0
+    again: int = 0
+    problems: tuple[str, ...] = ()
+    """All there are now."""
+    warnings: tuple[str, ...] = ()
+
+
 class Live(msgspec.Struct, frozen=True, kw_only=True):
     """What a scheduler tells about itself."""
 
@@ -56,6 +70,7 @@ class Live(msgspec.Struct, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()
     error: str | None = None
     """The last thing that went wrong and still stands."""
+    sources: LiveSources = LiveSources()
 
 
 def snapshot(
@@ -73,6 +88,7 @@ def snapshot(
     halt: Reason | None = None,
     warnings: Sequence[str] = (),
     error: str | None = None,
+    sources: LiveSources | None = None,
 ) -> Live:
     """Put together what this process knows; `blocked` is by UUID."""
     by_uuid = {reading.uuid: reading for reading in readings}
@@ -99,6 +115,7 @@ def snapshot(
         halt=halt,
         warnings=tuple(warnings),
         error=error,
+        sources=sources or LiveSources(),
     )
 
 

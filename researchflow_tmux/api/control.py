@@ -20,6 +20,7 @@ from researchflow_tmux.domain.units import counted
 from researchflow_tmux.domain.workspace import META_TASK_NAME
 from researchflow_tmux.engine.submitting import Submission, Submitted
 from researchflow_tmux.intake import submissions
+from researchflow_tmux.intake.watching import show_states
 from researchflow_tmux.ports import Sessions
 from researchflow_tmux.wiring import META_SOCKET, Parts
 
@@ -37,6 +38,8 @@ class Started(msgspec.Struct, kw_only=True):
     """The scheduler's session, if it was opened now."""
     already_running: bool
     gpu_note: str | None = None
+    sources: live_file.LiveSources = live_file.LiveSources()
+    """What was found in the files of job_dir, and the problems that are there."""
     warnings: list[str] = msgspec.field(default_factory=list)
 
 
@@ -72,6 +75,7 @@ def start(
     settings = workspace.settings
     captured = ready(workspace)
     running = _still_at_work(workspace)
+    before = _sources(workspace) if running else live_file.LiveSources()
     note = None if running else _gpu_note(workspace)
     found = submissions.Intake(drafts=())
     if configs:
@@ -86,7 +90,41 @@ def start(
     warnings = [*workspace.loaded.warnings, *found.warnings, *(str(problem) for problem in found.problems)]
     session = None if running or foreground else open_scheduler(workspace)
     already = running or (session is None and not foreground)  # in the meantime, by somebody else
-    return Started(submitted=submitted, session=session, already_running=already, gpu_note=note, warnings=warnings)
+    sources = live_file.LiveSources()
+    if watch and not foreground:
+        sources = looked_at_sources(workspace, before)
+        warnings += [text for text in (*sources.problems, *sources.warnings) if text not in warnings]
+    return Started(
+        submitted=submitted,
+        session=session,
+        already_running=already,
+        gpu_note=note,
+        sources=sources,
+        warnings=warnings,
+    )
+
+
+def looked_at_sources(workspace: Workspace, before: live_file.LiveSources) -> live_file.LiveSources:
+    """Have the running scheduler look at the files of all job sources; what came since `before`.
+
+    What takes longer than the scheduler is given here is found all the same, a little later.
+    """
+    number = int(workspace.ask("look", {}).get("looks", 0))
+    deadline = _clock.monotonic() + START_TIMEOUT_S
+    now = _sources(workspace)
+    while now.looks < number and _clock.monotonic() < deadline and asking.scheduler(workspace.paths) is not None:
+        _clock.sleep(POLL_S)
+        now = _sources(workspace)
+    fresh = {name: getattr(now, name) - getattr(before, name) for name in _COUNTS}
+    return msgspec.structs.replace(now, **{name: max(count, 0) for name, count in fresh.items()})
+
+
+_COUNTS = ("queued", "done_before", "withdrawn", "again")
+
+
+def _sources(workspace: Workspace) -> live_file.LiveSources:
+    live = live_file.read(workspace.paths.live)
+    return live_file.LiveSources() if live is None else live.sources
 
 
 def _still_at_work(workspace: Workspace) -> bool:
@@ -218,6 +256,7 @@ def _kill_jobs(parts: Parts, lock: workspace_lock.Lock, had_scheduler: bool) -> 
     while engine.workload.attempts and _clock.monotonic() < deadline:
         engine.tick(engine.waiter.wait(0.05))
     left = [engine.workload.jobs[key[0]].name for key in engine.workload.attempts]
+    show_states(parts, engine)
     snapshot = engine.sessions(fresh=True)
     sessions = sorted(snapshot.by_name.values(), key=lambda s: s.name) if isinstance(snapshot, Sessions) else []
     engine.host.close_sessions([(session.name, session.tag) for session in sessions])

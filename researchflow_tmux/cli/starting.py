@@ -88,9 +88,13 @@ def _tell_started(result: object) -> None:
         click.echo(result.gpu_note)
     said = result.submitted
     scheduler = "scheduler was running already" if result.already_running else "scheduler started"
-    parts = [f"{len(said.queued)} queued"]
+    found = result.sources
+    done_before = len(said.done_before) + found.done_before
+    parts = [f"{len(said.queued) + found.queued} queued"]
+    parts += [f"{found.again} queued again"] if found.again else []
+    parts += [f"{found.withdrawn} withdrawn"] if found.withdrawn else []
     parts += [f"{len(said.under_way)} under way"] if said.under_way else []
-    parts += [f"{len(said.done_before)} done before"] if said.done_before else []
+    parts += [f"{done_before} done before"] if done_before else []
     click.echo(f"{scheduler}, {', '.join(parts)}")
     if said.skipped:
         click.echo(f"{len(said.skipped)} skipped, because what they wait for did not succeed: {names(said.skipped)}")

@@ -26,7 +26,7 @@ def handle(book: Book, kind: str, body: dict[str, Any], by: str, grace_s: float)
             return hold(book, ids, by)
         case "release":
             return release(book, ids, by)
-        case "remember" | "resume":  # kept by the engine; no scheduler is at work that could go on
+        case "remember" | "resume" | "look":  # kept by the engine; no scheduler is at work that could do more
             return {}
         case "note":
             book.apply(Notice(text=str(body.get("text", "")), level=str(body.get("level", "info"))))

@@ -34,6 +34,7 @@ from researchflow_tmux.engine.pause import Pause
 from researchflow_tmux.engine.reconcile import Destroy, Fence, NeedSnapshot, Relaunch, disowned, fenced, lost, reconcile
 from researchflow_tmux.engine.room import RoomReader
 from researchflow_tmux.engine.submitting import Submission, Submitted, submit
+from researchflow_tmux.engine.taking_in import SourceNews, TakenIn, take_in
 from researchflow_tmux.engine.workload import Book, Workload
 from researchflow_tmux.ports import (
     ClaimFree,
@@ -129,6 +130,11 @@ class Engine:
         self.context.rules, self.context.host, self.room = rules, host, room
 
     @property
+    def durable(self) -> bool:
+        """Whether the last tick put everything on disk but launches and starts, which can be observed again."""
+        return not self._unsaved
+
+    @property
     def drained(self) -> bool:
         """Nothing runs."""
         return not self.workload.attempts
@@ -156,8 +162,12 @@ class Engine:
     # -- from inside the process ---------------------------------------------------------------------------------------
 
     def submit(self, submission: Submission) -> Submitted:
-        """Queue jobs (a watched directory); saved by the next tick."""
+        """Queue jobs; saved by the next tick."""
         return submit(Book(self.workload, self.clock.now()), submission)
+
+    def take_in(self, news: SourceNews) -> TakenIn:
+        """Carry out what the files of a source say; saved by the next tick."""
+        return take_in(Book(self.workload, self.clock.now()), news)
 
     def cancel(self, job_ids: Iterable[int], by: str) -> None:
         """Cancel jobs (kill-all); carried out and saved by the next tick."""

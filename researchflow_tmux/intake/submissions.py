@@ -1,4 +1,4 @@
-"""From what people leave or type to submissions: configs, commands, and new files in a watched directory."""
+"""From what people leave or type to submissions: configs and commands."""
 
 from __future__ import annotations
 
@@ -17,19 +17,14 @@ from researchflow_tmux.adapters.commands import build_shell_job
 from researchflow_tmux.adapters.places import resolve_places
 from researchflow_tmux.adapters.sources import JobDraft
 from researchflow_tmux.adapters.sources.configs import scan
-from researchflow_tmux.domain.errors import Problem, StoreError, UsageError
+from researchflow_tmux.domain.errors import Problem, UsageError
 from researchflow_tmux.domain.job import CompletionRule, Condition
 from researchflow_tmux.domain.resources import ResourceRequest
 from researchflow_tmux.domain.workspace import Settings, WorkspacePaths
-from researchflow_tmux.engine.loop import Engine
-from researchflow_tmux.engine.submitting import Draft, Submission
-from researchflow_tmux.ports import Wakeup
-from researchflow_tmux.wiring import Parts
+from researchflow_tmux.engine.submitting import Draft
 
 META_WATCH = "watch_configs"
-"""Digest of the environment for configs that appear while the scheduler runs; empty = not watching."""
-QUIET_S = 0.3
-"""A directory that was quiet this long is read: an editor's half-saved file is finished by then."""
+"""Digest of the environment for jobs whose files appear while the scheduler runs; empty = not watching."""
 
 
 class Captured(msgspec.Struct, frozen=True, kw_only=True):
@@ -130,6 +125,7 @@ def marked(draft: JobDraft, digest: str, looked_at: datetime) -> Draft:
         marker_at=written_at,
         looked_at=looked_at,
         after_names=draft.after,
+        held=draft.held,
     )
 
 
@@ -140,78 +136,3 @@ def _name_of(words: Sequence[str], key: str) -> str:
     if program.startswith("python") and len(parts) > 1 and not parts[1].startswith("-"):
         program = os.path.splitext(os.path.basename(parts[1]))[0]
     return f"{program[:60]}-{key[:4]}"
-
-
-class ConfigWatch:
-    """Queues configs that appear while the scheduler runs, if it was started with all of them."""
-
-    def __init__(self, parts: Parts, engine: Engine) -> None:
-        self.parts = parts
-        self.engine = engine
-        self._digest = parts.store.load_meta().get(META_WATCH, "")
-        self._due: float | None = None
-        self._directory = ""
-        self._seen_at: int | None = None
-        self._told: set[Problem] = set()
-
-    def begin(self) -> None:
-        """Watch the directory as the settings say now, and look at it once."""
-        if self._on():
-            self._watch()
-            self._due = self.parts.clock.monotonic()
-
-    def sweep(self) -> None:
-        """What no notice may have told: a directory made anew, or written to by another machine."""
-        if self._on() and self._due is None and self._watch():
-            self._due = self.parts.clock.monotonic()
-
-    def switch(self, digest: str) -> None:
-        """Start watching for configs (with the environment `digest`), or stop (empty)."""
-        self._digest = digest
-        self.begin()
-
-    def wait_s(self) -> float:
-        """Seconds until the directory should be read."""
-        return float("inf") if self._due is None else max(self._due - self.parts.clock.monotonic(), 0.0)
-
-    def look(self, wakeup: Wakeup) -> None:
-        """Read the directory once it has been quiet, and queue what is new; bad files are told once."""
-        now = self.parts.clock.monotonic()
-        if self._directory in wakeup.directories and self._on():
-            self._due = now + QUIET_S
-        elif self._due is not None and now >= self._due:
-            self._due = None
-            self._read()
-
-    def _on(self) -> bool:
-        return bool(self._digest) and self.parts.settings.watch_configs
-
-    def _watch(self) -> bool:
-        """Watch the directory that there is now; True = it is not as it was."""
-        self._directory = resolve_places(self.parts.paths, self.parts.settings).config_dir
-        if self.parts.waiter is not None:
-            self.parts.waiter.watch_directory(self._directory)
-        try:
-            seen_at: int | None = os.stat(self._directory).st_mtime_ns
-        except OSError:
-            seen_at = None
-        changed, self._seen_at = seen_at != self._seen_at, seen_at
-        return changed
-
-    def _read(self) -> None:
-        try:
-            variables = self.parts.store.environment(self._digest)["env"]
-        except StoreError as error:
-            self.engine.notice(str(error), level="warning")
-            return
-        found = from_configs(self.parts.paths, self.parts.settings, self._digest, variables)
-        for problem in found.problems:
-            if problem not in self._told:
-                self.engine.notice(f"not queued: {problem}", level="warning")
-        self._told = set(found.problems)
-        known = self.engine.workload.find
-        new = tuple(draft for draft in found.drafts if known(draft.spec.source, draft.spec.key) is None)
-        if new:
-            result = self.engine.submit(Submission(drafts=new, by="watch"))
-            for text in result.problems:
-                self.engine.notice(f"not queued: {text}", level="warning")

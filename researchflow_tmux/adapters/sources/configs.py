@@ -80,6 +80,8 @@ class _Scan:
 
     def nothing_there(self, found: Sequence[str | None]) -> list[Problem]:
         directory, pattern = self.places.config_dir, self.settings.config_pattern
+        if os.path.isdir(self.places.job_dir) and not found:
+            return []  # jobs come from there
         if not os.path.isdir(directory):
             hint = "create it, or set config_dir in scheduler_config.yml"
             return [Problem(message=f"the config directory {directory} does not exist", hint=hint)]
