@@ -17,6 +17,7 @@ import click
 import msgspec
 
 from researchflow_tmux.adapters.config_reference import reference_markdown
+from researchflow_tmux.adapters.live_file import LiveSources
 from researchflow_tmux.api import adding, cleaning, control, saved, sweeping, views, why
 from researchflow_tmux.cli.main import ALIASES, COMMANDS, HIDDEN, cli
 from researchflow_tmux.domain.reasons import WORDS
@@ -30,7 +31,7 @@ NOTE = "<!-- Written by docs/generate.py; change the code, not this file. -->\n"
 JSON_OUTPUTS: tuple[tuple[str, str, tuple[type[msgspec.Struct], ...]], ...] = (
     ("rfsched.status/1", "status --json", (views.StatusView, views.JobView, views.GpuView, views.SchedulerView)),
     ("rfsched.why/1", "why --json", (why.Why, why.AttemptLine, why.Upstream)),
-    ("rfsched.start/1", "start --json", (control.Started, Submitted)),
+    ("rfsched.start/1", "start --json", (control.Started, Submitted, LiveSources)),
     ("rfsched.add/1", "add --json", (adding.Added,)),
     ("rfsched.sweep/1", "sweep --json", (sweeping.Swept, sweeping.SweptJob)),
     ("rfsched.kill-all/1", "kill-all --json", (control.Killed,)),

@@ -42,6 +42,7 @@ def build(
         jobs=jobs,
         gpus=gpu_views(workload, live),
         scheduler=scheduler_view(live, holder),
+        not_queued=list(live.sources.problems) if live is not None else [],
     )
 
 

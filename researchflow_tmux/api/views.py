@@ -85,3 +85,5 @@ class StatusView(msgspec.Struct, kw_only=True, rename={"schema_name": "schema"})
     jobs: list[JobView]
     gpus: list[GpuView]
     scheduler: SchedulerView
+    not_queued: list[str] = []
+    """What the scheduler found in config_dir and job_dir and could not queue: file, line, what is wrong."""

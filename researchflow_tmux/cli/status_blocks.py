@@ -176,6 +176,17 @@ def ended_table(jobs: Sequence[JobView], most: int | None, total: int, now: date
     return [line(), Table(rows, give=(4, 0)), *_more(len(rows) - 1, total, head.lower(), FOLD_HINT)]
 
 
+def not_queued(problems: Sequence[str], most: int | None) -> list[Block]:
+    """What was found in files and could not be queued."""
+    if not problems:
+        return []
+    blocks: list[Block] = [line(), line("NOT QUEUED", "dim")]
+    for problem in problems[:most]:
+        first, *rest = problem.splitlines()
+        blocks += [line(first, "red"), *(line(text, "dim") for text in rest)]
+    return [*blocks, *_more(len(problems[:most]), len(problems), "problems", "; `rfsched history` has them all")]
+
+
 def _header(*words: str) -> tuple[Cell, ...]:
     return tuple(Cell(word, "dim") for word in words)
 
@@ -195,6 +206,7 @@ def picture(view: StatusView, *, width: int | None, fold: Fold, everything: bool
     blocks += [line(), *table] if table else []
     blocks += running_table(by_state["running"], fold.running, len(by_state["running"]))
     blocks += waiting_table(waiting, fold.waiting, len(waiting), view.at)
+    blocks += not_queued(view.not_queued, fold.ended)
     blocks += ended_table(by_state["failed"], fold.ended, len(by_state["failed"]), view.at, "FAILED")
     blocks += ended_table(by_state["skipped"], fold.ended, len(by_state["skipped"]), view.at, "SKIPPED")
     quiet = by_state["succeeded"] + by_state["cancelled"]
