@@ -12,11 +12,10 @@ from researchflow_tmux.adapters.commands import CommandBuilder
 from researchflow_tmux.adapters.job_config import JobConfig, parse_job_config
 from researchflow_tmux.adapters.places import absolute, resolve_places
 from researchflow_tmux.adapters.sources import JobDraft, ScanResult
-from researchflow_tmux.adapters.sources.defaults import digest_of_script, retries, time_limit_s
+from researchflow_tmux.adapters.sources.defaults import digest_of_script, wishes
 from researchflow_tmux.adapters.sources.selection import Selected, choose, matching, read_pins
 from researchflow_tmux.domain.errors import ConfigError, Problem
-from researchflow_tmux.domain.resources import ResourceRequest
-from researchflow_tmux.domain.workspace import Settings, WorkspacePaths
+from researchflow_tmux.domain.workspace import JobSection, Settings, WorkspacePaths
 
 SOURCE = "config"
 
@@ -111,17 +110,12 @@ class _Scan:
             argv=command.argv,
             shell=command.shell,
             workdir=self.places.work_dir,
-            env={**self.settings.env, **section.env},
-            request=self.request(item, config),
             completion=section.completion or self.settings.completion,
             marker=os.path.join(output_dir, f"{stem}_completed.txt"),
             output_dir=output_dir,
             config_path=item.path,
             digests=digests,
-            retries=retries(self.settings, section),
-            priority=section.priority,
-            after=tuple(section.after),
-            when=section.when,
+            **wishes(self.settings, section, self.pins(item, section)),
         )
 
     def script(self, config: JobConfig) -> dict[str, str]:
@@ -133,13 +127,11 @@ class _Scan:
             self.script_digest = digest_of_script(self.paths, self.settings, path)
         return {path: self.script_digest}
 
-    def request(self, item: Selected, config: JobConfig) -> ResourceRequest:
-        gpus = config.section.gpus
-        if item.pin is not None and gpus != 1:
-            what = "is a CPU job (`gpus: 0`)" if gpus == 0 else f"needs {gpus} GPUs"
+    def pins(self, item: Selected, section: JobSection) -> tuple[int, ...]:
+        if item.pin is not None and section.gpus != 1:
+            what = "is a CPU job (`gpus: 0`)" if section.gpus == 0 else f"needs {section.gpus} GPUs"
             raise _error(item.path, f"{what} and cannot be pinned to GPU {item.pin}", "leave its GPU empty in the list")
-        pinned = () if item.pin is None else (item.pin,)
-        return ResourceRequest(gpus=gpus, pinned=pinned, time_limit_s=time_limit_s(self.settings, config.section))
+        return () if item.pin is None else (item.pin,)
 
     # -- all of them
 

@@ -15,12 +15,11 @@ from researchflow_tmux.adapters.commands import CommandBuilder
 from researchflow_tmux.adapters.job_config import ROOT_DIR
 from researchflow_tmux.adapters.places import resolve_places
 from researchflow_tmux.adapters.sources import JobDraft
-from researchflow_tmux.adapters.sources.defaults import digest_of_script, retries, time_limit_s
+from researchflow_tmux.adapters.sources.defaults import digest_of_script, wishes
 from researchflow_tmux.adapters.sources.sweeps import file as sweep_file
 from researchflow_tmux.adapters.sources.sweeps import templates
 from researchflow_tmux.adapters.sources.sweeps.base import read_base
 from researchflow_tmux.domain.errors import ConfigError, Problem
-from researchflow_tmux.domain.resources import ResourceRequest
 from researchflow_tmux.domain.sweeps import Choice
 from researchflow_tmux.domain.sweeps.expansion import canonical
 from researchflow_tmux.domain.workspace import JobSection, Settings, WorkspacePaths
@@ -153,17 +152,12 @@ class _Scan:
             argv=command.argv,
             shell=command.shell,
             workdir=self.places.work_dir,
-            env={**self.settings.env, **self.section.env},
-            request=ResourceRequest(gpus=self.section.gpus, time_limit_s=time_limit_s(self.settings, self.section)),
             completion=completion,
             marker=os.path.join(output_dir, marker) if marker else None,
             output_dir=output_dir,
             config_path=config_path,
             digests={**digests, **self.digests},
-            retries=retries(self.settings, self.section),
-            priority=self.section.priority,
-            after=tuple(self.section.after),
-            when=self.section.when,
+            **wishes(self.settings, self.section),
         )
         return SweepJob(draft=draft, values=values, texts=nicks, config=config)
 
