@@ -33,6 +33,7 @@ JSON_OUTPUTS: tuple[tuple[str, str, tuple[type[msgspec.Struct], ...]], ...] = (
     ("rfsched.why/1", "why --json", (why.Why, why.AttemptLine, why.Upstream)),
     ("rfsched.start/1", "start --json", (control.Started, Submitted, LiveSources)),
     ("rfsched.add/1", "add --json", (adding.Added,)),
+    ("rfsched.add-many/1", "add --json with --array or -", (adding.AddedMany,)),
     ("rfsched.sweep/1", "sweep --json", (sweeping.Swept, sweeping.SweptJob)),
     ("rfsched.kill-all/1", "kill-all --json", (control.Killed,)),
     ("rfsched.checkpoints/1", "checkpoint list --json", (saved.CheckpointList, saved.CheckpointView)),
@@ -60,7 +61,7 @@ def cli_page() -> str:
         "```text\nrfsched [-w DIR] [-f FILE] COMMAND ...\n```\n",
         *_options(cli, context),
         _WITHOUT_COMMAND,
-        "`JOB` is a name, an id, a glob such as `'exp*'` (quote it), or `@group`. An exact name wins over an id.\n",
+        _JOB,
         "Exit codes are in [exit-codes.md](exit-codes.md), the fields of `--json` in [json.md](json.md).\n",
         "| Command | |\n|---|---|\n"
         + "".join(f"| [`{name}`](#{_anchor(name)}) | {words} |\n" for name, (_, _, words) in _shown()),
@@ -74,6 +75,10 @@ def cli_page() -> str:
     return "\n".join(parts)
 
 
+_JOB = """\
+`JOB` is a name, an id, a glob such as `'exp*'` (quote it), `@group` or `@label=value`. An exact name wins over an id; a
+group and a value may be globs too.
+"""
 _WITHOUT_COMMAND = """\
 Without a command, inside a workspace: `status`. `-w DIR` may also stand after the command. The workspace is the
 directory with a `scheduler_config.yml`, here or above.

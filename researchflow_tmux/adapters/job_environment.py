@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from researchflow_tmux.adapters import job_library
 from researchflow_tmux.adapters.attempt_bench import Bench
 from researchflow_tmux.domain.attempt import Attempt
-from researchflow_tmux.domain.job import Job
+from researchflow_tmux.domain.job import Job, JobSpec
 from researchflow_tmux.domain.resources import Allocation
 from researchflow_tmux.runner.reap import COOKIE
 
@@ -32,6 +32,7 @@ def environment(bench: Bench, attempt: Attempt, job: Job, captured: Mapping[str,
         "RFSCHED_ATTEMPT_NUMBER": str(attempt.number),
         "RFSCHED_WORKSPACE": bench.paths.root,
     }
+    env |= array_variables(job.spec)
     directory = bench.directory(attempt)
     env |= {
         "RFSCHED_METRICS": os.path.join(directory, METRICS_NAME),
@@ -45,6 +46,20 @@ def environment(bench: Bench, attempt: Attempt, job: Job, captured: Mapping[str,
     }
     env |= {name: value for name, value in optional.items() if value is not None}
     return tracker_names(bench.settings.task_name, f"{job.name}_a{attempt.number}") | env
+
+
+def array_variables(spec: JobSpec) -> dict[str, str]:
+    """Return what tells a job of an array which one it is."""
+    array = spec.array
+    if array is None:
+        return {}
+    return {
+        "RFSCHED_ARRAY_ID": array.id,
+        "RFSCHED_ARRAY_INDEX": str(spec.array_index),
+        "RFSCHED_ARRAY_COUNT": str(array.count),
+        "RFSCHED_ARRAY_MIN": str(array.first),
+        "RFSCHED_ARRAY_MAX": str(array.last),
+    }
 
 
 def tracker_names(group: str, run: str) -> dict[str, str]:

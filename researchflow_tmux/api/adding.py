@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
 import msgspec
 
 from researchflow_tmux import scheduler_session
 from researchflow_tmux.api import asking, control
+from researchflow_tmux.api.drafting import Drafter, Wish
 from researchflow_tmux.api.workspace import Workspace
-from researchflow_tmux.domain.job import Condition, Job
-from researchflow_tmux.intake import submissions
+from researchflow_tmux.domain.arrays import Indices
+from researchflow_tmux.domain.errors import UsageError
+from researchflow_tmux.domain.job import Job
+from researchflow_tmux.engine.submitting import Draft
+
+__all__ = ["Added", "AddedMany", "Wish", "add", "add_array", "add_lines", "commands_in", "ensure_scheduler", "job_of"]
 
 SchedulerWord = Literal["running", "started", "stopped_by_hand", "not_running"]
+COMMENT = "##"
+"""How a line of commands begins that is none."""
 
 
 class Added(msgspec.Struct, kw_only=True):
@@ -26,31 +33,47 @@ class Added(msgspec.Struct, kw_only=True):
     """The scheduler's session, if it was opened now."""
 
 
-class Wish(msgspec.Struct, frozen=True, kw_only=True):
-    """What the user said about the job."""
+class AddedMany(msgspec.Struct, kw_only=True):
+    """What `add --array` or `add -` did."""
 
-    name: str | None = None
-    gpus: int = 1
-    time_limit_s: float | None = None
-    priority: int = 0
-    retries: int | None = None
-    after: tuple[str, ...] = ()
-    when: Condition = "success"
-    group: str | None = None
-    held: bool = False
-    env: Mapping[str, str] = {}
-    workdir: str | None = None
+    ids: list[int]
+    names: list[str]
+    """In the order of the ids."""
+    group: str | None
+    scheduler: SchedulerWord
+    session: str | None = None
+    """The scheduler's session, if it was opened now."""
 
 
 def add(workspace: Workspace, words: Sequence[str], wish: Wish, *, may_start: bool = True) -> Added:
     """Queue a command. Raises ConfigError or UsageError; then nothing was queued."""
-    captured = control.ready(workspace)
-    fields = {name: getattr(wish, name) for name in Wish.__struct_fields__}
-    draft = submissions.from_command(workspace.paths, workspace.settings, captured, words, **fields)
-    done = workspace.submit([draft])
-    job_id, name = done.ids[0], draft.spec.name
-    scheduler, session = ensure_scheduler(workspace, captured.digest, may_start=may_start)
-    return Added(id=job_id, name=name, scheduler=scheduler, session=session)
+    drafter = _drafter(workspace)
+    many = _queue(workspace, drafter, [drafter.draft(words, wish)], may_start=may_start)
+    return Added(id=many.ids[0], name=many.names[0], scheduler=many.scheduler, session=many.session)
+
+
+def add_array(
+    workspace: Workspace, words: Sequence[str], wish: Wish, indices: Indices, *, may_start: bool = True
+) -> AddedMany:
+    """Queue a command once for each index. Raises ConfigError or UsageError; then nothing was queued."""
+    drafter = _drafter(workspace)
+    return _queue(workspace, drafter, list(drafter.array(words, wish, indices)), may_start=may_start)
+
+
+def add_lines(workspace: Workspace, lines: Sequence[str], wish: Wish, *, may_start: bool = True) -> AddedMany:
+    """Queue each line as a job. Raises ConfigError or UsageError; then nothing was queued."""
+    drafter = _drafter(workspace)
+    return _queue(workspace, drafter, list(drafter.lines(lines, wish)), may_start=may_start)
+
+
+def commands_in(text: Iterable[str]) -> Iterator[str]:
+    """The commands among lines: not the blank ones and not those that begin with `##`."""
+    for number, line in enumerate(text, 1):
+        command = line.strip()
+        if "\0" in command:
+            raise UsageError(f"line {number} holds a NUL character", hint="is this a file of commands, one a line?")
+        if command and not command.startswith(COMMENT):
+            yield command
 
 
 def ensure_scheduler(workspace: Workspace, digest: str, *, may_start: bool) -> tuple[SchedulerWord, str | None]:
@@ -74,3 +97,15 @@ def job_of(workspace: Workspace, added: Added) -> Job:
         job = reader.job(added.id)
     assert job is not None
     return job
+
+
+def _drafter(workspace: Workspace) -> Drafter:
+    return Drafter(workspace.paths, workspace.settings, control.ready(workspace))
+
+
+def _queue(workspace: Workspace, drafter: Drafter, drafts: Sequence[Draft], *, may_start: bool) -> AddedMany:
+    done = workspace.submit_drafts(drafts)
+    scheduler, session = ensure_scheduler(workspace, drafter.captured.digest, may_start=may_start)
+    spec = drafts[0].spec
+    names = [draft.spec.name for draft in drafts]
+    return AddedMany(ids=done.ids, names=names, group=spec.group, scheduler=scheduler, session=session)

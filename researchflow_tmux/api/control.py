@@ -86,7 +86,7 @@ def start(
     watch = {submissions.META_WATCH: captured.digest} if configs and names is None else {}
     remembered = {META_TASK_NAME: settings.task_name, META_STOPPED: "", **watch}
     workspace.ask("remember", {scheduler_session.META_ENVIRONMENT: captured.digest, **remembered})
-    submitted = workspace.submit(submission.drafts, named=submission.named, rerun=rerun)
+    submitted = workspace.submit_drafts(submission.drafts, named=submission.named, rerun=rerun)
     warnings = [*workspace.loaded.warnings, *found.warnings, *(str(problem) for problem in found.problems)]
     session = None if running or foreground else open_scheduler(workspace)
     already = running or (session is None and not foreground)  # in the meantime, by somebody else

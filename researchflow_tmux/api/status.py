@@ -101,6 +101,8 @@ def job_view(
         log=attempt.log if attempt is not None else None,
         source=job.spec.source,
         key=job.spec.key,
+        labels=job.spec.labels,
+        array_index=job.spec.array_index,
         resumed_step=attempt.resumed_step if attempt is not None else None,
         lost_s=attempt.lost_s if attempt is not None else None,
     )

@@ -138,6 +138,6 @@ def _queue(workspace: Workspace, found: SweepScan, known: Mapping[str, Job], dig
         for job in jobs
     ]
     if drafts:
-        done = workspace.submit(drafts).done_before
+        done = workspace.submit_drafts(drafts).done_before
         fresh = {job.name for job in result.jobs if job.state == "new"}
         result.done_before = [name for name in done if name in fresh]

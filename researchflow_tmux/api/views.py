@@ -35,6 +35,9 @@ class JobView(msgspec.Struct, kw_only=True):
     key: str
     resumed_step: int | None = None
     """The step of the checkpoint that its latest attempt was given to go on from; null = it was given none."""
+    labels: dict[str, str] = {}
+    array_index: int | None = None
+    """Which job of its array it is; null = it is in none."""
     lost_s: float | None = None
     """Seconds of the attempt before that the checkpoint does not have."""
 

@@ -158,7 +158,7 @@ class Workspace:
         """Have a request answered by the scheduler, or here if none runs."""
         return asking.ask(self.paths, self.usable_settings, kind, body)
 
-    def submit(self, drafts: Sequence[Draft], *, named: bool = False, rerun: bool = False) -> Submitted:
+    def submit_drafts(self, drafts: Sequence[Draft], *, named: bool = False, rerun: bool = False) -> Submitted:
         """Queue jobs. Raises UsageError naming every problem; then nothing was queued."""
         submission = Submission(drafts=tuple(drafts), named=named, rerun=rerun, by=asking.whoami())
         body = msgspec.to_builtins(submission)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -13,8 +14,9 @@ from researchflow_tmux.cli.main import Chosen
 from researchflow_tmux.cli.output import count, json_option, names, print_json
 
 if TYPE_CHECKING:
-    from researchflow_tmux.api.adding import Added, SchedulerWord, Wish
+    from researchflow_tmux.api.adding import Added, AddedMany, SchedulerWord, Wish
     from researchflow_tmux.api.workspace import Workspace
+    from researchflow_tmux.domain.arrays import Indices
     from researchflow_tmux.domain.job import Job
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -44,6 +46,27 @@ def _variables(_ctx: click.Context, _param: click.Parameter, values: tuple[str, 
     return found
 
 
+def _labels(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+    found = {}
+    for value in values:
+        key, sign, text = value.partition("=")
+        if not sign:
+            raise click.BadParameter(f"{value!r} is not of the form KEY=VALUE")
+        found[key] = text
+    return found
+
+
+def _indices(_ctx: click.Context, _param: click.Parameter, value: str | None) -> Indices | None:
+    from researchflow_tmux.domain.arrays import parse_indices
+
+    if value is None:
+        return None
+    try:
+        return parse_indices(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
 def _wishes(function: F) -> F:
     """The options of `add` and `run`."""
     options = [
@@ -62,6 +85,9 @@ def _wishes(function: F) -> F:
             help="With --after: start when all have succeeded (default), when one failed, or when all have ended.",
         ),
         click.option("--group", metavar="G", help="A group, named as @G in other commands."),
+        click.option(
+            "--label", "labels", multiple=True, callback=_labels, metavar="K=V", help="A label, named as @K=V."
+        ),
         click.option("--env", multiple=True, callback=_variables, metavar="K=V", help="A variable for this job."),
         click.option(
             "--workdir",
@@ -87,25 +113,81 @@ def _wish(given: dict[str, Any], *, held: bool = False) -> Wish:
 @_wishes
 @click.option("--no-start", is_flag=True, help="Only queue it; leave the scheduler as it is.")
 @click.option("--hold", "held", is_flag=True, help="Queue it held; `rfsched release` lets it start.")
+@click.option(
+    "--array", callback=_indices, metavar="RANGE", help="One job for each index: 0-9, 0-99%8 (8 at a time), 1,3,5-7."
+)
 @json_option
 @pass_chosen
-def add(chosen: Chosen, /, command: tuple[str, ...], no_start: bool, held: bool, as_json: bool, **given: Any) -> None:
+def add(
+    chosen: Chosen,
+    /,
+    command: tuple[str, ...],
+    no_start: bool,
+    held: bool,
+    array: Indices | None,
+    as_json: bool,
+    **given: Any,
+) -> None:
     """Queue any command as a job; it runs here, in this shell's environment.
+
+    With --array it is many jobs: {index} in the command is the index, as is $RFSCHED_ARRAY_INDEX. The command `-` means
+    one command a line from standard input; blank lines and those that begin with ## are none.
 
     \b
     rfsched add -- python train.py --lr 0.1
     rfsched add --gpus 0 --name prep -- 'tar xf data.tar && python prepare.py'
     rfsched add --after prep --time-limit 2h -- python train.py
+    rfsched add --array 0-99%8 --name seeds -- python train.py --seed {index}
+    rfsched add --group night - < commands.txt
     """  # noqa: D301 - \b is click's "keep these lines"
     from researchflow_tmux.api.adding import add as queue
+    from researchflow_tmux.api.adding import add_array, add_lines
 
     workspace = chosen.workspace()
-    added = queue(workspace, command, _wish(given, held=held), may_start=not no_start)
-    if as_json:
-        print_json("add", added)
+    wish, may_start = _wish(given, held=held), not no_start
+    if command == ("-",):
+        many = add_lines(workspace, _commands(array), wish, may_start=may_start)
+    elif array is not None:
+        many = add_array(workspace, command, wish, array, may_start=may_start)
     else:
-        _tell(added, held=held)
-    tell_impossible(workspace, [added.id])
+        added = queue(workspace, command, wish, may_start=may_start)
+        if as_json:
+            print_json("add", added)
+        else:
+            _tell(added, held=held)
+        tell_impossible(workspace, [added.id])
+        return
+    if as_json:
+        print_json("add-many", many)
+    else:
+        _tell_many(many, held=held)
+    tell_impossible(workspace, many.ids[:1])
+
+
+def _commands(array: Indices | None) -> list[str]:
+    """The commands on standard input. Raises UsageError when there are none."""
+    from researchflow_tmux.api.adding import commands_in
+    from researchflow_tmux.domain.errors import UsageError
+
+    if array is not None:
+        raise UsageError("--array is for one command, `-` for many", hint="leave one of them out")
+    try:
+        found = [*commands_in(sys.stdin.buffer.read().decode("utf-8-sig").split("\n"))]
+    except UnicodeDecodeError as error:
+        raise UsageError(f"standard input is no UTF-8 text: {error}", hint="convert it with `iconv`") from None
+    if not found:
+        raise UsageError("standard input has no command: nothing was queued", hint="write one command a line")
+    return found
+
+
+def _tell_many(many: AddedMany, *, held: bool) -> None:
+    first, last = many.ids[0], many.ids[-1]
+    jobs = f"{count(len(many.ids), 'job')} {'held' if held else 'queued'}"
+    ids = f" (ids {first} to {last})" if last > first else ""
+    click.echo(f"{jobs}: {names(many.names, 4)}{ids}")
+    tell_scheduler(many.scheduler, many.session, err=False)
+    if many.group is not None:
+        click.echo(f"follow them: rfsched status @{many.group}   (or `rfsched wait @{many.group}`)")
 
 
 def _tell(added: Added, *, held: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, BinaryIO
 
 import click
@@ -82,16 +83,36 @@ def _become_tmux(command: list[str]) -> None:
 @click.option("--raw", is_flag=True, help="Every byte as the job wrote it, with all states of progress bars.")
 @pass_chosen
 def logs(chosen: Chosen, job: str | None, follow: bool, tail: int | None, attempt: int | None, raw: bool) -> None:
-    """Print a job's log as it was seen on its screen; without JOB the scheduler's log."""
+    """Print a job's log as it was seen on its screen; without JOB the scheduler's log.
+
+    Of several jobs (@group, a glob) the logs come one after another.
+    """
     workspace = chosen.workspace()
     if job is None:
         _scheduler_log(workspace, tail, follow=follow, raw=raw)
+        return
+    several = workspace.jobs([job])
+    if len(several) > 1 and not follow:
+        _logs_of(workspace, several, tail, attempt, raw=raw)
         return
     found = workspace.job(job)
     if follow and attempt is None and not found.state.ended:
         follow_job(workspace, found, tail=tail, raw=raw)
         return
     print_log(_log_path(found, _attempt(workspace, found, attempt)), tail, raw=raw)
+
+
+def _logs_of(workspace: Workspace, jobs: Sequence[Job], tail: int | None, attempt: int | None, *, raw: bool) -> None:
+    """The logs of several jobs one after another, each under its name; what is missing is said in its place."""
+    from researchflow_tmux.domain.errors import UsageError
+
+    for job in jobs:
+        write(f"==> {job.name} (job {job.id}, {job.state}) <==\n".encode(errors="replace"))
+        sys.stdout.flush()
+        try:
+            print_log(_log_path(job, _attempt(workspace, job, attempt)), tail, raw=raw)
+        except UsageError as error:
+            click.echo(f"[{error.message}]", err=True)
 
 
 def _attempt(workspace: Workspace, job: Job, number: int | None) -> Attempt:

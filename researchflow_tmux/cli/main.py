@@ -60,7 +60,7 @@ ALIASES = {
 HIDDEN = frozenset({"_scheduler", "_autostart"})
 
 EPILOG = """\b
-JOB is a name, an id, a glob such as 'exp*', or @group.
+JOB is a name, an id, a glob such as 'exp*', @group or @label=value.
 Exit codes: 0 ok, 1 a job failed or a check did, 2 wrong usage, 3 bad config, 4 state not usable,
 5 tmux not usable, 6 launch failed, 7 GPUs not readable, 124 timed out, 130 interrupted."""
 

@@ -24,6 +24,7 @@ STATE_WORDS = ("waiting", "queued", "running", "held", "succeeded", "failed", "c
 @click.command()
 @jobs_argument(required=False)
 @click.option("--state", "states", multiple=True, type=click.Choice(STATE_WORDS), help="Only jobs in this state.")
+@click.option("--group", metavar="G", help="Only jobs of this group; the same as @G.")
 @click.option("--all", "everything", is_flag=True, help="Fold nothing: list every job.")
 @click.option("--watch", is_flag=True, help="Draw it again and again; leave with Ctrl-C.")
 @click.option("--since", metavar="WHEN", help="What happened since then: yesterday, today, 2h, 2026-01-31.")
@@ -33,6 +34,7 @@ def status(
     chosen: Chosen,
     jobs: tuple[str, ...] = (),
     states: tuple[str, ...] = (),
+    group: str | None = None,
     everything: bool = False,
     watch: bool = False,
     since: str | None = None,
@@ -46,6 +48,8 @@ def status(
     rfsched status --watch --json             one object a line
     """  # noqa: D301 - \b is click's "keep these lines"
     workspace = chosen.workspace()
+    if group is not None:
+        jobs = (*jobs, f"@{group}")
     if since is not None:
         from researchflow_tmux.cli.summing import show_summary
 

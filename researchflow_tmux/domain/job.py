@@ -8,6 +8,7 @@ from typing import Literal
 
 import msgspec
 
+from researchflow_tmux.domain.arrays import Array
 from researchflow_tmux.domain.reasons import Reason
 from researchflow_tmux.domain.resources import ResourceRequest
 
@@ -89,6 +90,11 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     when: Condition = "success"
     """How those must have ended: see `policies.conditions.standing`."""
     group: str | None = None
+    labels: dict[str, str] = msgspec.field(default_factory=dict)
+    """Words of the user's by which jobs are chosen: `@model=bert`."""
+    array: Array | None = None
+    """The array it belongs to; None = to none."""
+    array_index: int | None = None
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

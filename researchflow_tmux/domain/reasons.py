@@ -15,6 +15,7 @@ class ReasonCode(StrEnum):
     NEXT = "next"
     DEPENDENCY = "dep"
     HELD = "held"
+    ARRAY_FULL = "array_limit"
     SLOTS_FULL = "capacity"
     CPU_FULL = "cpu_capacity"
     RESERVED = "reserved"
@@ -60,6 +61,7 @@ WORDS: dict[ReasonCode, str] = {
     ReasonCode.NEXT: "starts next",
     ReasonCode.DEPENDENCY: "waits for",
     ReasonCode.HELD: "held",
+    ReasonCode.ARRAY_FULL: "as many of its array run as may",
     ReasonCode.SLOTS_FULL: "all slots are taken",
     ReasonCode.CPU_FULL: "all CPU-job places are taken",
     ReasonCode.RESERVED: "slots are kept for an earlier job",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from itertools import islice
@@ -95,8 +96,9 @@ def explain(workload: Workload, room: Capacity, now: datetime, most: int | None 
 def _walk(workload: Workload, room: Capacity, now: datetime) -> Iterator[tuple[Job, Allocation | Reason]]:
     # Views only fill up during a walk, so a request that found no room stays without: 1 000 alike cost one look.
     refused: dict[tuple[int, tuple[int, ...]], Reason] = {}
+    started: Counter[str] = Counter()  # by array, in this walk
     for job in workload.queued():
-        reason = _gate(workload, room, job, now)
+        reason = _gate(workload, room, job, now) or _array_gate(workload, job, started)
         if reason is not None:
             yield job, reason
             continue
@@ -109,6 +111,8 @@ def _walk(workload: Workload, room: Capacity, now: datetime) -> Iterator[tuple[J
         answer = _cpu(room) if request.gpus == 0 else place(request, room.views, room.share, job.name)
         if isinstance(answer, Reason):
             refused[wanted] = answer
+        elif job.spec.array is not None:
+            started[job.spec.array.id] += 1
         yield job, answer
 
 
@@ -121,6 +125,17 @@ def _gate(workload: Workload, room: Capacity, job: Job, now: datetime) -> Reason
     if in_backoff(job, now):
         return job.reason or Reason(code=ReasonCode.BACKOFF, until=job.not_before)
     return room.halted
+
+
+def _array_gate(workload: Workload, job: Job, started: Counter[str]) -> Reason | None:
+    """Whether as many of the job's array run (or start in this very walk) as its `%N` allows."""
+    array = job.spec.array
+    if array is None or array.at_most is None:
+        return None
+    running = workload.active_of_array[array.id] + started[array.id]
+    if running < array.at_most:
+        return None
+    return Reason(code=ReasonCode.ARRAY_FULL, text=f"{running} of {array.name}")
 
 
 def _cpu(room: Capacity) -> Allocation | Reason:

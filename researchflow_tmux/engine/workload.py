@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 
@@ -54,6 +54,8 @@ class Workload:
         self._queue: list[OrderKey] = []
         self.queued_cpu_jobs = 0
         """Queued jobs that ask for no GPU."""
+        self.active_of_array: Counter[str] = Counter()
+        """How many jobs of an array are active, by the array's id."""
         self._delayed: set[int] = set()
         self._payloads: list[Payload] = []
         self._dirty_jobs: set[int] = set()
@@ -175,6 +177,8 @@ class Workload:
         self._slugs[job.slug] = job.id
         for upstream in job.spec.after:
             self.dependents[upstream].add(job.id)
+        if job.state is JobState.ACTIVE and job.spec.array is not None:
+            self.active_of_array[job.spec.array.id] += 1
         if job.state is JobState.QUEUED:
             self.queued_cpu_jobs += job.spec.request.gpus == 0
             if job.not_before is not None:
@@ -187,6 +191,8 @@ class Workload:
         if old is not None and old.state is JobState.QUEUED:
             del self._queue[bisect_left(self._queue, order_key(old))]
             self.queued_cpu_jobs -= old.spec.request.gpus == 0
+        if old is not None and old.state is JobState.ACTIVE and old.spec.array is not None:
+            self.active_of_array[old.spec.array.id] -= 1
         if old is not None and old.spec.after != job.spec.after:
             for upstream in old.spec.after:
                 self.dependents[upstream].discard(job.id)

@@ -52,7 +52,7 @@ def queue(ws: RealWorkspace) -> None:
     captured = control.ready(api)
     found = submissions.from_configs(api.paths, api.settings, captured.digest, captured.variables)
     assert not found.problems
-    api.submit(found.drafts)
+    api.submit_drafts(found.drafts)
 
 
 @pytest.mark.timeout(300)

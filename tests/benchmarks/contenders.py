@@ -57,7 +57,7 @@ def submit(ws: RealWorkspace, argv: list[str], count: int, *, first: int = 0, gp
         )
         for number in range(count)
     ]
-    return ws.api.submit([Draft(spec=spec) for spec in specs]).ids
+    return ws.api.submit_drafts([Draft(spec=spec) for spec in specs]).ids
 
 
 def capture_into(ws: RealWorkspace) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from researchflow_tmux.domain.arrays import Array
 from researchflow_tmux.domain.errors import Problem
 from researchflow_tmux.domain.job import CompletionRule, Condition, JobSpec
 from researchflow_tmux.domain.resources import ResourceRequest
@@ -33,6 +34,9 @@ class JobDraft(msgspec.Struct, frozen=True, kw_only=True):
     group: str | None = None
     held: bool = False
     """Queued held: somebody must release it."""
+    labels: dict[str, str] = {}
+    array: Array | None = None
+    array_index: int | None = None
 
     def to_spec(self, env_digest: str, after: tuple[int, ...] = (), group: str | None = None) -> JobSpec:
         """The spec, once the environment is stored and the upstream jobs are found; `group` = instead of its own."""

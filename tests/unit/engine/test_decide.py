@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from researchflow_tmux.domain.arrays import Array
 from researchflow_tmux.domain.attempt import Ended, Exited
+from researchflow_tmux.domain.events import AttemptEnded, JobChanged
 from researchflow_tmux.domain.job import Job, JobState
 from researchflow_tmux.domain.reasons import Reason, ReasonCode
 from researchflow_tmux.domain.resources import ResourceRequest, Ticket
@@ -189,3 +191,41 @@ def test_explain_agrees_with_decide(
     reasons = explain(known, room(known, gpus, share=share, cpu=cpu, halted=halt), NOW)
     assert reasons.keys() == {one.id for one in known.queued()}, "every queued job has a reason"
     assert {job_id for job_id, reason in reasons.items() if reason.code is ReasonCode.NEXT} == starts
+
+
+# Arrays ---------------------------------------------------------------------------------------------------------------
+
+
+def of_array(job_id: int, state: JobState = JobState.QUEUED, *, at_most: int | None = 2, array: str = "x") -> Job:
+    members = Array(id=array, name=array, count=9, first=0, last=8, at_most=at_most)
+    return job(job_id, state, attempts=int(state is JobState.ACTIVE), array=members, array_index=job_id, gpus=0)
+
+
+def test_of_an_array_only_so_many_start_and_the_others_say_why() -> None:
+    known = workload(of_array(1), of_array(2), of_array(3), job(4, gpus=0))
+    assert [job_id for job_id, _ in started(known, cpu=9)] == [1, 2, 4]
+    reasons = explain(known, room(known, cpu=9), NOW)
+    assert reasons[3] == Reason(code=ReasonCode.ARRAY_FULL, text="2 of x")
+
+
+def test_what_runs_of_an_array_counts_until_it_has_ended() -> None:
+    known = workload(of_array(1, JobState.ACTIVE), of_array(2), of_array(3), attempts=(attempt(1),))
+    assert [job_id for job_id, _ in started(known, cpu=9)] == [2]
+    ended = Ended(outcome=Exited(code=0, succeeded=True), ended_at=NOW)
+    known.apply(AttemptEnded(job_id=1, number=1, ended=ended), NOW)
+    known.apply(JobChanged(job_id=1, state=JobState.SUCCEEDED, reason=HALT), NOW)
+    assert [job_id for job_id, _ in started(known, cpu=9)] == [2, 3]
+
+
+def test_two_arrays_do_not_share_their_limit_and_one_without_has_none() -> None:
+    known = workload(*(of_array(n, array="a" if n % 2 else "b", at_most=1) for n in range(1, 5)))
+    assert [job_id for job_id, _ in started(known, cpu=9)] == [1, 2]
+    known = workload(*(of_array(n, at_most=None) for n in range(1, 5)))
+    assert len(started(known, cpu=9)) == 4
+
+
+def test_a_full_array_keeps_nothing_for_itself() -> None:
+    wide = of_array(2, at_most=1)
+    wide = replace(wide, spec=replace(wide.spec, request=ResourceRequest(gpus=2)))
+    known = workload(of_array(1, JobState.ACTIVE, at_most=1), wide, job(3), job(4), attempts=(attempt(1),))
+    assert [job_id for job_id, _ in started(known, gpus=3)] == [3, 4]

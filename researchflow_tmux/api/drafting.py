@@ -1,0 +1,123 @@
+"""From a command and what its user wishes to a draft that can be submitted."""
+
+from __future__ import annotations
+
+import os
+import re
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+
+import msgspec
+from msgspec.structs import replace
+
+from researchflow_tmux.adapters.commands import CommandBuilder
+from researchflow_tmux.adapters.places import resolve_places
+from researchflow_tmux.adapters.sources import JobDraft
+from researchflow_tmux.domain.arrays import Array, Indices
+from researchflow_tmux.domain.errors import UsageError
+from researchflow_tmux.domain.job import CompletionRule, Condition
+from researchflow_tmux.domain.resources import ResourceRequest
+from researchflow_tmux.domain.workspace import Settings, WorkspacePaths
+from researchflow_tmux.engine.submitting import Draft
+from researchflow_tmux.intake.submissions import Captured
+
+SOURCE = "command"
+_INDEX = re.compile(r"(?<![$\\])\{index\}")
+_LABEL = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
+
+
+class Wish(msgspec.Struct, frozen=True, kw_only=True):
+    """What the user said about a job."""
+
+    name: str | None = None
+    gpus: int = 1
+    time_limit_s: float | None = None
+    priority: int = 0
+    retries: int | None = None
+    after: tuple[str, ...] = ()
+    when: Condition = "success"
+    group: str | None = None
+    labels: Mapping[str, str] = {}
+    held: bool = False
+    env: Mapping[str, str] = {}
+    workdir: str | None = None
+    completion: CompletionRule = "exit_code"
+
+
+class Drafter:
+    """Makes drafts of commands: they run in the directory and in the environment in which they were typed."""
+
+    def __init__(self, paths: WorkspacePaths, settings: Settings, captured: Captured) -> None:
+        self.captured = captured
+        self._builder = CommandBuilder(settings, captured.variables, paths)
+        self._settings = settings
+        self._output_dir = resolve_places(paths, settings).output_dir
+        self._here = os.getcwd()
+
+    def draft(self, words: Sequence[str], wish: Wish, *, array: Array | None = None, index: int | None = None) -> Draft:
+        """One command as a draft. Raises ConfigError (no conda), UsageError (a name or group that cannot be)."""
+        check(wish)
+        command = self._builder.build_words(words)
+        key = uuid.uuid4().hex
+        settings = self._settings
+        retries = settings.max_retries if settings.auto_restart_failed else 0
+        draft = JobDraft(
+            source=SOURCE,
+            key=key,
+            name=wish.name or name_of(words, key),
+            argv=command.argv,
+            shell=command.shell,
+            workdir=os.path.join(self._here, wish.workdir) if wish.workdir else self._here,
+            env={**settings.env, **wish.env},
+            request=ResourceRequest(gpus=wish.gpus, time_limit_s=wish.time_limit_s),
+            completion=wish.completion,
+            output_dir=self._output_dir,
+            retries=retries if wish.retries is None else wish.retries,
+            priority=wish.priority,
+            after=wish.after,
+            when=wish.when,
+            labels=dict(wish.labels),
+            array=array,
+            array_index=index,
+        )
+        return Draft(
+            spec=draft.to_spec(self.captured.digest, group=wish.group), after_names=draft.after, held=wish.held
+        )
+
+    def array(self, words: Sequence[str], wish: Wish, indices: Indices) -> Iterator[Draft]:
+        """One draft for each index, named `NAME_INDEX`, in the group NAME unless the user named another.
+
+        `{index}` in the words is the index.
+        """
+        base = wish.name or name_of(words, uuid.uuid4().hex)
+        array = indices.array(uuid.uuid4().hex[:8], base)
+        for index in indices.values:
+            said = replace(wish, name=f"{base}_{index}", group=wish.group or base)
+            yield self.draft([_INDEX.sub(str(index), word) for word in words], said, array=array, index=index)
+
+    def lines(self, lines: Sequence[str], wish: Wish) -> Iterator[Draft]:
+        """One draft for each shell line; with a name in `wish` they are `NAME_1`, `NAME_2` and so on."""
+        for number, line in enumerate(lines, 1):
+            said = replace(wish, name=f"{wish.name}_{number}") if wish.name else wish
+            yield self.draft([line], said)
+
+
+def check(wish: Wish) -> None:
+    """Raise UsageError when the name, the group or a label cannot be one."""
+    if wish.name is not None and not wish.name.isprintable():
+        raise UsageError(f"the name {wish.name!r} holds characters that cannot be printed", hint="choose another name")
+    group = wish.group
+    if group is not None and (not group or group.startswith("@") or "=" in group or not group.isprintable()):
+        raise UsageError(f"{group!r} cannot be a group", hint="a group is a word such as sweep1, without `=` and `@`")
+    for label, value in wish.labels.items():
+        if not _LABEL.fullmatch(label) or not value.isprintable():
+            raise UsageError(f"{label}={value} cannot be a label", hint="a label is KEY=VALUE, such as model=bert")
+
+
+def name_of(words: Sequence[str], key: str) -> str:
+    """A name for a nameless command: its program (and script), told apart by four digits."""
+    parts = " ".join(words).split()
+    program = os.path.basename(parts[0]) if parts else "job"
+    if program.startswith("python") and len(parts) > 1 and not parts[1].startswith("-"):
+        program = os.path.splitext(os.path.basename(parts[1]))[0]
+    return f"{program[:60]}-{key[:4]}"
