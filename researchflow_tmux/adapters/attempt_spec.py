@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
+import msgspec
+
 from researchflow_tmux.adapters.attempt_bench import Bench, log_paths
 from researchflow_tmux.adapters.job_environment import environment
 from researchflow_tmux.domain.attempt import Attempt
@@ -75,6 +77,7 @@ def build(bench: Bench, attempt: Attempt, job: Job, captured: Mapping[str, Any])
         "leftover_grace_s": LEFTOVER_GRACE_S,
         "completion": {"rule": spec.completion, "marker": spec.marker, "grace_s": settings.marker_grace},
         "leases": _leases(bench, attempt),
+        "files": None if spec.files is None else msgspec.to_builtins(spec.files),
         "wake": bench.paths.wake,
     }
 

@@ -6,7 +6,16 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from researchflow_tmux.domain.attempt import Ended, Exited, Killed, LaunchFailed, Outcome, SlotTaken, TimedOut
+from researchflow_tmux.domain.attempt import (
+    Ended,
+    Exited,
+    Killed,
+    LaunchFailed,
+    Outcome,
+    SlotTaken,
+    TimedOut,
+    UpToDate,
+)
 
 Facts = Mapping[str, Any]
 
@@ -27,12 +36,15 @@ def ended_from(facts: Facts, *, host: bool = False) -> Ended:
 def _outcome(facts: Facts, host: bool) -> Outcome:
     reason = str(facts.get("reason") or "")
     kind = facts.get("outcome")
+    if kind == "up_to_date":
+        return UpToDate()
     if kind == "exited" or facts.get("succeeded"):  # also one that died of a signal after its marker, if that is enough
         return Exited(
             code=facts.get("exit_code"),
             succeeded=bool(facts.get("succeeded")),
             marker=bool(facts.get("marker")),
             by_marker=facts.get("by") == "marker",
+            unmade=tuple(map(str, facts.get("unmade") or ())),
         )
     match kind:
         case "killed":

@@ -11,7 +11,7 @@ from researchflow_tmux.adapters.sqlite_reader import SqliteReader
 from researchflow_tmux.api import asking
 from researchflow_tmux.api.logs import Growing, seen
 from researchflow_tmux.api.workspace import Workspace
-from researchflow_tmux.domain.attempt import Attempt, Ended, Exited, Killed, LaunchFailed, TimedOut
+from researchflow_tmux.domain.attempt import Attempt, Ended, Exited, Killed, LaunchFailed, TimedOut, UpToDate
 from researchflow_tmux.domain.errors import StoreError, WorkspaceBusy
 from researchflow_tmux.domain.job import Job, JobState
 
@@ -115,6 +115,8 @@ def exit_code(job: Job, attempt: Attempt | None) -> int:
     match outcome:
         case Exited(code=code, succeeded=succeeded):
             return 0 if succeeded else code or 1
+        case UpToDate():
+            return 0
         case Killed(signal=signal):
             return 128 + (signal or 15)
         case TimedOut():

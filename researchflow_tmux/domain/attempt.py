@@ -18,6 +18,12 @@ class Exited(msgspec.Struct, frozen=True, kw_only=True, tag="exited"):
     succeeded: bool
     marker: bool = False
     by_marker: bool = False
+    unmade: tuple[str, ...] = ()
+    """Outputs that were not there in spite of all else saying success."""
+
+
+class UpToDate(msgspec.Struct, frozen=True, kw_only=True, tag="up_to_date"):
+    """Its program did not run: nothing that it depends on changed since it last succeeded. A success."""
 
 
 class Killed(msgspec.Struct, frozen=True, kw_only=True, tag="killed"):
@@ -53,7 +59,7 @@ class Lost(msgspec.Struct, frozen=True, kw_only=True, tag="lost"):
     why: str = ""
 
 
-Outcome = Exited | Killed | TimedOut | LaunchFailed | SlotTaken | Lost
+Outcome = Exited | UpToDate | Killed | TimedOut | LaunchFailed | SlotTaken | Lost
 
 # The phases of an attempt: each carries only what is valid in it ------------------------------------------------------
 

@@ -54,6 +54,26 @@ TRANSITIONS: dict[JobState, frozenset[JobState]] = {
 """The one transition table. QUEUED → FAILED: a job that cannot be launched at all (its config vanished)."""
 
 
+class JobFiles(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The files of a job that runs only if there is something to do; its runner looks right before it would start.
+
+    Patterns are relative to the job's working directory. See `runner.freshness`.
+    """
+
+    definition: str
+    """Digest of what makes it the job it is: its command, its variables, its patterns."""
+    note: str
+    """Absolute path of the file in which its runner notes a success."""
+    inputs: tuple[str, ...] = ()
+    """Must be there when it starts."""
+    outputs: tuple[str, ...] = ()
+    """Must be there when it has succeeded."""
+    upstream: tuple[str, ...] = ()
+    """The notes of the jobs it needs."""
+    force: bool = False
+    """Run it even if it is up to date."""
+
+
 class JobSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One requested command with its resources, as a job source yields it."""
 
@@ -95,6 +115,8 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     array: Array | None = None
     """The array it belongs to; None = to none."""
     array_index: int | None = None
+    files: JobFiles | None = None
+    """None = it runs whenever it is queued."""
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -32,6 +32,8 @@ class ReasonCode(StrEnum):
     SUCCEEDED = "succeeded"
     EXIT_CODE = "exit_code"
     NO_MARKER = "no_marker"
+    NO_OUTPUT = "no_output"
+    UP_TO_DATE = "up_to_date"
     SIGNALLED = "signalled"
     TIME_LIMIT = "time_limit"
     LAUNCH_FAILED = "launch_failed"
@@ -77,6 +79,8 @@ WORDS: dict[ReasonCode, str] = {
     ReasonCode.SUCCEEDED: "succeeded",
     ReasonCode.EXIT_CODE: "failed",
     ReasonCode.NO_MARKER: "ended without its completion marker",
+    ReasonCode.NO_OUTPUT: "ended without its output",
+    ReasonCode.UP_TO_DATE: "up to date",
     ReasonCode.SIGNALLED: "killed",
     ReasonCode.TIME_LIMIT: "ran into its time limit",
     ReasonCode.LAUNCH_FAILED: "could not be launched",

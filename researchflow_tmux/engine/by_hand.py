@@ -69,6 +69,9 @@ def requeue(
         if afresh and job.succeeded_attempt != job.attempts:
             job = replace(job, succeeded_attempt=job.attempts)
             book.apply(JobRespecified(job_id=job.id, job=job, why="begins afresh, without its checkpoints so far"))
+        if job.spec.files is not None and not job.spec.files.force:  # by hand means: even if it is up to date
+            job = replace(job, spec=replace(job.spec, files=replace(job.spec.files, force=True)))
+            book.apply(JobRespecified(job_id=job.id, job=job, why="will run even if it is up to date"))
         if job.state.ended:
             requeue_one(book, job, by)
             done["queued"].append(job.name)

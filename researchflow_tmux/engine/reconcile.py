@@ -13,7 +13,6 @@ import msgspec
 from researchflow_tmux.domain.attempt import (
     Attempt,
     Ended,
-    Exited,
     Killed,
     LaunchFailed,
     Launching,
@@ -23,6 +22,7 @@ from researchflow_tmux.domain.attempt import (
     Stopping,
 )
 from researchflow_tmux.domain.events import AttemptEnded, AttemptStarted, Payload
+from researchflow_tmux.policies import retry
 from researchflow_tmux.ports import (
     ClaimFree,
     ClaimHeld,
@@ -172,5 +172,4 @@ def fenced(attempt: Attempt, why: str, now: datetime) -> AttemptEnded:
 
 def is_success(payload: AttemptEnded) -> bool:
     """Whether the attempt ended well."""
-    outcome = payload.ended.outcome
-    return isinstance(outcome, Exited) and outcome.succeeded
+    return retry.is_success(payload.ended.outcome)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from researchflow_tmux.domain.attempt import Exited, Killed, LaunchFailed, Lost, Outcome, SlotTaken, TimedOut
+from researchflow_tmux.domain.attempt import Exited, Killed, LaunchFailed, Lost, Outcome, SlotTaken, TimedOut, UpToDate
 from researchflow_tmux.domain.events import JobChanged
 from researchflow_tmux.domain.job import Job, JobState
 from researchflow_tmux.domain.reasons import Reason, ReasonCode
@@ -35,6 +35,8 @@ def why(outcome: Outcome) -> Reason:
     match outcome:
         case Exited():
             return _exited(outcome)
+        case UpToDate():
+            return Reason(code=ReasonCode.UP_TO_DATE)
         case Killed(by=by) if by in CANCELLING:
             return Reason(code=ReasonCode.CANCELLED, text=_BY[by])
         case Killed(by=by, signal=signal):
@@ -56,11 +58,18 @@ def _exited(outcome: Exited) -> Reason:
     if outcome.succeeded:
         odd = "" if outcome.code == 0 else f"marker written, exit code {outcome.code}"
         return Reason(code=ReasonCode.SUCCEEDED, text="its marker appeared" if outcome.by_marker else odd)
+    if outcome.unmade:
+        return Reason(code=ReasonCode.NO_OUTPUT, text=", ".join(outcome.unmade))
     if outcome.code == 0:
         return Reason(code=ReasonCode.NO_MARKER, text="exit code 0")
     if outcome.code is None:  # the marker alone is not enough under `marker_and_exit`
         return Reason(code=ReasonCode.EXIT_CODE, text="its marker appeared, but it did not end by itself")
     return Reason(code=ReasonCode.EXIT_CODE, text=f"exit code {outcome.code}")
+
+
+def is_success(outcome: Outcome) -> bool:
+    """Whether an attempt that ended so ended well."""
+    return isinstance(outcome, UpToDate) or (isinstance(outcome, Exited) and outcome.succeeded)
 
 
 def after(
@@ -89,7 +98,7 @@ def after(
         code = outcome.code if isinstance(outcome, Exited) else None
         return JobChanged(job_id=job.id, state=state, reason=reason, exit_code=code, launch_failures=0)
 
-    if isinstance(outcome, Exited) and outcome.succeeded:
+    if is_success(outcome):
         return end(JobState.SUCCEEDED)
     if requeue:
         return queue(0.0, retries=0)

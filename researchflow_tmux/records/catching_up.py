@@ -16,6 +16,7 @@ from typing import Any
 
 from researchflow_tmux.adapters.clock import SystemClock
 from researchflow_tmux.adapters.sqlite_reader import SqliteReader
+from researchflow_tmux.domain.attempt import UpToDate
 from researchflow_tmux.domain.events import AttemptEnded, Event, Payload
 from researchflow_tmux.domain.workspace import WorkspacePaths
 from researchflow_tmux.records.facts import Record, record, record_uuid
@@ -123,6 +124,8 @@ def _tag(workspace_id: str, payload: Payload) -> str:
 def _record(paths: WorkspacePaths, reader: SqliteReader, workspace_id: str, event: Event) -> Record | None:
     payload = event.payload
     assert isinstance(payload, AttemptEnded)
+    if isinstance(payload.ended.outcome, UpToDate):
+        return None  # nothing ran: the record of the run that made the files stands
     job = reader.job(payload.job_id)
     attempt = next((each for each in reader.attempts_of(payload.job_id) if each.number == payload.number), None)
     if job is None or attempt is None:

@@ -11,7 +11,7 @@ import msgspec
 
 from researchflow_tmux.domain.attempt import Attempt, Ended, Exited, Killed
 from researchflow_tmux.domain.job import Job
-from researchflow_tmux.policies.retry import why
+from researchflow_tmux.policies.retry import is_success, why
 from researchflow_tmux.records.metrics import metrics_path, summaries
 from researchflow_tmux.records.provenance import code_of, diff_path
 from researchflow_tmux.records.values import Config, outputs, read_config, storable, text_of, typed_command
@@ -67,7 +67,7 @@ def _outcome(ended: Ended) -> dict[str, Any]:
     outcome = ended.outcome
     reason = why(outcome)
     return {
-        "succeeded": isinstance(outcome, Exited) and outcome.succeeded,
+        "succeeded": is_success(outcome),
         "outcome": str(reason),
         "reason_code": reason.code.value,
         "exit_code": outcome.code if isinstance(outcome, Exited) else None,

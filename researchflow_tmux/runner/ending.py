@@ -15,6 +15,7 @@ KILLED = "killed"
 TIMED_OUT = "timed_out"
 LAUNCH_FAILED = "launch_failed"
 SLOT_TAKEN = "slot_taken"
+UP_TO_DATE = "up_to_date"
 
 
 class Facts:
@@ -31,6 +32,7 @@ class Facts:
         self.reason = ""
         self.status: int | None = None
         self.marker = False
+        self.unmade: list[str] = []  # outputs that are not there although all else says success
         self.leftovers = 0
         self.unreaped: list[int] = []
         self.notes: list[str] = []
@@ -46,7 +48,7 @@ def judge(facts: Facts, rule: str) -> dict[str, Any]:
     """
     code, number = _split(facts.status)
     outcome, by = _outcome(facts, number)
-    succeeded = outcome in (EXITED, KILLED) and _satisfied(facts, rule, code)
+    succeeded = outcome == UP_TO_DATE or (outcome in (EXITED, KILLED) and _satisfied(facts, rule, code))
     reason = facts.reason or _reason(facts, rule, code, number, succeeded)
     return {
         "outcome": outcome,
@@ -56,6 +58,7 @@ def judge(facts: Facts, rule: str) -> dict[str, Any]:
         "by": by,
         "reason": "; ".join(filter(None, [reason, *facts.notes])),
         "marker": facts.marker,
+        "unmade": facts.unmade,
     }
 
 
@@ -68,7 +71,7 @@ def _outcome(facts: Facts, number: int | None) -> tuple[str, str | None]:
 
 
 def _satisfied(facts: Facts, rule: str, code: int | None) -> bool:
-    if facts.cause == "stop":
+    if facts.cause == "stop" or facts.unmade:
         return False
     if rule == "marker":
         return facts.marker
@@ -78,6 +81,8 @@ def _satisfied(facts: Facts, rule: str, code: int | None) -> bool:
 
 
 def _reason(facts: Facts, rule: str, code: int | None, number: int | None, succeeded: bool) -> str:
+    if facts.unmade:
+        return f"{', '.join(facts.unmade)} {'is' if len(facts.unmade) == 1 else 'are'} not there after it"
     if facts.cause == "marker":
         return "the marker appeared but the process did not end, so it was ended"
     if number is not None:
@@ -104,6 +109,7 @@ def last_line(record: dict[str, Any], title: str, log: str) -> str:
         KILLED: f"was killed after {duration or 0:.1f} s ({record['reason']})",
         TIMED_OUT: f"timed out{after} ({record['reason']})",
         LAUNCH_FAILED: f"did not start: {record['reason']}",
+        UP_TO_DATE: f"is up to date: {record['reason']}",
         SLOT_TAKEN: f"found its slot taken: {record['reason']}",
     }[record["outcome"]]
     return f"── {title} {told}{f' · log {log}' if log else ''} ──"

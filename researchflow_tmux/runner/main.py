@@ -7,7 +7,7 @@ import stat
 import sys
 import time
 
-from researchflow_tmux.runner import admission, claim, ending, kernel, record, stopping
+from researchflow_tmux.runner import admission, claim, ending, freshness, kernel, record, stopping
 from researchflow_tmux.runner import log as logs
 from researchflow_tmux.runner import spec as specs
 from researchflow_tmux.runner.marker import Marker
@@ -60,6 +60,7 @@ class Attempt:
         self.tree: Tree | None = None
         self.started_at: float | None = None
         self.started = 0.0
+        self.seen: freshness.Seen | None = None
 
     def run(self) -> NoReturn:
         """Take what the job needs, run it, record how it ended, leave."""
@@ -76,6 +77,8 @@ class Attempt:
     def _prepare(self) -> bool:
         """Take leases and open the log; False, with the facts set, if the job must not run."""
         try:
+            if self.spec.files is not None and not self._has_work(self.spec.files):
+                return False
             if self.spec.leases is not None:
                 self.leases = admission.take(self.spec.leases, self.spec.tag)
             self.log = logs.open_log(self.spec.log_path, self.spec.log_cap_mib)
@@ -91,6 +94,37 @@ class Attempt:
         if note := logs.point_latest(self.spec.log_latest, self.log):
             self.facts.notes.append(note)
         return not self._asked_to_stop()
+
+    def _has_work(self, rule: freshness.Rule) -> bool:
+        """Look at the job's files; False, with the facts set, if it is up to date or lacks an input."""
+        seen = freshness.Seen(rule)
+        if seen.missing_inputs:
+            names = ", ".join(seen.missing_inputs)
+            fact = "its input is not there" if len(seen.missing_inputs) == 1 else "its inputs are not there"
+            return self._give_up(ending.LAUNCH_FAILED, f"{fact}: {names} (below {rule.cwd})")
+        why = "it was asked for" if rule.force else freshness.why_run(seen, freshness.load(rule), rule.definition)
+        if not why:
+            return self._give_up(ending.UP_TO_DATE, "nothing changed since it last succeeded")
+        try:
+            freshness.forget(rule)
+        except OSError as error:
+            return self._give_up(ending.LAUNCH_FAILED, f"{rule.note} cannot be removed: {error.strerror}")
+        self.seen = seen
+        self.screen.feed(f"── runs because {why} ──\r\n".encode(errors="replace"))
+        return True
+
+    def _settle_files(self) -> None:
+        """A success without its outputs is none; any other is noted."""
+        rule = self.spec.files
+        if rule is None or self.seen is None or not ending.judge(self.facts, self.spec.completion.rule)["succeeded"]:
+            return
+        self.facts.unmade = freshness.missing_outputs(rule)
+        if self.facts.unmade:
+            return
+        try:
+            freshness.save(rule, self.seen)
+        except OSError as error:
+            self.facts.notes.append(f"its success cannot be noted in {rule.note}: {error.strerror}")
 
     def _fail(self, error: Exception) -> None:
         """End the job, if there is one: an attempt nobody supervises must not go on."""
@@ -124,6 +158,7 @@ class Attempt:
 
     def _settle_marker(self, marker: Marker) -> None:
         self.facts.marker = marker.is_new()
+        self._settle_files()
         by_us = self.spec.completion.rule == "exit_code" and not self.facts.marker
         if by_us and not self.facts.outcome and ending.judge(self.facts, "exit_code")["succeeded"]:
             problem = marker.write(self.spec.title, self.spec.tag)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from researchflow_tmux.runner import files, jsontext
+from researchflow_tmux.runner import files, freshness, jsontext
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -70,6 +70,8 @@ class Spec:
         self.completion = Completion(_get(raw, "completion", dict, {}))
         leases = _get(raw, "leases", dict, None)
         self.leases = None if leases is None else Lease(leases)
+        rule = _get(raw, "files", dict, None)
+        self.files = None if rule is None else _files(rule, self.cwd)
         self._check()
 
     def _read_log(self, log: dict[str, Any] | None) -> None:
@@ -99,6 +101,18 @@ def read(path: str) -> Spec:
         return Spec(raw)
     except SpecError as error:
         raise SpecError(f"{path}: {error}") from None
+
+
+def _files(raw: dict[str, Any], cwd: str) -> freshness.Rule:
+    return freshness.Rule(
+        cwd=cwd,
+        definition=_get(raw, "files.definition", str),
+        note=_get(raw, "files.note", str),
+        inputs=_get(raw, "files.inputs", list, []),
+        outputs=_get(raw, "files.outputs", list, []),
+        upstream=_get(raw, "files.upstream", list, []),
+        force=raw.get("force") is True,
+    )
 
 
 _REQUIRED = object()

@@ -6,7 +6,7 @@ import msgspec
 
 from researchflow_tmux.domain.arrays import Array
 from researchflow_tmux.domain.errors import Problem
-from researchflow_tmux.domain.job import CompletionRule, Condition, JobSpec
+from researchflow_tmux.domain.job import CompletionRule, Condition, JobFiles, JobSpec
 from researchflow_tmux.domain.resources import ResourceRequest
 
 
@@ -31,6 +31,7 @@ class JobDraft(msgspec.Struct, frozen=True, kw_only=True):
     after: tuple[str, ...] = ()
     """Names of the jobs it needs."""
     when: Condition = "success"
+    files: JobFiles | None = None
     group: str | None = None
     held: bool = False
     """Queued held: somebody must release it."""

@@ -20,7 +20,7 @@ from researchflow_tmux.adapters.attempt_files import observe, signal_runner
 from researchflow_tmux.adapters.attempt_spec import write_spec
 from researchflow_tmux.adapters.exit_facts import ended_from
 from researchflow_tmux.adapters.job_environment import gpu_variables
-from researchflow_tmux.domain.attempt import Attempt, Exited, Killed, LaunchFailed, SlotTaken, TimedOut
+from researchflow_tmux.domain.attempt import Attempt, Exited, Killed, LaunchFailed, SlotTaken, TimedOut, UpToDate
 from researchflow_tmux.domain.errors import LaunchError, StoreError
 from researchflow_tmux.domain.job import Job
 from researchflow_tmux.domain.resources import Allocation, GpuShare
@@ -187,6 +187,8 @@ def test_unkillable_processes_count_while_they_live(folder: str, claimed: claim.
             Exited(code=None, succeeded=True, marker=True),
         ),
         ({"outcome": "timed_out", "reason": "over"}, TimedOut()),
+        ({"outcome": "up_to_date", "succeeded": True}, UpToDate()),
+        (EXITED | {"succeeded": False, "unmade": ["o"]}, Exited(code=0, succeeded=False, unmade=("o",))),
         ({"outcome": "slot_taken", "reason": "held by x"}, SlotTaken(reason="held by x")),
         ({"outcome": "launch_failed", "reason": "no such file"}, LaunchFailed(reason="no such file")),
     ],

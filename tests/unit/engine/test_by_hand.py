@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from researchflow_tmux.domain.attempt import Launching, Phase, Planned, Running, Stopping
-from researchflow_tmux.domain.job import JobState
+from researchflow_tmux.domain.job import JobFiles, JobState
 from researchflow_tmux.engine import by_hand
 from researchflow_tmux.engine.inbox import handle
 from researchflow_tmux.engine.workload import Book, Workload
@@ -144,3 +144,12 @@ def test_afresh_means_without_the_checkpoints_so_far(state: JobState) -> None:
     handle(Book(known, NOW), "requeue", {"ids": [1], "afresh": True}, "ann", 2.0)
     assert known.jobs[1].succeeded_attempt == 3
     assert known.jobs[1].state in (QUEUED, ACTIVE)
+
+
+def test_requeueing_by_hand_runs_even_what_is_up_to_date() -> None:
+    known = workload(job(1, DONE, files=JobFiles(definition="d", note="/n")), job(2, DONE))
+    handle(Book(known, NOW), "requeue", {"ids": [1, 2]}, "ann", 2.0)
+    files = known.jobs[1].spec.files
+    assert files is not None
+    assert (files.force, files.definition) == (True, "d")
+    assert known.jobs[2].spec.files is None

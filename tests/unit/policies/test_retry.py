@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from researchflow_tmux.domain.attempt import Exited, Killed, LaunchFailed, Lost, Outcome, SlotTaken, TimedOut
+from researchflow_tmux.domain.attempt import Exited, Killed, LaunchFailed, Lost, Outcome, SlotTaken, TimedOut, UpToDate
 from researchflow_tmux.domain.events import JobChanged
 from researchflow_tmux.domain.job import Job, JobState
 from researchflow_tmux.policies.retry import MAX_LAUNCH_FAILURES, after, backoff_s, in_backoff, why
@@ -28,7 +28,9 @@ def ended(outcome: Outcome, before: Job | None = None, *, requeue: bool = False,
     [
         (OK, DONE, DONE, DONE, DONE),
         (Exited(code=1, succeeded=True, by_marker=True), DONE, DONE, DONE, DONE),
+        (UpToDate(), DONE, DONE, DONE, DONE),
         (BAD, FAILED, QUEUED, FAILED, QUEUED),
+        (Exited(code=0, succeeded=False, unmade=("x",)), FAILED, QUEUED, FAILED, QUEUED),
         (Exited(code=0, succeeded=False), FAILED, QUEUED, FAILED, QUEUED),
         (Killed(by="user", signal=15), CANCELLED, CANCELLED, CANCELLED, QUEUED),
         (Killed(by="session_killed"), CANCELLED, CANCELLED, CANCELLED, QUEUED),
@@ -110,6 +112,8 @@ def test_a_backoff_ends_by_time_or_by_a_clock_set_back(ahead_s: float | None, ex
             "failed: its marker appeared, but it did not end by itself",
         ),
         (Exited(code=0, succeeded=False), "ended without its completion marker: exit code 0"),
+        (Exited(code=0, succeeded=False, unmade=("a.pt", "b")), "ended without its output: a.pt, b"),
+        (UpToDate(), "up to date"),
         (Killed(by="user"), "cancelled: by hand"),
         (Killed(by="session_killed"), "cancelled: its tmux session was closed"),
         (Killed(by="scheduler"), "cancelled: kill-all"),
