@@ -18,9 +18,10 @@ import msgspec
 
 from researchflow_tmux.adapters.config_reference import reference_markdown
 from researchflow_tmux.adapters.live_file import LiveSources
-from researchflow_tmux.api import adding, cleaning, control, saved, sweeping, views, why
+from researchflow_tmux.api import adding, cleaning, control, gpus, saved, sweeping, views, why
 from researchflow_tmux.cli.main import ALIASES, COMMANDS, HIDDEN, cli
 from researchflow_tmux.domain.reasons import WORDS
+from researchflow_tmux.engine.steering import Steered
 from researchflow_tmux.engine.submitting import Submitted
 from researchflow_tmux.records.comparing import Comparison, Difference
 from researchflow_tmux.records.pruning import Pruned
@@ -31,6 +32,8 @@ NOTE = "<!-- Written by docs/generate.py; change the code, not this file. -->\n"
 JSON_OUTPUTS: tuple[tuple[str, str, tuple[type[msgspec.Struct], ...]], ...] = (
     ("rfsched.status/1", "status --json", (views.StatusView, views.JobView, views.GpuView, views.SchedulerView)),
     ("rfsched.why/1", "why --json", (why.Why, why.AttemptLine, why.Upstream)),
+    ("rfsched.gpus/1", "gpus --json", (gpus.GpusView, gpus.GpuDetail, gpus.JobOnGpu, gpus.OtherProcess)),
+    ("rfsched.gpus-drain/1", "gpus drain --json (also gpus-enable, gpus-kill)", (Steered,)),
     ("rfsched.start/1", "start --json", (control.Started, Submitted, LiveSources)),
     ("rfsched.add/1", "add --json", (adding.Added,)),
     ("rfsched.add-many/1", "add --json with --array or -", (adding.AddedMany,)),

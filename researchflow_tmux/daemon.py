@@ -294,7 +294,7 @@ class Daemon:
                     session=self.session,
                     devices=room.devices,
                     readings=room.readings,
-                    blocked=room.blocked,
+                    blocked=room.blocks(self.engine.workload),
                     tickets=room.foreign_tickets(),
                     share=room.share,
                     cpu_places=room.max_cpu_jobs,

@@ -23,7 +23,8 @@ from researchflow_tmux.adapters.waiter import EpollWaiter
 from researchflow_tmux.adapters.wake import WakeReader
 from researchflow_tmux.adapters.workspace_identity import META_WORKSPACE, identify
 from researchflow_tmux.domain.names import clean
-from researchflow_tmux.domain.resources import GpuDevice
+from researchflow_tmux.domain.resources import GpuDevice, GpuReading, Ticket
+from researchflow_tmux.domain.units import parse_duration
 from researchflow_tmux.domain.workspace import Settings, WorkspacePaths
 from researchflow_tmux.engine.context import Rules
 from researchflow_tmux.engine.loop import Engine
@@ -51,6 +52,7 @@ def rules(settings: Settings, workspace_id: str) -> Rules:
         restart_lost=settings.restart_lost,
         cleanup_on_complete=settings.cleanup_on_complete,
         keep_sessions=settings.keep_sessions,
+        gpu_idle_s=None if settings.gpu_idle_after is None else parse_duration(settings.gpu_idle_after),
     )
 
 
@@ -62,6 +64,30 @@ def share(settings: Settings) -> float:
 def cpu_places(settings: Settings) -> int:
     """CPU jobs that may run at a time."""
     return (os.cpu_count() or 1) if settings.max_cpu_jobs == "auto" else settings.max_cpu_jobs
+
+
+def gpus_now(settings: Settings, environ: Mapping[str, str]) -> tuple[Inventory, list[GpuReading], list[Ticket]]:
+    """The GPUs that may be used, one reading of each (none of simulated and logical ones), and all leases on them.
+
+    For a look without a scheduler. Raises ConfigError, or ProbeError when there is a driver that does not answer.
+    """
+    nvml = NvmlProbe()
+    try:
+        found = inventory(settings, nvml, environ)
+        kinds = {device.kind for device in found.devices}
+        probe = amd_probe() if "amd" in kinds else nvml if "nvml" in kinds else None
+        readings = [] if probe is None else probe.read()
+    finally:
+        nvml.close()
+    leased = [device.uuid for device in found.devices if device.leased]
+    return found, readings, FileLeases().live(leased) if leased else []
+
+
+def amd_probe() -> GpuProbe:
+    """What reads AMD GPUs."""
+    from researchflow_tmux.adapters.amd_sysfs import AmdProbe
+
+    return AmdProbe()
 
 
 class Parts:
@@ -170,9 +196,7 @@ class Parts:
             self._simulated = ScriptedGpus(devices)
             return self._simulated
         if "amd" in kinds:
-            from researchflow_tmux.adapters.amd_sysfs import AmdProbe
-
-            return AmdProbe()
+            return amd_probe()
         return self.nvml if "nvml" in kinds else None
 
     def follow_jobs(self, engine: Engine) -> None:

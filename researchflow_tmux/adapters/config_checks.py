@@ -27,6 +27,17 @@ def check_time_limit(value: str | float | None) -> str | None:
     return None if seconds > 0 else "a limit of 0 would stop every attempt at once; leave it empty for no limit"
 
 
+def check_duration(value: str | float | None) -> str | None:
+    """A time longer than none."""
+    if value is None:
+        return None
+    try:
+        seconds = parse_duration(value)
+    except ValueError:
+        return f"expected {DURATION_WORDS}, got {show(value)}"
+    return None if seconds > 0 else "0 would be told at once, always; leave it empty for never"
+
+
 def check_size(value: str | float | None) -> str | None:
     """A size that can be a cap."""
     if value is None:
@@ -83,6 +94,7 @@ def check_command(value: str) -> str | None:
 
 SETTINGS_CHECKS: dict[str, Check] = {
     "time_limit": check_time_limit,
+    "gpu_idle_after": check_duration,
     "log_cap": check_size,
     "gpu_count": check_gpu_count,
     "config_pattern": check_pattern,

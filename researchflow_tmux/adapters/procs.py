@@ -39,6 +39,36 @@ def _under(pid: int, runners: set[int], parents: dict[int, int], proc: str) -> b
     return False
 
 
+def owners(pids: Iterable[int], runners: Iterable[int], *, proc: str = "/proc") -> dict[int, int]:
+    """Of those pids that descend from one of the runners (or are one): which runner. Others are left out."""
+    known, parents = set(runners), dict[int, int]()
+    found = {}
+    for start in pids:
+        pid, seen = start, set[int]()
+        while pid > 1 and pid not in seen and pid not in known:
+            seen.add(pid)
+            if pid not in parents:
+                parents[pid] = parent(pid, proc=proc)
+            pid = parents[pid]
+        if pid in known:
+            found[start] = pid
+    return found
+
+
+def user_and_command(pid: int, *, proc: str = "/proc") -> tuple[str | None, str | None]:
+    """Whose process it is and its command line; None = it is gone, or hidden from us."""
+    try:
+        uid = os.stat(f"{proc}/{pid}").st_uid
+        with open(f"{proc}/{pid}/cmdline", "rb") as file:
+            words = file.read(4096).rstrip(b"\0").replace(b"\0", b" ").decode(errors="replace")
+        if not words:  # a thread of the kernel, or a process that is about to end
+            with open(f"{proc}/{pid}/comm", encoding="utf-8", errors="replace") as file:
+                words = file.read().strip()
+    except OSError:
+        return None, None
+    return user_name(uid), words
+
+
 def parent(pid: int, *, proc: str = "/proc") -> int:
     """The parent's pid; 0 = there is no such process."""
     try:

@@ -17,6 +17,11 @@ from researchflow_tmux.domain.units import counted
 from researchflow_tmux.policies.retry import why as outcome_words
 from researchflow_tmux.records.values import typed_command
 
+WAITS_FOR_GPUS = frozenset(
+    {"capacity", "cpu_capacity", "leased", "foreign", "reserved", "unreadable", "drained", "gpu_lost"}
+)
+"""Reasons that have to do with who is on the GPUs."""
+
 
 class AttemptLine(msgspec.Struct, kw_only=True):
     """One attempt."""
@@ -69,7 +74,7 @@ def why(workspace: Workspace, pattern: str) -> Why:
         jobs = {each.id: each for each in reader.all_jobs()}
     job = jobs.get(job.id, job)
     shown = next(each for each in view.jobs if each.id == job.id)
-    waits = shown.reason_code in ("capacity", "cpu_capacity", "leased", "foreign", "reserved", "unreadable")
+    waits = shown.reason_code in WAITS_FOR_GPUS
     ended_badly = job.state is JobState.FAILED and attempts
     return Why(
         job=shown,
@@ -150,5 +155,7 @@ def _advice_waiting(job: Job, shown: JobView, view: StatusView, name: str) -> It
         yield f"it will never start like this: `rfsched cancel {name}`, then ask for less"
     elif shown.reason_code in ("foreign", "leased"):
         yield "nothing to do: it starts as soon as the GPU is free"
+    elif shown.reason_code in ("drained", "gpu_lost"):
+        yield "see `rfsched gpus`; `rfsched gpus enable GPU` takes one back"
     elif shown.reason_code == "capacity" and job.spec.priority == 0:
         yield "nothing to do: it starts when a slot is free; `--priority N` puts a job first"

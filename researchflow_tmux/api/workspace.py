@@ -20,6 +20,7 @@ from researchflow_tmux.api.views import StatusView
 from researchflow_tmux.domain.attempt import Attempt
 from researchflow_tmux.domain.errors import ConfigError, StoreError, UsageError, WorkspaceBusy
 from researchflow_tmux.domain.events import Event
+from researchflow_tmux.domain.gpus import META_CONDITIONS, decode_conditions
 from researchflow_tmux.domain.job import Job, JobState
 from researchflow_tmux.domain.reasons import ReasonCode
 from researchflow_tmux.domain.units import counted
@@ -95,13 +96,13 @@ class Workspace:
         if holder is None:
             self._settle_if_needed()
         with self.reader() as reader, reader.snapshot():
-            jobs, attempts = reader.all_jobs(), reader.live_attempts()
-            task_name = reader.meta().get(META_TASK_NAME)
+            jobs, attempts, meta = reader.all_jobs(), reader.live_attempts(), reader.meta()
+            task_name = meta.get(META_TASK_NAME)
             last = reader.latest_attempts([job.id for job in jobs if job.attempts])
         return status.build(
             paths=self.paths,
             task_name=task_name or self.usable_settings.task_name,
-            workload=Workload(jobs, attempts),
+            workload=Workload(jobs, attempts, gpus=decode_conditions(meta.get(META_CONDITIONS))),
             last_attempts=last,
             live=live_file.read(self.paths.live),
             holder=holder,

@@ -37,6 +37,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "requeue": ("changing", "requeue", "Queue ended jobs again."),
     "hold": ("changing", "hold", "Keep waiting jobs from starting."),
     "release": ("changing", "release", "Let held jobs start."),
+    "gpus": ("gpus", "gpus", "Show the GPUs; drain, enable, or clear them."),
     "history": ("explaining", "history", "Show what happened."),
     "results": ("results", "results", "Find runs by config and metrics; show, compare, draw them."),
     "checkpoint": ("checkpointing", "checkpoint", "List, check and keep checkpoints."),

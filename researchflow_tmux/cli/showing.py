@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import sys
-import threading
 from typing import TYPE_CHECKING
 
 import click
@@ -15,9 +15,8 @@ from researchflow_tmux.cli.output import json_option, print_json
 if TYPE_CHECKING:
     from researchflow_tmux.api.views import StatusView
     from researchflow_tmux.api.workspace import Workspace
+    from researchflow_tmux.cli.layout import Block
 
-REDRAW_S = 1.0
-HOME, CLEAR_LINE, CLEAR_BELOW = "\x1b[H", "\x1b[K", "\x1b[J"
 STATE_WORDS = ("waiting", "queued", "running", "held", "succeeded", "failed", "cancelled", "skipped")
 
 
@@ -88,19 +87,16 @@ def _draw(view: StatusView, *, everything: bool, filtered: bool) -> None:
 def _watch(
     workspace: Workspace, patterns: tuple[str, ...], states: frozenset[str], *, everything: bool, as_json: bool
 ) -> None:
-    pause = threading.Event()  # never set: a bounded wait
-    if sys.stdout.isatty() and not as_json:
-        sys.stdout.write(HOME + CLEAR_BELOW)
-    try:
-        while True:
-            view = _chosen(workspace, patterns, states)
-            if as_json:
-                print_json("status", view)
-            else:
-                _redraw(view, everything=everything, filtered=bool(patterns or states))
-            pause.wait(REDRAW_S)
-    except KeyboardInterrupt:
-        raise click.exceptions.Exit(0) from None
+    from researchflow_tmux.cli.redrawing import again_and_again
+
+    def once() -> None:
+        view = _chosen(workspace, patterns, states)
+        if as_json:
+            print_json("status", view)
+        else:
+            _redraw(view, everything=everything, filtered=bool(patterns or states))
+
+    again_and_again(once, in_place=not as_json)
 
 
 def _redraw(view: StatusView, *, everything: bool, filtered: bool) -> None:
@@ -109,14 +105,12 @@ def _redraw(view: StatusView, *, everything: bool, filtered: bool) -> None:
         _draw(view, everything=everything, filtered=filtered)
         click.echo()
         return
-    import shutil
-
-    from researchflow_tmux.cli import layout
+    from researchflow_tmux.cli.redrawing import redraw
     from researchflow_tmux.cli.status_blocks import NO_FOLD, Fold, picture
 
-    size = shutil.get_terminal_size()
-    fold = NO_FOLD if everything else Fold(running=max(size.lines // 3, 3), waiting=max(size.lines // 4, 2), ended=3)
-    blocks = picture(view, width=size.columns, fold=fold, everything=everything or filtered)
-    lines = layout.render(blocks, width=size.columns, colour=layout.wants_colour())[: size.lines - 1]
-    sys.stdout.write(HOME + "".join(f"{text}{CLEAR_LINE}\n" for text in lines) + CLEAR_BELOW)
-    sys.stdout.flush()
+    def fitted(size: os.terminal_size) -> list[Block]:
+        fold = Fold(running=max(size.lines // 3, 3), waiting=max(size.lines // 4, 2), ended=3)
+        chosen = NO_FOLD if everything else fold
+        return picture(view, width=size.columns, fold=chosen, everything=everything or filtered)
+
+    redraw(fitted)

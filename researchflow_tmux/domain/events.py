@@ -7,6 +7,7 @@ from datetime import datetime
 import msgspec
 
 from researchflow_tmux.domain.attempt import Attempt, Ended, Stopping
+from researchflow_tmux.domain.gpus import GpuCondition
 from researchflow_tmux.domain.job import Job, JobState
 from researchflow_tmux.domain.reasons import Reason
 
@@ -99,6 +100,30 @@ class QuarantineLifted(msgspec.Struct, frozen=True, kw_only=True, tag="quarantin
     number: int
 
 
+class GpuChanged(msgspec.Struct, frozen=True, kw_only=True, tag="gpu_changed"):
+    """What is decided about a GPU changed: drained, enabled, lost, back."""
+
+    gpu: GpuCondition
+    """As it is from now on."""
+    text: str
+    """What happened to it, in words that follow its name: "drained by ann", "lost: GPU is lost"."""
+    by: str = "scheduler"
+    job_id: None = None
+
+
+class GpuIdle(msgspec.Struct, frozen=True, kw_only=True, tag="gpu_idle"):
+    """A GPU that could be used has had no job for a while. Told once each time that it becomes so."""
+
+    uuid: str
+    index: int
+    since: datetime
+    idle_s: float
+    """Seconds without a job when this was told: at least `gpu_idle_after`."""
+    waiting: int
+    """Jobs that wait (for something else: a dependency, several GPUs); 0 = there is nothing to do."""
+    job_id: None = None
+
+
 class Notice(msgspec.Struct, frozen=True, kw_only=True, tag="notice"):
     """Something worth telling that changed no state."""
 
@@ -118,6 +143,8 @@ Payload = (
     | AttemptStopping
     | AttemptEnded
     | QuarantineLifted
+    | GpuChanged
+    | GpuIdle
     | Notice
 )
 

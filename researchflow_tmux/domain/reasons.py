@@ -22,6 +22,9 @@ class ReasonCode(StrEnum):
     FOREIGN = "foreign"
     LEASED = "leased"
     UNREADABLE = "unreadable"
+    DRAINED = "drained"
+    GPU_LOST = "gpu_lost"
+    UNKILLED = "unkilled"
     IMPOSSIBLE = "impossible"
     BACKOFF = "backoff"
     STOPPING = "stopping"
@@ -70,6 +73,9 @@ WORDS: dict[ReasonCode, str] = {
     ReasonCode.FOREIGN: "GPU filled by others",
     ReasonCode.LEASED: "GPU leased by another workspace",
     ReasonCode.UNREADABLE: "GPU cannot be read",
+    ReasonCode.DRAINED: "drained",
+    ReasonCode.GPU_LOST: "lost",
+    ReasonCode.UNKILLED: "processes of its last attempt cannot be killed",
     ReasonCode.IMPOSSIBLE: "cannot run here",
     ReasonCode.BACKOFF: "waits before the next try",
     ReasonCode.STOPPING: "the scheduler is stopping",

@@ -10,6 +10,8 @@ from researchflow_tmux.domain.events import (
     AttemptPlanned,
     AttemptStarted,
     AttemptStopping,
+    GpuChanged,
+    GpuIdle,
     JobChanged,
     JobRespecified,
     JobSubmitted,
@@ -19,6 +21,7 @@ from researchflow_tmux.domain.events import (
 )
 from researchflow_tmux.domain.job import JobState
 from researchflow_tmux.domain.names import gpu_suffix
+from researchflow_tmux.domain.units import counted
 
 
 def describe(payload: Payload, name_of: Callable[[int], str]) -> str | None:
@@ -30,6 +33,11 @@ def describe(payload: Payload, name_of: Callable[[int], str]) -> str | None:
             return f"{name_of(job_id)}: {_state_words(state)}{_because(state, str(reason))}"
         case JobRespecified(job_id=job_id, why=why):
             return f"{name_of(job_id)}: {why or 'its description changed'}"
+        case GpuChanged(gpu=gpu, text=text):
+            return f"GPU {gpu.index} {text}"
+        case GpuIdle(index=index, idle_s=idle_s, waiting=waiting):
+            waits = f"; {counted(waiting, 'job')} in the queue" if waiting else ""
+            return f"GPU {index} has had no job for {_about(idle_s)}{waits}"
         case Notice(job_id=None, text=text):
             return text
         case Notice(job_id=int(job_id), text=text):

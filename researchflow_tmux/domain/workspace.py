@@ -80,6 +80,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     avoid_foreign: Annotated[
         bool, Meta(description="Do not use a GPU that is filled by processes which are no rfsched jobs.")
     ] = True
+    gpu_idle_after: Annotated[
+        str | Natural | None,
+        Meta(description="A GPU that has had no job for so long is told to be idle (history, hooks); empty = never."),
+    ] = "10m"
     cuda_visible_devices_var: Annotated[
         str, Meta(description="Variable that tells a job its GPUs.", pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
     ] = "CUDA_VISIBLE_DEVICES"

@@ -9,6 +9,7 @@ import msgspec
 
 from researchflow_tmux.domain.attempt import Attempt, Ended, LaunchFailed, Stopping
 from researchflow_tmux.domain.events import AttemptEnded, Payload
+from researchflow_tmux.domain.gpus import META_CONDITIONS, decode_conditions
 from researchflow_tmux.engine.by_hand import settle_dependents
 from researchflow_tmux.engine.kept_sessions import KeptSessions
 from researchflow_tmux.engine.reconcile import is_success
@@ -30,6 +31,8 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     restart_lost: bool = False
     cleanup_on_complete: bool = False
     keep_sessions: int = 20
+    gpu_idle_s: float | None = None
+    """A GPU without a job for so long is told to be idle; None = never."""
 
 
 class Context:
@@ -42,7 +45,8 @@ class Context:
         self.host = host
         self.waiter = waiter
         stored = store.load()
-        self.workload = Workload(stored.jobs, stored.attempts, stored.next_job_id)
+        conditions = decode_conditions(stored.meta.get(META_CONDITIONS))
+        self.workload = Workload(stored.jobs, stored.attempts, stored.next_job_id, conditions)
         self.kept = KeptSessions()
         self.step: Callable[[str], None] = lambda _name: None
         """Called at each named step; crash tests kill the process there."""

@@ -8,6 +8,7 @@ import msgspec
 
 from researchflow_tmux.domain.events import Notice
 from researchflow_tmux.engine.by_hand import cancel, hold, release, requeue
+from researchflow_tmux.engine.steering import Steering, steer
 from researchflow_tmux.engine.submitting import Submission, submit
 from researchflow_tmux.engine.workload import Book
 
@@ -26,6 +27,8 @@ def handle(book: Book, kind: str, body: dict[str, Any], by: str, grace_s: float)
             return hold(book, ids, by)
         case "release":
             return release(book, ids, by)
+        case "gpus":
+            return msgspec.to_builtins(steer(book, msgspec.convert(body, Steering), by, grace_s))  # type: ignore[no-any-return]
         case "remember" | "resume" | "look":  # kept by the engine; no scheduler is at work that could do more
             return {}
         case "note":

@@ -8,7 +8,7 @@ is durable before its act, and every act may be repeated.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -21,10 +21,12 @@ from researchflow_tmux.domain.events import (
     AttemptLaunching,
     AttemptStarted,
     Event,
+    GpuIdle,
     Notice,
     Payload,
     QuarantineLifted,
 )
+from researchflow_tmux.domain.gpus import META_CONDITIONS, encode_conditions
 from researchflow_tmux.domain.reasons import Reason, ReasonCode
 from researchflow_tmux.engine import by_hand, inbox
 from researchflow_tmux.engine.context import Context, Rules
@@ -36,6 +38,7 @@ from researchflow_tmux.engine.room import RoomReader
 from researchflow_tmux.engine.submitting import Submission, Submitted, submit
 from researchflow_tmux.engine.taking_in import SourceNews, TakenIn, take_in
 from researchflow_tmux.engine.workload import Book, Workload
+from researchflow_tmux.policies.idleness import IdleGpus
 from researchflow_tmux.ports import (
     ClaimFree,
     Clock,
@@ -86,6 +89,7 @@ class Engine:
         self._replies: dict[int, dict[str, Any]] = {}
         self._meta: dict[str, str] = {}
         self._unsaved = False
+        self._idle = IdleGpus()
 
     # -- the tick ------------------------------------------------------------------------------------------------------
 
@@ -106,6 +110,7 @@ class Engine:
         self._pass_on_stops(again=sweep)
         if not self.stopping and not self._pause.left_s:
             self._plan(now)
+        self._tell_idle_gpus(now)
         self.context.step("planned")
         if self._save(now):
             self.context.step("intent saved")
@@ -145,6 +150,7 @@ class Engine:
             return 0.0
         now = self.clock.now()
         due = [self._next_sweep - self.clock.monotonic(), self.rules.sweep_s]
+        due.append(self._idle.due_s(self.clock.monotonic(), self.rules.gpu_idle_s))
         if self._pause.left_s:
             due.append(self._pause.left_s)
         backoff = self.workload.next_backoff_end(now)
@@ -310,6 +316,15 @@ class Engine:
             if not self._launcher.prepare(start, now):
                 break
 
+    def _tell_idle_gpus(self, now: datetime) -> None:
+        free = {device.uuid: device.index for device in self.room.free_devices(self.workload)}
+        found = self._idle.see(free, self.clock.monotonic(), self.rules.gpu_idle_s)
+        for uuid, idle_s in found.items():
+            since, waiting = now - timedelta(seconds=idle_s), self.workload.queue_length
+            self.context.apply(
+                GpuIdle(uuid=uuid, index=free[uuid], since=since, idle_s=round(idle_s, 3), waiting=waiting), now
+            )
+
     def _close_sessions(self) -> None:
         keep_successes = not self.rules.cleanup_on_complete
         closing = self.context.kept.to_close(keep=self.rules.keep_sessions, keep_successes=keep_successes)
@@ -319,6 +334,8 @@ class Engine:
     def _save(self, now: datetime) -> bool:
         """Make everything durable. False = the disk refuses: nothing is launched until it does not."""
         payloads, jobs, attempts = self.workload.take_changes()
+        if self.workload.gpus_changed:
+            self._meta[META_CONDITIONS] = encode_conditions(self.workload.gpus)
         if not (payloads or self._replies or self._meta) or self._may_wait(payloads):
             return True
         try:

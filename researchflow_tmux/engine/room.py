@@ -77,6 +77,18 @@ class RoomReader:
         own = self.own_tag_prefix
         return [ticket for ticket in self.tickets if not (own and (ticket.tag or "").startswith(own))]
 
+    def blocks(self, workload: Workload) -> dict[str, Reason]:
+        """Why nothing is started on a GPU now, by UUID: what was decided about it first, then what was read."""
+        decided = {gpu.uuid: gpu.reason for gpu in workload.gpus.values() if gpu.reason is not None}
+        return {**self.blocked, **decided}
+
+    def free_devices(self, workload: Workload) -> list[GpuDevice]:
+        """The GPUs that could be used as last read, and have no job of any workspace."""
+        taken = {gpu.uuid for attempt in workload.attempts.values() for gpu in attempt.allocation.gpus}
+        taken |= self.blocks(workload).keys()
+        taken |= {ticket.uuid for ticket in self.tickets}
+        return [device for device in self.devices if device.uuid not in taken]
+
     def _capacity(self, workload: Workload, halted: Reason | None) -> Capacity:
         return capacity(
             workload,
@@ -85,7 +97,7 @@ class RoomReader:
             max_cpu_jobs=self.max_cpu_jobs,
             own_tag_prefix=self.own_tag_prefix,
             tickets=self.tickets,
-            blocked=self.blocked,
+            blocked=self.blocks(workload),
             halted=halted,
         )
 

@@ -17,6 +17,8 @@ from researchflow_tmux.domain.events import (
     AttemptPlanned,
     AttemptStarted,
     AttemptStopping,
+    GpuChanged,
+    GpuIdle,
     JobChanged,
     JobRespecified,
     JobSubmitted,
@@ -24,6 +26,7 @@ from researchflow_tmux.domain.events import (
     Payload,
     QuarantineLifted,
 )
+from researchflow_tmux.domain.gpus import Conditions, GpuCondition
 from researchflow_tmux.domain.job import TRANSITIONS, Job, JobSpec, JobState
 from researchflow_tmux.domain.names import clean, short_hash
 from researchflow_tmux.domain.reasons import Reason, ReasonCode
@@ -44,9 +47,19 @@ class Workload:
     What changed since the last `take_changes` is remembered, so that one commit can make it durable.
     """
 
-    def __init__(self, jobs: Iterable[Job] = (), attempts: Iterable[Attempt] = (), next_job_id: int = 1) -> None:
+    def __init__(
+        self,
+        jobs: Iterable[Job] = (),
+        attempts: Iterable[Attempt] = (),
+        next_job_id: int = 1,
+        gpus: Iterable[GpuCondition] = (),
+    ) -> None:
         self.jobs: dict[int, Job] = {}
         self.attempts: dict[AttemptKey, Attempt] = {}
+        self.gpus: Conditions = {gpu.uuid: gpu for gpu in gpus}
+        """GPUs of which something is decided: drained, lost."""
+        self.gpus_changed = False
+        """Whether `gpus` is not durable yet."""
         self.next_job_id = next_job_id
         self.dependents: dict[int, set[int]] = defaultdict(set)
         self._by_key: dict[tuple[str, str], int] = {}
@@ -116,6 +129,20 @@ class Workload:
                 self._put(job)
             case JobChanged():
                 self._change(payload, at)
+            case GpuChanged(gpu=gpu):
+                self._put_gpu(gpu)
+            case GpuIdle() | Notice():
+                pass
+            case _:
+                self._apply_to_attempt(payload, at)
+        self._payloads.append(payload)
+
+    def _apply_to_attempt(
+        self,
+        payload: AttemptPlanned | AttemptLaunching | AttemptStarted | AttemptStopping | AttemptEnded | QuarantineLifted,
+        at: datetime,
+    ) -> None:
+        match payload:
             case AttemptPlanned(attempt=attempt):
                 self._plan(attempt)
             case AttemptLaunching(number=number, runner_pid=pid):
@@ -133,9 +160,6 @@ class Workload:
             case QuarantineLifted(number=number):
                 attempt = self.attempts.pop((payload.job_id, number))
                 self._dirty_attempts[attempt.key] = replace(attempt, quarantined=())
-            case Notice():
-                pass
-        self._payloads.append(payload)
 
     def take_changes(self) -> tuple[list[Payload], list[Job], list[Attempt]]:
         """Everything since the last `changes_saved`; call that once it is durable."""
@@ -150,6 +174,7 @@ class Workload:
         self._payloads.clear()
         self._dirty_jobs.clear()
         self._dirty_attempts.clear()
+        self.gpus_changed = False
 
     @property
     def changed(self) -> bool:
@@ -201,6 +226,12 @@ class Workload:
         if job.state is JobState.QUEUED:
             insort(self._queue, order_key(job))
         self._dirty_jobs.add(job.id)
+
+    def _put_gpu(self, gpu: GpuCondition) -> None:
+        self.gpus[gpu.uuid] = gpu
+        if gpu.plain:
+            del self.gpus[gpu.uuid]
+        self.gpus_changed = True
 
     def _change(self, change: JobChanged, at: datetime) -> None:
         job = self.jobs[change.job_id]

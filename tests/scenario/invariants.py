@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from researchflow_tmux.domain.attempt import Ended
+from researchflow_tmux.domain.gpus import META_CONDITIONS, decode_conditions
 from researchflow_tmux.domain.job import Job, JobState
 from researchflow_tmux.domain.resources import SHARE_TOLERANCE
 from researchflow_tmux.engine.workload import Workload, order_key
@@ -85,6 +86,7 @@ def _store_is_memory(world: World, workload: Workload) -> None:
     stored = world.store.load()
     assert {job.id: job for job in stored.jobs} == workload.jobs, "rows are not what is in memory"
     assert {attempt.key: attempt for attempt in stored.attempts} == workload.attempts
+    assert {gpu.uuid: gpu for gpu in decode_conditions(stored.meta.get(META_CONDITIONS))} == workload.gpus
     for job in stored.jobs:
         numbers = [attempt.number for attempt in world.store.attempts_of(job.id)]
         assert numbers == list(range(1, job.attempts + 1)), f"attempts of {job.name}: {numbers} of {job.attempts}"
@@ -103,6 +105,7 @@ def check_history(world: World) -> None:
         key: _timeless(job) for key, job in rows.jobs.items()
     }
     assert replayed.attempts.keys() == rows.attempts.keys()
+    assert replayed.gpus == rows.gpus
 
 
 def _timeless(job: Job) -> Job:

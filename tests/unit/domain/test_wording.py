@@ -11,6 +11,8 @@ from researchflow_tmux.domain.events import (
     AttemptPlanned,
     AttemptStarted,
     AttemptStopping,
+    GpuChanged,
+    GpuIdle,
     JobChanged,
     JobRespecified,
     JobSubmitted,
@@ -18,6 +20,7 @@ from researchflow_tmux.domain.events import (
     Payload,
     QuarantineLifted,
 )
+from researchflow_tmux.domain.gpus import GpuCondition
 from researchflow_tmux.domain.job import JobState
 from researchflow_tmux.domain.reasons import WORDS, Reason, ReasonCode
 from researchflow_tmux.domain.wording import describe
@@ -38,6 +41,12 @@ STOPPING = Stopping(by="user", since=NOW, kill_at=NOW)
 @pytest.mark.parametrize(
     ("payload", "words"),
     [
+        (GpuChanged(gpu=GpuCondition(uuid="u", index=3), text="drained by ann"), "GPU 3 drained by ann"),
+        (GpuIdle(uuid="u", index=1, since=NOW, idle_s=600.0, waiting=0), "GPU 1 has had no job for 10 min"),
+        (
+            GpuIdle(uuid="u", index=1, since=NOW, idle_s=61.0, waiting=2),
+            "GPU 1 has had no job for 61 s; 2 jobs in the queue",
+        ),
         (JobSubmitted(job=job(1)), "j1: queued"),
         (JobSubmitted(job=job(1, JobState.HELD)), "j1: held"),
         (JobRespecified(job_id=1, job=job(1)), "j1: its description changed"),
