@@ -39,7 +39,7 @@ def _under(pid: int, runners: set[int], parents: dict[int, int], proc: str) -> b
     return False
 
 
-def owners(pids: Iterable[int], runners: Iterable[int], *, proc: str = "/proc") -> dict[int, int]:
+def runners_above(pids: Iterable[int], runners: Iterable[int], *, proc: str = "/proc") -> dict[int, int]:
     """Of those pids that descend from one of the runners (or are one): which runner. Others are left out."""
     known, parents = set(runners), dict[int, int]()
     found = {}

@@ -285,7 +285,7 @@ def _others(reading: GpuReading, here: Sequence[Attempt]) -> list[OtherProcess] 
         for attempt in here
         if isinstance(attempt.phase, Running | Stopping) and attempt.phase.runner_pid is not None
     ]
-    ours = procs.owners([process.pid for process in reading.processes], runners)
+    ours = procs.runners_above([process.pid for process in reading.processes], runners)
     found = []
     for process in reading.processes:
         if process.pid not in ours:
