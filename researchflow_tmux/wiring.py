@@ -50,6 +50,7 @@ def rules(settings: Settings, workspace_id: str) -> Rules:
         stop_grace_s=settings.stop_grace,
         retry_delay_s=settings.retry_delay,
         restart_lost=settings.restart_lost,
+        oom_retries=settings.oom_retries,
         cleanup_on_complete=settings.cleanup_on_complete,
         keep_sessions=settings.keep_sessions,
         gpu_idle_s=None if settings.gpu_idle_after is None else parse_duration(settings.gpu_idle_after),

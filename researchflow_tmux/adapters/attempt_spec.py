@@ -76,6 +76,7 @@ def build(bench: Bench, attempt: Attempt, job: Job, captured: Mapping[str, Any])
         "stop_grace_s": settings.stop_grace,
         "leftover_grace_s": LEFTOVER_GRACE_S,
         "completion": {"rule": spec.completion, "marker": spec.marker, "grace_s": settings.marker_grace},
+        "oom": {"patterns": settings.oom_patterns, "where": "gpu" if attempt.allocation.gpus else "ram"},
         "leases": _leases(bench, attempt),
         "files": None if spec.files is None else msgspec.to_builtins(spec.files),
         "wake": bench.paths.wake,

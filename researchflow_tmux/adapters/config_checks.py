@@ -92,7 +92,20 @@ def check_command(value: str) -> str | None:
     return None if value.strip() else "expected a shell line, got nothing"
 
 
+def check_patterns(value: list[str]) -> str | None:
+    """Regular expressions that can be read, and that say something."""
+    for pattern in value:
+        try:
+            matches_anything = re.compile(pattern).search("") is not None
+        except re.error as error:
+            return f"{show(pattern)} is no regular expression: {error}"
+        if matches_anything:
+            return f"{show(pattern)} matches any line: every failed job would be out of memory"
+    return None
+
+
 SETTINGS_CHECKS: dict[str, Check] = {
+    "oom_patterns": check_patterns,
     "time_limit": check_time_limit,
     "gpu_idle_after": check_duration,
     "log_cap": check_size,

@@ -12,6 +12,7 @@ from researchflow_tmux.domain.attempt import (
     Killed,
     LaunchFailed,
     Outcome,
+    OutOfMemory,
     SlotTaken,
     TimedOut,
     UpToDate,
@@ -49,6 +50,8 @@ def _outcome(facts: Facts, host: bool) -> Outcome:
     match kind:
         case "killed":
             return Killed(by=str(facts.get("by") or "signal"), signal=facts.get("signal"))
+        case "out_of_memory":
+            return _out_of_memory(facts)
         case "timed_out":
             return TimedOut()
         case "slot_taken":
@@ -58,10 +61,25 @@ def _outcome(facts: Facts, host: bool) -> Outcome:
     return LaunchFailed(reason=f"the exit record has the unknown outcome {kind!r}", host=True)
 
 
+def _out_of_memory(facts: Facts) -> OutOfMemory:
+    oom = facts.get("oom") or {}
+    return OutOfMemory(
+        where="ram" if oom.get("where") == "ram" else "gpu",
+        line=str(oom.get("line") or ""),
+        evidence=str(oom.get("evidence") or ""),
+        code=facts.get("exit_code"),
+        signal=facts.get("signal"),
+    )
+
+
 def _note(facts: Facts) -> str:
     """What the runner had to add to the bare outcome; "exit 1" is said by the outcome already."""
-    ran = facts.get("outcome") in ("exited", "killed", "timed_out")
-    parts = str(facts.get("reason") or "").split("; ") if ran else []
+    ran = facts.get("outcome") in ("exited", "killed", "timed_out", "out_of_memory")
+    reason = str(facts.get("reason") or "") if ran else ""
+    line = (facts.get("oom") or {}).get("line") if facts.get("outcome") == "out_of_memory" else None
+    if line:  # the outcome says it, and it may hold anything
+        reason = reason.partition(line)[2]
+    parts = reason.split("; ")
     if parts and parts[0] == f"exit {facts.get('exit_code')}":
         parts = parts[1:]
     if facts.get("unreaped"):

@@ -11,7 +11,16 @@ from researchflow_tmux.adapters.sqlite_reader import SqliteReader
 from researchflow_tmux.api import asking
 from researchflow_tmux.api.logs import Growing, seen
 from researchflow_tmux.api.workspace import Workspace
-from researchflow_tmux.domain.attempt import Attempt, Ended, Exited, Killed, LaunchFailed, TimedOut, UpToDate
+from researchflow_tmux.domain.attempt import (
+    Attempt,
+    Ended,
+    Exited,
+    Killed,
+    LaunchFailed,
+    OutOfMemory,
+    TimedOut,
+    UpToDate,
+)
 from researchflow_tmux.domain.errors import StoreError, WorkspaceBusy
 from researchflow_tmux.domain.job import Job, JobState
 
@@ -119,6 +128,8 @@ def exit_code(job: Job, attempt: Attempt | None) -> int:
             return 0
         case Killed(signal=signal):
             return 128 + (signal or 15)
+        case OutOfMemory(code=code, signal=number):
+            return code if code else 128 + (number or 9)
         case TimedOut():
             return 124
         case LaunchFailed():

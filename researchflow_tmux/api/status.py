@@ -105,6 +105,8 @@ def job_view(
         array_index=job.spec.array_index,
         resumed_step=attempt.resumed_step if attempt is not None else None,
         lost_s=attempt.lost_s if attempt is not None else None,
+        ooms=job.ooms,
+        gpu_memory_mib=job.needs.gpu_memory_mib,
     )
 
 

@@ -40,6 +40,10 @@ class JobView(msgspec.Struct, kw_only=True):
     """Which job of its array it is; null = it is in none."""
     lost_s: float | None = None
     """Seconds of the attempt before that the checkpoint does not have."""
+    ooms: int = 0
+    """Times it ran out of memory since it was last queued by hand."""
+    gpu_memory_mib: int | None = None
+    """MiB it asks for on each of its GPUs: as declared, or more after it ran out of them; null = not said."""
 
 
 class GpuView(msgspec.Struct, kw_only=True):

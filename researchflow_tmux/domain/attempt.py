@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Literal
 
 import msgspec
 
@@ -52,6 +53,19 @@ class SlotTaken(msgspec.Struct, frozen=True, kw_only=True, tag="slot_taken"):
     reason: str
 
 
+class OutOfMemory(msgspec.Struct, frozen=True, kw_only=True, tag="out_of_memory"):
+    """It failed because memory ran out."""
+
+    where: Literal["gpu", "ram"]
+    line: str
+    """What says so: a line of its output or of the kernel, or what the runner measured."""
+    evidence: str = ""
+    """Where the line is from: "log", "kernel log", "cgroup" or "limit" (its own memory limit)."""
+    code: int | None = None
+    """Its exit code, if it ended by itself."""
+    signal: int | None = None
+
+
 class Lost(msgspec.Struct, frozen=True, kw_only=True, tag="lost"):
     """The runner is proven dead and left no exit record; the job's processes are proven dead too."""
 
@@ -59,7 +73,7 @@ class Lost(msgspec.Struct, frozen=True, kw_only=True, tag="lost"):
     why: str = ""
 
 
-Outcome = Exited | UpToDate | Killed | TimedOut | LaunchFailed | SlotTaken | Lost
+Outcome = Exited | UpToDate | Killed | TimedOut | OutOfMemory | LaunchFailed | SlotTaken | Lost
 
 # The phases of an attempt: each carries only what is valid in it ------------------------------------------------------
 

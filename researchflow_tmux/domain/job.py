@@ -133,6 +133,10 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     attempts: int = 0
     """Number of the latest attempt; 0 = none yet."""
     retries_used: int = 0
+    ooms: int = 0
+    """Times it ran out of memory since somebody last queued it."""
+    gpu_memory_mib: int | None = None
+    """MiB it is given on each GPU after it ran out of them; None = what its request says."""
     launch_failures: int = 0
     """Launches in a row that the host (not the job) refused."""
     slot_waits: int = 0
@@ -150,3 +154,16 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     def name(self) -> str:
         """What people call it."""
         return self.spec.name
+
+    @property
+    def needs(self) -> ResourceRequest:
+        """What it asks for now: its request, with the memory that was found to be needed."""
+        request = self.spec.request
+        if self.gpu_memory_mib is None or self.gpu_memory_mib <= (request.gpu_memory_mib or 0):
+            return request
+        return msgspec.structs.replace(request, gpu_memory_mib=self.gpu_memory_mib)
+
+    @property
+    def failed_before(self) -> bool:
+        """Whether it is queued for another try after a failure: it goes behind those that have not failed."""
+        return self.retries_used > 0 or self.ooms > 0

@@ -39,6 +39,7 @@ class ReasonCode(StrEnum):
     UP_TO_DATE = "up_to_date"
     SIGNALLED = "signalled"
     TIME_LIMIT = "time_limit"
+    OUT_OF_MEMORY = "out_of_memory"
     LAUNCH_FAILED = "launch_failed"
     SLOT_TAKEN = "slot_taken"
     LOST = "lost"
@@ -89,6 +90,7 @@ WORDS: dict[ReasonCode, str] = {
     ReasonCode.UP_TO_DATE: "up to date",
     ReasonCode.SIGNALLED: "killed",
     ReasonCode.TIME_LIMIT: "ran into its time limit",
+    ReasonCode.OUT_OF_MEMORY: "out of memory",
     ReasonCode.LAUNCH_FAILED: "could not be launched",
     ReasonCode.SLOT_TAKEN: "slot taken by somebody else",
     ReasonCode.LOST: "lost",

@@ -128,6 +128,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     retry_delay: Annotated[
         Seconds, Meta(description="Seconds before the first retry; doubles with each one, up to an hour.")
     ] = 10.0
+    oom_retries: Annotated[
+        Natural,
+        Meta(
+            description="Further attempts of a job that ran out of memory, each with more room; counted apart from "
+            "other retries."
+        ),
+    ] = 3
+    oom_patterns: Annotated[
+        list[str],
+        Meta(description="Regular expressions: a failed job whose last output matches one was out of memory."),
+    ] = []
     restart_lost: Annotated[
         bool,
         Meta(

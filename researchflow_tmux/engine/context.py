@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 import msgspec
 
-from researchflow_tmux.domain.attempt import Attempt, Ended, LaunchFailed, Stopping
+from researchflow_tmux.domain.attempt import Attempt, Ended, LaunchFailed, OutOfMemory, Stopping
 from researchflow_tmux.domain.events import AttemptEnded, Payload
 from researchflow_tmux.domain.gpus import META_CONDITIONS, decode_conditions
+from researchflow_tmux.domain.job import Job
+from researchflow_tmux.domain.resources import GpuReading
 from researchflow_tmux.engine.by_hand import settle_dependents
 from researchflow_tmux.engine.kept_sessions import KeptSessions
 from researchflow_tmux.engine.reconcile import is_success
 from researchflow_tmux.engine.workload import Book, Workload
 from researchflow_tmux.policies import retry
+from researchflow_tmux.policies.memory_growth import Growth, grown
 from researchflow_tmux.ports import Clock, SessionHost, Store, Waiter
 
 
@@ -29,10 +32,18 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     stop_grace_s: float = 10.0
     retry_delay_s: float = 10.0
     restart_lost: bool = False
+    oom_retries: int = 3
     cleanup_on_complete: bool = False
     keep_sessions: int = 20
     gpu_idle_s: float | None = None
     """A GPU without a job for so long is told to be idle; None = never."""
+
+    @property
+    def limits(self) -> retry.Limits:
+        """How often and how soon jobs are tried again."""
+        return retry.Limits(
+            retry_delay_s=self.retry_delay_s, restart_lost=self.restart_lost, oom_retries=self.oom_retries
+        )
 
 
 class Context:
@@ -48,6 +59,8 @@ class Context:
         conditions = decode_conditions(stored.meta.get(META_CONDITIONS))
         self.workload = Workload(stored.jobs, stored.attempts, stored.next_job_id, conditions)
         self.kept = KeptSessions()
+        self.readings: Callable[[], Sequence[GpuReading]] = list
+        """The GPUs as they were last read."""
         self.step: Callable[[str], None] = lambda _name: None
         """Called at each named step; crash tests kill the process there."""
 
@@ -71,13 +84,20 @@ class Context:
             job,
             payload.ended.outcome,
             requeue=bool(stopping and stopping.requeue),
-            retry_delay_s=self.rules.retry_delay_s,
-            restart_lost=self.rules.restart_lost,
+            limits=self.rules.limits,
+            growth=self._growth(job, attempt, payload.ended),
             now=now,
         )
         self.apply(change, now)
         if change.state.ended:
             settle_dependents(Book(self.workload, now), job.id)
+
+    def _growth(self, job: Job, attempt: Attempt, ended: Ended) -> Growth | None:
+        """The memory for the next try of a job that ran out of it on a GPU."""
+        outcome = ended.outcome
+        if not isinstance(outcome, OutOfMemory) or outcome.where != "gpu" or not attempt.allocation.gpus:
+            return None
+        return grown(job, attempt, getattr(ended, "peak_gpu_mib", None), self.readings())
 
     def give_up_launch(self, attempt: Attempt, why: str, *, host: bool, now: datetime) -> None:
         """End an attempt that never ran, if no runner was faster: then it is an ordinary running attempt."""

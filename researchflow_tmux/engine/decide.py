@@ -102,7 +102,7 @@ def _walk(workload: Workload, room: Capacity, now: datetime) -> Iterator[tuple[J
         if reason is not None:
             yield job, reason
             continue
-        request = job.spec.request
+        request = job.needs
         wanted = (request.gpus, request.pinned)
         known = refused.get(wanted)
         if known is not None:

@@ -70,6 +70,7 @@ class Engine:
     ) -> None:
         self.context = Context(rules=rules, clock=clock, store=store, host=host, waiter=waiter)
         self.workload: Workload = self.context.workload
+        self.context.readings = lambda: self.room.readings
         self.clock = clock
         self.waiter = waiter
         self.room = room

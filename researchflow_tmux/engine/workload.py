@@ -33,12 +33,15 @@ from researchflow_tmux.domain.reasons import Reason, ReasonCode
 from researchflow_tmux.policies import conditions
 from researchflow_tmux.policies.retry import in_backoff
 
-OrderKey = tuple[int, datetime, int]
+OrderKey = tuple[int, bool, datetime, int]
 
 
 def order_key(job: Job) -> OrderKey:
-    """Higher priority first, then who has waited longest, then the lower id."""
-    return (-job.spec.priority, job.queued_at, job.id)
+    """Higher priority first, then who has not failed, then who has waited longest, then the lower id.
+
+    So a job that always fails never delays another of its priority, however often it is tried.
+    """
+    return (-job.spec.priority, job.failed_before, job.queued_at, job.id)
 
 
 class Workload:
@@ -85,7 +88,7 @@ class Workload:
 
     def queued(self) -> Iterator[Job]:
         """Queued jobs in their order. Do not apply events while iterating."""
-        return (self.jobs[key[2]] for key in self._queue)
+        return (self.jobs[key[3]] for key in self._queue)
 
     @property
     def queue_length(self) -> int:
@@ -248,6 +251,8 @@ class Workload:
                 ended_at=at if change.state.ended else None,
                 exit_code=change.exit_code,
                 retries_used=job.retries_used if change.retries_used is None else change.retries_used,
+                ooms=job.ooms if change.ooms is None else change.ooms,
+                gpu_memory_mib=job.gpu_memory_mib if change.gpu_memory_mib is None else change.gpu_memory_mib or None,
                 launch_failures=job.launch_failures if change.launch_failures is None else change.launch_failures,
                 slot_waits=change.slot_waits,
                 succeeded_attempt=job.attempts if change.state is JobState.SUCCEEDED else job.succeeded_attempt,
@@ -296,4 +301,5 @@ class Book:
     def change(self, job: Job, state: JobState, code: ReasonCode, text: str = "", *, by: str = "user") -> None:
         """Change one job's state by hand; retries and backoff start afresh."""
         reason = Reason(code=code, text=text)
-        self.apply(JobChanged(job_id=job.id, state=state, reason=reason, by=by, retries_used=0, launch_failures=0))
+        change = JobChanged(job_id=job.id, state=state, reason=reason, by=by, retries_used=0, launch_failures=0)
+        self.apply(replace(change, ooms=0, gpu_memory_mib=0))

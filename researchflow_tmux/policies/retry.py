@@ -4,16 +4,32 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from researchflow_tmux.domain.attempt import Exited, Killed, LaunchFailed, Lost, Outcome, SlotTaken, TimedOut, UpToDate
+import msgspec
+
+from researchflow_tmux.domain.attempt import (
+    Exited,
+    Killed,
+    LaunchFailed,
+    Lost,
+    Outcome,
+    OutOfMemory,
+    SlotTaken,
+    TimedOut,
+    UpToDate,
+)
 from researchflow_tmux.domain.events import JobChanged
 from researchflow_tmux.domain.job import Job, JobState
 from researchflow_tmux.domain.reasons import Reason, ReasonCode
+from researchflow_tmux.policies.memory_growth import Growth
 
 MAX_BACKOFF_S = 3600.0
 MAX_LAUNCH_FAILURES = 6
 """Launches in a row that tmux or the machine refused before the job is given up: about a minute of trying."""
 MAX_SLOT_WAIT_S = 15.0
 """Longest wait for a slot that others hold: they may let go at any moment."""
+OWN_LIMIT = "limit"
+"""Evidence of a job that was stopped at its own memory limit: the same limit would stop it again."""
+LONGEST_SHOWN = 160
 CANCELLING = frozenset({"user", "session_killed", "scheduler"})
 
 
@@ -43,6 +59,8 @@ def why(outcome: Outcome) -> Reason:
             return Reason(code=ReasonCode.SIGNALLED, text=f"signal {signal}" if signal else by)
         case TimedOut(limit_s=limit_s):
             return Reason(code=ReasonCode.TIME_LIMIT, text=f"{limit_s:g} s" if limit_s else "")
+        case OutOfMemory(where=where, line=line):
+            return Reason(code=ReasonCode.OUT_OF_MEMORY, text=f"{_MEMORY[where]}: {shortened(line)}")
         case LaunchFailed(reason=text):
             return Reason(code=ReasonCode.LAUNCH_FAILED, text=text)
         case SlotTaken(reason=text):
@@ -51,6 +69,7 @@ def why(outcome: Outcome) -> Reason:
             return Reason(code=ReasonCode.LOST, text=text)
 
 
+_MEMORY = {"gpu": "GPU", "ram": "RAM"}
 _BY = {"user": "by hand", "session_killed": "its tmux session was closed", "scheduler": "kill-all"}
 
 
@@ -72,47 +91,88 @@ def is_success(outcome: Outcome) -> bool:
     return isinstance(outcome, UpToDate) or (isinstance(outcome, Exited) and outcome.succeeded)
 
 
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """How often and how soon jobs are tried again, as the settings say."""
+
+    retry_delay_s: float = 10.0
+    restart_lost: bool = False
+    oom_retries: int = 3
+
+
 def after(
-    job: Job, outcome: Outcome, *, requeue: bool, retry_delay_s: float, restart_lost: bool, now: datetime
+    job: Job, outcome: Outcome, *, requeue: bool, limits: Limits, growth: Growth | None = None, now: datetime
 ) -> JobChanged:
     """The one place that decides whether a job runs again.
 
-    Named policies: `retry` (spec.retries after a failure), `restart_lost`, a slot taken by others and launches the
-    host refused (neither ran anything), and `requeue` by hand.
+    Named policies: `retry` (spec.retries after a failure), `oom_retries` (out of memory, counted apart, with the memory
+    that `growth` says), `restart_lost`, a slot taken by others and launches the host refused (neither ran anything),
+    and `requeue` by hand.
     """
     reason = why(outcome)
 
-    def queue(delay_s: float, *, retries: int | None = None, failures: int = 0, slot_waits: int = 0) -> JobChanged:
-        until = now + timedelta(seconds=delay_s) if delay_s else None
-        return JobChanged(
-            job_id=job.id,
-            state=JobState.QUEUED,
-            reason=Reason(code=ReasonCode.BACKOFF if until else ReasonCode.REQUEUED, text=str(reason), until=until),
-            not_before=until,
-            retries_used=retries,
-            launch_failures=failures,
-            slot_waits=slot_waits,
-        )
-
-    def end(state: JobState) -> JobChanged:
-        code = outcome.code if isinstance(outcome, Exited) else None
-        return JobChanged(job_id=job.id, state=state, reason=reason, exit_code=code, launch_failures=0)
+    def queue(delay_s: float, **counts: int) -> JobChanged:
+        return _queued(job, str(reason), delay_s, now, **counts)
 
     if is_success(outcome):
-        return end(JobState.SUCCEEDED)
+        return _ended(job, JobState.SUCCEEDED, reason, outcome)
     if requeue:
-        return queue(0.0, retries=0)
+        return queue(0.0, retries_used=0, ooms=0, gpu_memory_mib=0)
     refusals = job.launch_failures
     match outcome:
         case Killed(by=by) if by in CANCELLING:
-            return end(JobState.CANCELLED)
+            return _ended(job, JobState.CANCELLED, reason, outcome)
         case SlotTaken():
             return queue(min(1.0 + job.slot_waits, MAX_SLOT_WAIT_S), slot_waits=job.slot_waits + 1)
         case LaunchFailed(host=True) if refusals + 1 < MAX_LAUNCH_FAILURES:
-            return queue(backoff_s(1.0, refusals, 60.0), failures=refusals + 1)
-        case Lost() if restart_lost:
-            return queue(backoff_s(retry_delay_s, 0))
-        case Exited() | Killed() | TimedOut() if job.retries_used < job.spec.retries:
-            return queue(backoff_s(retry_delay_s, job.retries_used), retries=job.retries_used + 1)
+            return queue(backoff_s(1.0, refusals, 60.0), launch_failures=refusals + 1)
+        case Lost() if limits.restart_lost:
+            return queue(backoff_s(limits.retry_delay_s, 0))
+        case OutOfMemory() if outcome.evidence != OWN_LIMIT:
+            return _after_oom(job, outcome, reason, growth, limits, now)
+        case Exited() | Killed() | TimedOut() | OutOfMemory() if job.retries_used < job.spec.retries:
+            return queue(backoff_s(limits.retry_delay_s, job.retries_used), retries_used=job.retries_used + 1)
         case _:
-            return end(JobState.FAILED)
+            return _ended(job, JobState.FAILED, reason, outcome)
+
+
+def _queued(job: Job, text: str, delay_s: float, now: datetime, **counts: int | None) -> JobChanged:
+    until = now + timedelta(seconds=delay_s) if delay_s else None
+    reason = Reason(code=ReasonCode.BACKOFF if until else ReasonCode.REQUEUED, text=text, until=until)
+    change = JobChanged(job_id=job.id, state=JobState.QUEUED, reason=reason, not_before=until, launch_failures=0)
+    return msgspec.structs.replace(change, **counts)
+
+
+def _after_oom(
+    job: Job, outcome: OutOfMemory, reason: Reason, growth: Growth | None, limits: Limits, now: datetime
+) -> JobChanged:
+    if job.ooms >= limits.oom_retries:
+        return _ended(job, JobState.FAILED, _given_up(job, reason, growth), outcome)
+    delay_s = backoff_s(limits.retry_delay_s, job.ooms)
+    memory_mib = None if growth is None else growth.gpu_memory_mib
+    text = str(reason) + _next_words(growth)
+    return _queued(job, text, delay_s, now, ooms=job.ooms + 1, gpu_memory_mib=memory_mib)
+
+
+def _ended(job: Job, state: JobState, reason: Reason, outcome: Outcome) -> JobChanged:
+    code = outcome.code if isinstance(outcome, Exited | OutOfMemory) else None
+    return JobChanged(job_id=job.id, state=state, reason=reason, exit_code=code, launch_failures=0)
+
+
+def _next_words(growth: Growth | None) -> str:
+    if growth is None or growth.gpu_memory_mib is None:
+        return ""
+    if growth.largest:
+        return "; it had the largest GPU for itself"
+    return f"; it gets {growth.gpu_memory_mib / 1024:.3g} GiB next"
+
+
+def _given_up(job: Job, reason: Reason, growth: Growth | None) -> Reason:
+    """The last word on a job that ran out of memory too often."""
+    tries = f"{job.ooms + 1} times in a row" if job.ooms else "and oom_retries is 0"
+    largest = ", at last with the largest GPU for itself" if growth is not None and growth.largest else ""
+    return msgspec.structs.replace(reason, text=f"{reason.text} ({tries}{largest})")
+
+
+def shortened(line: str) -> str:
+    """A line of output in the length that a table can show."""
+    return line if len(line) <= LONGEST_SHOWN else line[: LONGEST_SHOWN - 1] + "…"

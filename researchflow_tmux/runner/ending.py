@@ -10,12 +10,15 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from researchflow_tmux.runner.oom import OutOfMemory
+
 EXITED = "exited"
 KILLED = "killed"
 TIMED_OUT = "timed_out"
 LAUNCH_FAILED = "launch_failed"
 SLOT_TAKEN = "slot_taken"
 UP_TO_DATE = "up_to_date"
+OUT_OF_MEMORY = "out_of_memory"
 
 
 class Facts:
@@ -31,6 +34,7 @@ class Facts:
         self.by: str | None = None
         self.reason = ""
         self.status: int | None = None
+        self.memory: OutOfMemory | None = None  # recognised after the job has failed
         self.marker = False
         self.unmade: list[str] = []  # outputs that are not there although all else says success
         self.leftovers = 0
@@ -50,6 +54,9 @@ def judge(facts: Facts, rule: str) -> dict[str, Any]:
     outcome, by = _outcome(facts, number)
     succeeded = outcome == UP_TO_DATE or (outcome in (EXITED, KILLED) and _satisfied(facts, rule, code))
     reason = facts.reason or _reason(facts, rule, code, number, succeeded)
+    memory = facts.memory
+    if memory is not None and not succeeded:
+        outcome, reason = OUT_OF_MEMORY, f"out of memory ({memory.where}): {memory.line}"
     return {
         "outcome": outcome,
         "succeeded": succeeded,
@@ -59,7 +66,15 @@ def judge(facts: Facts, rule: str) -> dict[str, Any]:
         "reason": "; ".join(filter(None, [reason, *facts.notes])),
         "marker": facts.marker,
         "unmade": facts.unmade,
+        "oom": None if memory is None else {"where": memory.where, "line": memory.line, "evidence": memory.evidence},
     }
+
+
+def failed_by_itself(judged: dict[str, Any]) -> bool:
+    """Tell whether the job failed and nobody stopped it: only then memory may be the cause."""
+    if judged["succeeded"]:
+        return False
+    return bool(judged["outcome"] == EXITED or (judged["outcome"] == KILLED and judged["by"] == "signal"))
 
 
 def _outcome(facts: Facts, number: int | None) -> tuple[str, str | None]:
@@ -108,6 +123,7 @@ def last_line(record: dict[str, Any], title: str, log: str) -> str:
         EXITED: f"{'succeeded' if record['succeeded'] else 'failed'}{after} ({record['reason']})",
         KILLED: f"was killed after {duration or 0:.1f} s ({record['reason']})",
         TIMED_OUT: f"timed out{after} ({record['reason']})",
+        OUT_OF_MEMORY: f"ran{after} {record['reason']}",
         LAUNCH_FAILED: f"did not start: {record['reason']}",
         UP_TO_DATE: f"is up to date: {record['reason']}",
         SLOT_TAKEN: f"found its slot taken: {record['reason']}",

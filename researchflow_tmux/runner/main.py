@@ -11,6 +11,7 @@ from researchflow_tmux.runner import admission, claim, ending, freshness, kernel
 from researchflow_tmux.runner import log as logs
 from researchflow_tmux.runner import spec as specs
 from researchflow_tmux.runner.marker import Marker
+from researchflow_tmux.runner.oom_kills import OomKills
 from researchflow_tmux.runner.screen import Screen
 from researchflow_tmux.runner.supervise import Supervisor
 from researchflow_tmux.runner.terminal import Pump
@@ -58,6 +59,8 @@ class Attempt:
         self.leases: admission.Leases | None = None
         self.screen = Screen()
         self.tree: Tree | None = None
+        self.kills: OomKills | None = None
+        self.tail = b""
         self.started_at: float | None = None
         self.started = 0.0
         self.seen: freshness.Seen | None = None
@@ -72,6 +75,7 @@ class Attempt:
         except Exception as error:  # noqa: BLE001 - a fault of the runner must still end in a record
             self._fail(error)
         self._settle_marker(marker)
+        self._look_for_memory()
         self._finish()
 
     def _prepare(self) -> bool:
@@ -154,7 +158,9 @@ class Attempt:
     def _supervise(self, marker: Marker) -> None:
         pump = Pump(self.log, self.screen)
         self.started_at, self.started = time.time(), time.monotonic()
+        self.kills = OomKills()
         self.tree = Supervisor(self.spec, self.facts, self.signals, pump, marker, self.leases).run()
+        self.tail = pump.tail.read()
 
     def _settle_marker(self, marker: Marker) -> None:
         self.facts.marker = marker.is_new()
@@ -165,6 +171,19 @@ class Attempt:
             if problem:
                 self.facts.notes.append(problem)
             self.facts.marker = marker.is_new()
+
+    def _look_for_memory(self) -> None:
+        """Ask whether a job that failed by itself was out of memory; a fault in that is no reason to lose the end."""
+        if self.tree is None or self.facts.memory is not None:
+            return
+        if not ending.failed_by_itself(ending.judge(self.facts, self.spec.completion.rule)):
+            return
+        from researchflow_tmux.runner import oom
+
+        try:
+            self.facts.memory = oom.recognise(self.facts.status, self.tail, self.spec.oom, self.kills, self.tree.pids)
+        except Exception as error:  # noqa: BLE001 - see above
+            self.facts.notes.append(f"its output could not be searched: {type(error).__name__}: {error}")
 
     def _finish(self) -> NoReturn:
         if self.facts.leftovers:

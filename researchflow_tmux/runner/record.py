@@ -102,4 +102,6 @@ def _fitting(facts: dict[str, Any]) -> bytes:
 def _cut(value: Any, longest: int) -> Any:
     if isinstance(value, str) and len(value) > longest:
         return value[: longest - 1] + "…"
+    if isinstance(value, dict):
+        return {key: _cut(part, longest) for key, part in value.items()}
     return value[: longest // 8] if isinstance(value, list) else value

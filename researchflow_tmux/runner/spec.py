@@ -45,6 +45,16 @@ class Completion:
             raise SpecError(f"completion.rule {self.rule} needs completion.marker")
 
 
+class OomRule:
+    """The user's own words for "out of memory", and which memory those mean: "gpu" or "ram"."""
+
+    __slots__ = ("patterns", "where")
+
+    def __init__(self, raw: dict[str, Any]) -> None:
+        self.patterns: list[str] = [str(pattern) for pattern in _get(raw, "oom.patterns", list, [])]
+        self.where: str = _get(raw, "oom.where", str, "gpu")
+
+
 class Spec:
     """A checked spec; see `write` for the form of the file."""
 
@@ -68,6 +78,7 @@ class Spec:
         self.leftover_grace_s = float(_get(raw, "leftover_grace_s", (int, float), 2.0))
         self._read_log(_get(raw, "log", dict, None))
         self.completion = Completion(_get(raw, "completion", dict, {}))
+        self.oom = OomRule(_get(raw, "oom", dict, {}))
         leases = _get(raw, "leases", dict, None)
         self.leases = None if leases is None else Lease(leases)
         rule = _get(raw, "files", dict, None)

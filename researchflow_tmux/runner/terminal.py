@@ -8,6 +8,7 @@ import select
 import termios
 
 from researchflow_tmux.runner import screen as outer
+from researchflow_tmux.runner.tail import Tail
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ class Pump:
         self._log = log
         self.screen = screen
         self._typed = bytearray()
+        self.tail = Tail()
         attributes = screen.attributes or termios.tcgetattr(self.slave)
         termios.tcsetattr(self.slave, termios.TCSANOW, outer.without_flow_control(attributes))
         os.set_blocking(self.master, False)
@@ -83,6 +85,7 @@ class Pump:
         data = b"".join(parts)
         if data:
             self._log.write(data)
+            self.tail.add(data)
             self.screen.feed(data)
         return bool(data)
 

@@ -12,6 +12,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from researchflow_tmux.runner.terminal import Pump
 
+_MOST_PIDS = 4096
+
 
 class Tree:
     """All processes below the runner. With a subreaper nothing leaves it; else the cookie finds what did."""
@@ -19,6 +21,8 @@ class Tree:
     def __init__(self, main_pid: int, tag: str, *, subreaper: bool) -> None:
         self.main_pid = main_pid
         self.status: int | None = None
+        self.pids = {main_pid}
+        """Those that are known by pid: the main process, and what ended as our child."""
         self.max_rss_kib = 0
         self.cpu_s = 0.0
         self._tag = tag
@@ -33,6 +37,8 @@ class Tree:
                 return self._subreaper or not reap.find_by_cookie(self._tag)
             if pid == 0:
                 return False
+            if len(self.pids) < _MOST_PIDS:
+                self.pids.add(pid)
             if pid == self.main_pid:
                 self.status = status
             self.max_rss_kib = max(self.max_rss_kib, usage.ru_maxrss)

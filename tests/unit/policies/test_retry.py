@@ -4,10 +4,21 @@ from __future__ import annotations
 
 import pytest
 
-from researchflow_tmux.domain.attempt import Exited, Killed, LaunchFailed, Lost, Outcome, SlotTaken, TimedOut, UpToDate
+from researchflow_tmux.domain.attempt import (
+    Exited,
+    Killed,
+    LaunchFailed,
+    Lost,
+    Outcome,
+    OutOfMemory,
+    SlotTaken,
+    TimedOut,
+    UpToDate,
+)
 from researchflow_tmux.domain.events import JobChanged
 from researchflow_tmux.domain.job import Job, JobState
-from researchflow_tmux.policies.retry import MAX_LAUNCH_FAILURES, after, backoff_s, in_backoff, why
+from researchflow_tmux.policies.memory_growth import Growth
+from researchflow_tmux.policies.retry import MAX_LAUNCH_FAILURES, Limits, after, backoff_s, in_backoff, why
 from tests.unit.engine.samples import NOW, at, job
 
 OK = Exited(code=0, succeeded=True)
@@ -16,11 +27,20 @@ QUEUED, DONE, FAILED, CANCELLED = JobState.QUEUED, JobState.SUCCEEDED, JobState.
 REFUSED = LaunchFailed(reason="no pty", host=True)
 NOT_FOUND = LaunchFailed(reason="no such file", host=False)
 TAKEN = SlotTaken(reason="bob")
+FULL = OutOfMemory(where="gpu", line="CUDA out of memory", evidence="log", code=1)
 
 
-def ended(outcome: Outcome, before: Job | None = None, *, requeue: bool = False, lost: bool = False) -> JobChanged:
+def ended(
+    outcome: Outcome,
+    before: Job | None = None,
+    *,
+    requeue: bool = False,
+    lost: bool = False,
+    growth: Growth | None = None,
+) -> JobChanged:
     known = before or job(1, JobState.ACTIVE)
-    return after(known, outcome, requeue=requeue, retry_delay_s=10.0, restart_lost=lost, now=NOW)
+    limits = Limits(retry_delay_s=10.0, restart_lost=lost, oom_retries=2)
+    return after(known, outcome, requeue=requeue, limits=limits, growth=growth, now=NOW)
 
 
 @pytest.mark.parametrize(
@@ -37,6 +57,8 @@ def ended(outcome: Outcome, before: Job | None = None, *, requeue: bool = False,
         (Killed(by="scheduler"), CANCELLED, CANCELLED, CANCELLED, QUEUED),
         (Killed(by="signal", signal=9), FAILED, QUEUED, FAILED, QUEUED),
         (TimedOut(limit_s=5.0), FAILED, QUEUED, FAILED, QUEUED),
+        (FULL, QUEUED, QUEUED, QUEUED, QUEUED),
+        (OutOfMemory(where="ram", line="8.1 GiB of 8 GiB", evidence="limit"), FAILED, QUEUED, FAILED, QUEUED),
         (REFUSED, QUEUED, QUEUED, QUEUED, QUEUED),
         (NOT_FOUND, FAILED, FAILED, FAILED, QUEUED),
         (TAKEN, QUEUED, QUEUED, QUEUED, QUEUED),
@@ -119,6 +141,7 @@ def test_a_backoff_ends_by_time_or_by_a_clock_set_back(ahead_s: float | None, ex
         (Killed(by="scheduler"), "cancelled: kill-all"),
         (Killed(by="signal", signal=9), "killed: signal 9"),
         (TimedOut(limit_s=90.0), "ran into its time limit: 90 s"),
+        (FULL, "out of memory: GPU: CUDA out of memory"),
         (REFUSED, "could not be launched: no pty"),
         (TAKEN, "slot taken by somebody else: bob"),
         (Lost(why="its runner was killed"), "lost: its runner was killed"),
@@ -126,3 +149,32 @@ def test_a_backoff_ends_by_time_or_by_a_clock_set_back(ahead_s: float | None, ex
 )
 def test_words(outcome: Outcome, words: str) -> None:
     assert str(why(outcome)) == words
+
+
+@pytest.mark.parametrize(
+    ("ooms", "growth", "state", "memory_mib", "words"),
+    [
+        (0, None, QUEUED, None, "GPU: CUDA out of memory"),
+        (0, Growth(gpu_memory_mib=18432), QUEUED, 18432, "; it gets 18 GiB next"),
+        (1, Growth(gpu_memory_mib=24576, largest=True), QUEUED, 24576, "; it had the largest GPU for itself"),
+        (2, Growth(gpu_memory_mib=24576), FAILED, None, "(3 times in a row)"),
+        (2, Growth(gpu_memory_mib=1, largest=True), FAILED, None, "(3 times in a row, at last with the largest GPU"),
+    ],
+)
+def test_out_of_memory_is_tried_with_more_room_up_to_its_own_cap(
+    ooms: int, growth: Growth | None, state: JobState, memory_mib: int | None, words: str
+) -> None:
+    change = ended(FULL, job(1, JobState.ACTIVE, retries=5, retries_used=1, ooms=ooms), growth=growth)
+    assert (change.state, change.gpu_memory_mib) == (state, memory_mib)
+    assert words in str(change.reason)
+    assert change.retries_used is None, "other retries are counted apart"
+    if state is QUEUED:
+        assert change.ooms == ooms + 1
+        assert change.not_before == at(10.0 * 2**ooms)
+    else:
+        assert (change.reason.code, change.exit_code) == ("out_of_memory", 1)
+
+
+def test_requeued_by_hand_an_oom_job_asks_for_what_it_asked_for_at_first() -> None:
+    change = ended(FULL, job(1, JobState.ACTIVE, ooms=2, gpu_memory_mib=9), requeue=True, growth=Growth())
+    assert (change.state, change.ooms, change.gpu_memory_mib) == (QUEUED, 0, 0)

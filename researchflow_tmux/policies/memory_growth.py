@@ -1,0 +1,64 @@
+"""How much GPU memory a job is given after it ran out of it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from researchflow_tmux.domain.attempt import Attempt
+from researchflow_tmux.domain.job import Job
+from researchflow_tmux.domain.resources import SHARE_TOLERANCE, GpuReading
+
+GROWTH = 1.5
+"""Each time half as much again: two steps are more than the double, and a first estimate is seldom further off."""
+
+
+class Growth(msgspec.Struct, frozen=True, kw_only=True):
+    """What to ask for next time."""
+
+    gpu_memory_mib: int | None = None
+    """MiB on each GPU; None = nothing is known to reckon with."""
+    largest: bool = False
+    """It had the largest GPU there is for itself: there is no more to be had."""
+
+
+def grown(job: Job, attempt: Attempt, peak_mib: float | None, readings: Sequence[GpuReading]) -> Growth:
+    """Reckon from what it had: the estimate it ran with, else its peak, else its part of the GPU it ran on.
+
+    Half as much again, and more than what was seen to be too little; never more than the GPU that it could get at
+    best (for several GPUs the smallest of the largest ones).
+    """
+    totals = {reading.uuid: reading.total_mib for reading in readings if reading.total_mib}
+    had_mib, share = _had(attempt, totals)
+    best_mib = _best(job, readings)
+    known = [value for value in (job.needs.gpu_memory_mib, peak_mib) if value]
+    base_mib = max(known) if known else had_mib
+    if base_mib is None:
+        return Growth()
+    wanted = round(base_mib * GROWTH)
+    if best_mib is None:
+        return Growth(gpu_memory_mib=wanted)
+    asked_for_all = (job.needs.gpu_memory_mib or 0) >= best_mib
+    alone = asked_for_all or share >= 1 - SHARE_TOLERANCE
+    return Growth(
+        gpu_memory_mib=min(wanted, best_mib), largest=alone and had_mib is not None and had_mib >= best_mib * share
+    )
+
+
+def _had(attempt: Attempt, totals: Mapping[str, int]) -> tuple[float | None, float]:
+    """(MiB, share): what the attempt could count on, on the GPU that gave it least."""
+    parts = [
+        (totals[gpu.uuid] * (gpu.share or 1.0), gpu.share or 1.0)
+        for gpu in attempt.allocation.gpus
+        if gpu.uuid in totals
+    ]
+    return min(parts, default=(None, 1.0))
+
+
+def _best(job: Job, readings: Sequence[GpuReading]) -> int | None:
+    """MiB of the smallest of the GPUs it would get if it could choose."""
+    request = job.spec.request
+    allowed = [reading for reading in readings if not request.pinned or reading.index in request.pinned]
+    sizes = sorted((reading.total_mib for reading in allowed if reading.total_mib), reverse=True)
+    return sizes[min(request.gpus, len(sizes)) - 1] if sizes and request.gpus else None
