@@ -12,6 +12,9 @@ from researchflow_tmux.domain.job import ENDED, JobState
 LAST_JOB_ID = "last_job_id"
 """Key in `meta`: the highest id ever removed, so that it is not given again (attempt directories are named by it)."""
 
+REMOVALS = "removals"
+"""Key in `meta`: how often jobs were removed. Who remembers jobs learns by it that some are gone."""
+
 _CLEANABLE = """
 SELECT id FROM jobs
 WHERE state IN ({states}) AND ended_at < ?
@@ -40,6 +43,8 @@ def delete_jobs(db: sqlite3.Connection, ids: Sequence[int]) -> None:
     row = db.execute("SELECT value FROM meta WHERE key = ?", (LAST_JOB_ID,)).fetchone()
     last = max(max(ids), int(row[0]) if row else 0)
     db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (LAST_JOB_ID, str(last)))
+    row = db.execute("SELECT value FROM meta WHERE key = ?", (REMOVALS,)).fetchone()
+    db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (REMOVALS, str(int(row[0]) + 1 if row else 1)))
 
 
 def _places(values: Collection[object]) -> str:

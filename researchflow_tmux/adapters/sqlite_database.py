@@ -49,7 +49,8 @@ def open_database(path: str) -> sqlite3.Connection:
     """Open for writing; create and migrate as needed. Raises StoreError."""
     with in_words(path):
         _make_private(path)
-        db = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+        # Any thread, one at a time: whoever opens it sees to that.
+        db = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
         try:
             if _version(db, path) < VERSION:
                 _migrate(db, path)

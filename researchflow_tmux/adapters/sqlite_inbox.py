@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping
 from datetime import datetime
@@ -14,6 +15,9 @@ from researchflow_tmux.adapters.sqlite_database import open_database, stamp, tra
 from researchflow_tmux.adapters.sqlite_errors import in_words
 from researchflow_tmux.adapters.sqlite_rows import to_json
 
+FIRST_PAUSE_S = 0.0002
+"""A scheduler that has nothing else to do answers within two milliseconds: the first looks are close together."""
+
 
 class SqliteInbox:
     """A client's end of the store. Needs no lock; any number of processes may have one."""
@@ -21,6 +25,14 @@ class SqliteInbox:
     def __init__(self, path: str) -> None:
         self.path = path
         self._db = open_database(path)
+        self._file = os.stat(path)
+
+    def still_there(self) -> bool:
+        """False = the file was deleted or replaced: what is written to it goes nowhere."""
+        try:
+            return os.path.samestat(os.stat(self.path), self._file)
+        except OSError:
+            return False
 
     def close(self) -> None:
         """Give the file back."""
@@ -28,8 +40,12 @@ class SqliteInbox:
 
     def put(self, kind: str, body: Mapping[str, Any], *, by: str, at: datetime) -> int:
         """Leave a request; it is on disk when its id is returned. Wake the scheduler afterwards."""
+        return self.put_json(kind, to_json(dict(body)), by=by, at=at)
+
+    def put_json(self, kind: str, body: str, *, by: str, at: datetime) -> int:
+        """`put` of what is JSON already."""
         with in_words(self.path):
-            row = (stamp(at), by, kind, to_json(dict(body)))
+            row = (stamp(at), by, kind, body)
             with transaction(self._db):
                 cursor = self._db.execute('INSERT INTO requests (at, "by", kind, body) VALUES (?, ?, ?, ?)', row)
             return cursor.lastrowid or 0
@@ -43,13 +59,13 @@ class SqliteInbox:
     def wait(self, request: int, timeout_s: float = 1.0) -> dict[str, Any] | None:
         """The answer, waiting up to `timeout_s` for it; None = none in time (the request stays)."""
         deadline = time.monotonic() + timeout_s
-        pause_s = 0.001
+        pause_s = FIRST_PAUSE_S
         while (answer := self.reply(request)) is None:
             left_s = deadline - time.monotonic()
             if left_s <= 0:
                 return None
             time.sleep(min(pause_s, left_s))  # noqa: TID251 - SQLite tells nobody of a new row
-            pause_s = min(pause_s * 1.5, 0.02)
+            pause_s = min(pause_s * 1.2, 0.02)
         return answer
 
     def withdraw(self, request: int) -> bool:

@@ -9,11 +9,9 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
-import msgspec
-
 from researchflow_tmux.adapters import sqlite_environments as environments
 from researchflow_tmux.adapters import sqlite_rows as rows
-from researchflow_tmux.adapters.sqlite_clean import LAST_JOB_ID, cleanable_ids, delete_jobs
+from researchflow_tmux.adapters.sqlite_clean import LAST_JOB_ID, REMOVALS, cleanable_ids, delete_jobs
 from researchflow_tmux.adapters.sqlite_database import open_database, stamp, transaction
 from researchflow_tmux.adapters.sqlite_errors import in_words, readable
 from researchflow_tmux.domain.attempt import Attempt
@@ -105,12 +103,28 @@ class SqliteStore:
         with in_words(self.path):
             return rows.read_meta(self._db)
 
+    def watermark(self) -> tuple[int, int]:
+        """(number of the last event, how often jobs were removed): the same again means that nothing has changed."""
+        with in_words(self.path):
+            self._check_still_there()
+            last = self._db.execute("SELECT max(seq) FROM events").fetchone()[0]
+            removals = self._db.execute("SELECT value FROM meta WHERE key = ?", (REMOVALS,)).fetchone()
+        return (last or 0, int(removals[0]) if removals else 0)
+
+    def changed_since(self, event: int) -> tuple[list[Job], list[Attempt]]:
+        """The jobs that events after `event` are about, as they are now, and all live attempts."""
+        query = "SELECT doc FROM jobs WHERE id IN (SELECT job_id FROM events WHERE seq > ?) ORDER BY id"
+        with in_words(self.path), readable(self.path), _without_gc():
+            jobs = [rows.decode_job(doc) for (doc,) in self._db.execute(query, (event,))]
+            live = self._db.execute("SELECT doc FROM attempts WHERE live = 1 ORDER BY job_id, number")
+            return jobs, [rows.decode_attempt(doc) for (doc,) in live]
+
     def requests(self) -> list[Request]:
         """The unanswered requests, oldest first."""
         query = 'SELECT id, kind, body, "by" FROM requests WHERE reply IS NULL ORDER BY id'
         with in_words(self.path), readable(self.path):
             return [
-                Request(id=number, kind=kind, body=msgspec.json.decode(body), by=by)
+                Request(id=number, kind=kind, json=body.encode(), by=by)
                 for number, kind, body, by in self._db.execute(query)
             ]
 

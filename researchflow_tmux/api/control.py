@@ -12,7 +12,6 @@ from researchflow_tmux import scheduler_session
 from researchflow_tmux.adapters import live_file, workspace_lock
 from researchflow_tmux.adapters.clock import SystemClock
 from researchflow_tmux.adapters.places import resolve_places
-from researchflow_tmux.adapters.sqlite_inbox import SqliteInbox
 from researchflow_tmux.api import asking
 from researchflow_tmux.api.workspace import Workspace
 from researchflow_tmux.domain.errors import ConfigError, HostUnreachable, Problem, StoreError, WorkspaceBusy
@@ -50,11 +49,7 @@ def ready(workspace: Workspace) -> submissions.Captured:
     """
     _check_log_dir(workspace)
     captured = submissions.capture()
-    inbox = SqliteInbox(workspace.paths.database)
-    try:
-        inbox.save_environment(captured.digest, captured.stored)
-    finally:
-        inbox.close()
+    workspace.asker.inbox().save_environment(captured.digest, captured.stored)
     return captured
 
 

@@ -8,8 +8,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from researchflow_tmux.adapters import live_file, workspace_lock
 from researchflow_tmux.adapters.clock import SystemClock
 from researchflow_tmux.adapters.sqlite_reader import SqliteReader
@@ -50,6 +48,11 @@ class Workspace:
         self.paths: WorkspacePaths = find_workspace(None if directory is None else os.fspath(directory), config)
         self._loaded: LoadedSettings | None = None
         self._clock = SystemClock()
+        self.asker = asking.Asker(self.paths, lambda: self.usable_settings)
+
+    def close(self) -> None:
+        """Give back what was opened for asking. Optional; the workspace can be used again afterwards."""
+        self.asker.close()
 
     # -- settings ------------------------------------------------------------------------------------------------------
 
@@ -157,13 +160,12 @@ class Workspace:
 
     def ask(self, kind: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """Have a request answered by the scheduler, or here if none runs."""
-        return asking.ask(self.paths, self.usable_settings, kind, body)
+        return self.asker.ask(kind, body)
 
     def submit_drafts(self, drafts: Sequence[Draft], *, named: bool = False, rerun: bool = False) -> Submitted:
         """Queue jobs. Raises UsageError naming every problem; then nothing was queued."""
         submission = Submission(drafts=tuple(drafts), named=named, rerun=rerun, by=asking.whoami())
-        body = msgspec.to_builtins(submission)
-        result = msgspec.convert(self.ask("submit", body), Submitted)
+        result = self.asker.submit(submission)
         if result.problems:
             raise UsageError("\n".join(result.problems), hint="nothing was queued")
         return result

@@ -11,14 +11,24 @@ from researchflow_tmux.engine.by_hand import cancel, hold, release, requeue
 from researchflow_tmux.engine.steering import Steering, steer
 from researchflow_tmux.engine.submitting import Submission, submit
 from researchflow_tmux.engine.workload import Book
+from researchflow_tmux.ports import Request
+
+_decode_submission = msgspec.json.Decoder(Submission).decode
 
 
-def handle(book: Book, kind: str, body: dict[str, Any], by: str, grace_s: float) -> dict[str, Any]:
-    """Answer one request of the inbox. An unknown kind is answered with an error, never raised."""
+def handle(book: Book, request: Request, grace_s: float) -> dict[str, Any]:
+    """Answer one request of the inbox. An unknown kind is answered with an error, never raised.
+
+    Raises msgspec.MsgspecError when it cannot be understood; then nothing was changed.
+    """
+    if request.kind == "submit":
+        return msgspec.to_builtins(submit(book, _decode_submission(request.json)))  # type: ignore[no-any-return]
+    return _by_hand(book, request.kind, request.body, request.by, grace_s)
+
+
+def _by_hand(book: Book, kind: str, body: dict[str, Any], by: str, grace_s: float) -> dict[str, Any]:
     ids = body.get("ids", [])
     match kind:
-        case "submit":
-            return msgspec.to_builtins(submit(book, msgspec.convert(body, Submission)))  # type: ignore[no-any-return]
         case "cancel":
             return cancel(book, ids, body.get("by", "user"), grace_s)
         case "requeue":

@@ -141,6 +141,12 @@ class Engine:
         return not self._unsaved
 
     @property
+    def halted_by_host(self) -> str | None:
+        """What the machine refused, in its own words; None = nothing."""
+        reason = self._pause.reason
+        return None if reason is None else reason.text
+
+    @property
     def drained(self) -> bool:
         """Nothing runs."""
         return not self.workload.attempts
@@ -167,6 +173,10 @@ class Engine:
         return max(min(due), 0.0)
 
     # -- from inside the process ---------------------------------------------------------------------------------------
+
+    def answer(self, request: Request) -> dict[str, Any]:
+        """Answer a request that never was in the inbox; what it did is saved by the next tick."""
+        return self._answer(Book(self.workload, self.clock.now()), request)
 
     def submit(self, submission: Submission) -> Submitted:
         """Queue jobs; saved by the next tick."""
@@ -301,8 +311,8 @@ class Engine:
                 self._meta |= {key: str(value) for key, value in request.body.items()}
             if request.kind in self.controls:
                 return self.controls[request.kind](request.body)
-            return inbox.handle(book, request.kind, request.body, request.by, self.rules.stop_grace_s)
-        except (msgspec.ValidationError, TypeError, KeyError, ValueError) as error:
+            return inbox.handle(book, request, self.rules.stop_grace_s)
+        except (msgspec.MsgspecError, TypeError, KeyError, ValueError) as error:
             return {"error": f"the request {request.kind!r} cannot be understood: {error}"}
 
     # -- decide, act, save ---------------------------------------------------------------------------------------------

@@ -120,7 +120,9 @@ class MemoryStore:
     def put(self, kind: str, body: Mapping[str, Any], *, by: str = "tester") -> int:
         """Leave a request; return its id."""
         number = len(self._requests) + 1
-        self._requests[number] = msgspec.json.encode(Request(id=number, kind=kind, body=dict(body), by=by))
+        self._requests[number] = msgspec.json.encode(
+            Request(id=number, kind=kind, json=msgspec.json.encode(body), by=by)
+        )
         return number
 
     def reply(self, request: int) -> dict[str, Any] | None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import msgspec
 import pytest
 
 from researchflow_tmux.domain.attempt import Launching, Phase, Planned, Running, Stopping
@@ -9,6 +12,7 @@ from researchflow_tmux.domain.job import JobFiles, JobState
 from researchflow_tmux.engine import by_hand
 from researchflow_tmux.engine.inbox import handle
 from researchflow_tmux.engine.workload import Book, Workload
+from researchflow_tmux.ports import Request
 from tests.unit.engine.samples import NOW, at, attempt, job, workload
 
 HELD, QUEUED, ACTIVE, DONE = JobState.HELD, JobState.QUEUED, JobState.ACTIVE, JobState.SUCCEEDED
@@ -18,6 +22,10 @@ FAILED, CANCELLED, SKIPPED = JobState.FAILED, JobState.CANCELLED, JobState.SKIPP
 def one(state: JobState) -> Workload:
     live = (attempt(phase=Running(started_at=NOW, runner_pid=7)),) if state is ACTIVE else ()
     return workload(job(1, state, attempts=int(state is ACTIVE)), attempts=live)
+
+
+def asked(kind: str, body: dict[str, Any]) -> Request:
+    return Request(id=1, kind=kind, json=msgspec.json.encode(body), by="ann")
 
 
 @pytest.mark.parametrize(
@@ -49,7 +57,7 @@ def one(state: JobState) -> Workload:
 )
 def test_asked(kind: str, state: JobState, becomes: JobState, answer: str) -> None:
     known = one(state)
-    reply = handle(Book(known, NOW), kind, {"ids": [1, 99]}, "ann", 2.0)
+    reply = handle(Book(known, NOW), asked(kind, {"ids": [1, 99]}), 2.0)
     assert known.jobs[1].state is becomes
     assert {word for word, names in reply.items() if names} == {answer}
     assert reply[answer] == ["j1"], "an id that is not there is passed over"
@@ -85,7 +93,7 @@ def test_stopping_twice_is_stopping_once() -> None:
 def test_the_last_word_counts(order: list[str], requeue: bool) -> None:
     known = one(ACTIVE)
     for kind in order:
-        handle(Book(known, NOW), kind, {"ids": [1]}, "ann", 2.0)
+        handle(Book(known, NOW), asked(kind, {"ids": [1]}), 2.0)
     stopping = known.attempts[1, 1].phase
     assert isinstance(stopping, Stopping)
     assert (stopping.requeue, stopping.by) == (requeue, "user")
@@ -132,16 +140,16 @@ def test_a_released_job_has_the_place_it_had() -> None:
 
 
 def test_an_unknown_request_is_answered_in_words() -> None:
-    assert "does not know the request 'dance'" in handle(Book(workload(), NOW), "dance", {}, "ann", 1.0)["error"]
+    assert "does not know the request 'dance'" in handle(Book(workload(), NOW), asked("dance", {}), 1.0)["error"]
 
 
 @pytest.mark.parametrize("state", [FAILED, DONE, QUEUED, ACTIVE])
 def test_afresh_means_without_the_checkpoints_so_far(state: JobState) -> None:
     live = (attempt(number=3, phase=Running(started_at=NOW, runner_pid=7)),) if state is ACTIVE else ()
     known = workload(job(1, state, attempts=3), attempts=live)
-    handle(Book(known, NOW), "requeue", {"ids": [1]}, "ann", 2.0)
+    handle(Book(known, NOW), asked("requeue", {"ids": [1]}), 2.0)
     assert known.jobs[1].succeeded_attempt == 0
-    handle(Book(known, NOW), "requeue", {"ids": [1], "afresh": True}, "ann", 2.0)
+    handle(Book(known, NOW), asked("requeue", {"ids": [1], "afresh": True}), 2.0)
     assert known.jobs[1].succeeded_attempt == 3
     assert known.jobs[1].state in (QUEUED, ACTIVE)
 
