@@ -156,7 +156,7 @@ def test_afresh_means_without_the_checkpoints_so_far(state: JobState) -> None:
 
 def test_requeueing_by_hand_runs_even_what_is_up_to_date() -> None:
     known = workload(job(1, DONE, files=JobFiles(definition="d", note="/n")), job(2, DONE))
-    handle(Book(known, NOW), "requeue", {"ids": [1, 2]}, "ann", 2.0)
+    handle(Book(known, NOW), asked("requeue", {"ids": [1, 2]}), 2.0)
     files = known.jobs[1].spec.files
     assert files is not None
     assert (files.force, files.definition) == (True, "d")
