@@ -5,10 +5,13 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
+
 from researchflow_tmux.domain.attempt import Attempt, Phase, Planned
 from researchflow_tmux.domain.job import Job, JobSpec, JobState
 from researchflow_tmux.domain.resources import Allocation, GpuDevice, GpuShare, ResourceRequest
 from researchflow_tmux.engine.workload import Workload
+from researchflow_tmux.ports import Request
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -58,3 +61,8 @@ def active(job_id: int, on: Allocation, **fields: Any) -> tuple[Job, Attempt]:
 
 def workload(*jobs: Job, attempts: tuple[Attempt, ...] = ()) -> Workload:
     return Workload(jobs, attempts, max((one.id for one in jobs), default=0) + 1)
+
+
+def asked(kind: str, body: dict[str, Any]) -> Request:
+    """A request as it comes out of the inbox."""
+    return Request(id=1, kind=kind, json=msgspec.json.encode(body), by="ann")

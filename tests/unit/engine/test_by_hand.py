@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import msgspec
 import pytest
 
 from researchflow_tmux.domain.attempt import Launching, Phase, Planned, Running, Stopping
@@ -12,8 +9,7 @@ from researchflow_tmux.domain.job import JobFiles, JobState
 from researchflow_tmux.engine import by_hand
 from researchflow_tmux.engine.inbox import handle
 from researchflow_tmux.engine.workload import Book, Workload
-from researchflow_tmux.ports import Request
-from tests.unit.engine.samples import NOW, at, attempt, job, workload
+from tests.unit.engine.samples import NOW, asked, at, attempt, job, workload
 
 HELD, QUEUED, ACTIVE, DONE = JobState.HELD, JobState.QUEUED, JobState.ACTIVE, JobState.SUCCEEDED
 FAILED, CANCELLED, SKIPPED = JobState.FAILED, JobState.CANCELLED, JobState.SKIPPED
@@ -22,10 +18,6 @@ FAILED, CANCELLED, SKIPPED = JobState.FAILED, JobState.CANCELLED, JobState.SKIPP
 def one(state: JobState) -> Workload:
     live = (attempt(phase=Running(started_at=NOW, runner_pid=7)),) if state is ACTIVE else ()
     return workload(job(1, state, attempts=int(state is ACTIVE)), attempts=live)
-
-
-def asked(kind: str, body: dict[str, Any]) -> Request:
-    return Request(id=1, kind=kind, json=msgspec.json.encode(body), by="ann")
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from researchflow_tmux.domain.reasons import ReasonCode
 from researchflow_tmux.engine.inbox import handle
 from researchflow_tmux.engine.steering import list_gpus
 from researchflow_tmux.engine.workload import Book, Workload
-from tests.unit.engine.samples import NOW, active, at, attempt, job, slots, workload
+from tests.unit.engine.samples import NOW, active, asked, at, attempt, job, slots, workload
 
 BOTH = {"g0": 0, "g1": 1}
 
@@ -27,7 +27,7 @@ def busy() -> Workload:
 
 
 def ask(known: Workload, action: str, gpus: dict[str, int], **more: Any) -> dict[str, Any]:
-    reply = handle(Book(known, NOW), "gpus", {"action": action, "gpus": gpus, **more}, "ann", 2.0)
+    reply = handle(Book(known, NOW), asked("gpus", {"action": action, "gpus": gpus, **more}), 2.0)
     return {what: found for what, found in reply.items() if found}
 
 
