@@ -11,7 +11,8 @@ import msgspec
 from researchflow_tmux.domain.attempt import Attempt, AttemptKey, Ended
 from researchflow_tmux.domain.events import Event, Payload
 from researchflow_tmux.domain.job import Job
-from researchflow_tmux.domain.resources import GpuReading, Ticket
+from researchflow_tmux.domain.limits import RamReading
+from researchflow_tmux.domain.resources import GpuInfo, GpuReading, Ticket
 
 # Clock ----------------------------------------------------------------------------------------------------------------
 
@@ -282,8 +283,35 @@ class Leases(Protocol):
         """Those of `candidates` that belong to a job of any rfsched workspace: descendants of the runners."""
         ...
 
+    def owners(self, runner_pids: Iterable[int], candidates: Iterable[int]) -> dict[int, int]:
+        """The runner that each of `candidates` descends from; those under none of them are left out."""
+        ...
+
     def describe(self, pids: Iterable[int]) -> dict[int, str]:
         """Words for processes, such as "python pid 4242, user ann"."""
+        ...
+
+
+class GpuRanker(Protocol):
+    """The user's comparison of GPUs."""
+
+    def rank(self, infos: Sequence[GpuInfo]) -> list[str]:
+        """The UUIDs of `infos`, the best first, within a second or so. Raises RankError when it gives no order."""
+        ...
+
+
+# Memory of the machine ------------------------------------------------------------------------------------------------
+
+
+class RamProbe(Protocol):
+    """Reads the machine's memory."""
+
+    def read(self) -> RamReading | None:
+        """How much there is and is in use now; None = it cannot be read."""
+        ...
+
+    def used_by(self, runner_pids: Iterable[int]) -> dict[int, int]:
+        """MiB that the processes below each runner hold; runners of which that cannot be read are left out."""
         ...
 
 
@@ -294,6 +322,7 @@ __all__ = [
     "Clock",
     "Fenced",
     "GpuProbe",
+    "GpuRanker",
     "LaunchRefused",
     "LaunchResult",
     "Launched",
@@ -301,6 +330,7 @@ __all__ = [
     "NameTaken",
     "NotClaimed",
     "Observation",
+    "RamProbe",
     "Request",
     "ServerDown",
     "Session",

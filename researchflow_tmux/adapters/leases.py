@@ -42,6 +42,10 @@ class FileLeases:
         """Those of `candidates` that belong to a job of any rfsched workspace: descendants of the runners."""
         return procs.managed(runner_pids, candidates)
 
+    def owners(self, runner_pids: Iterable[int], candidates: Iterable[int]) -> dict[int, int]:
+        """The runner that each of `candidates` descends from; those under none of them are left out."""
+        return procs.runners_above(candidates, runner_pids)
+
     def describe(self, pids: Iterable[int]) -> dict[int, str]:
         """Words for processes, such as "python pid 4242, user ann"."""
         return {pid: procs.describe(pid) for pid in pids}

@@ -7,7 +7,8 @@ RfschedError
 │   └── WorkspaceBusy  somebody else is writing it (another scheduler, another host)
 ├── HostUnreachable    tmux does not answer, or cannot be started
 ├── LaunchError        one job could not be launched
-└── ProbeError         the GPUs could not be read
+├── ProbeError         the GPUs could not be read
+└── RankError          the user's order of GPUs gave none
 
 `InvalidTransition` stands apart: it is a bug of ours and is never caught.
 """
@@ -103,3 +104,9 @@ class ProbeError(RfschedError):
 
 class InvalidTransition(Exception):  # noqa: N818 - it reads as the fact it states
     """A state was asked to change in a way the transition table does not have: a bug, never caught."""
+
+
+class RankError(RfschedError):
+    """The function that `gpu_order` names gave no order of the GPUs."""
+
+    exit_code = 1

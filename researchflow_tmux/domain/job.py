@@ -141,6 +141,10 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Launches in a row that the host (not the job) refused."""
     slot_waits: int = 0
     """Times in a row that somebody else held the slot it was given."""
+    ram_stops: int = 0
+    """Times in a row that it was stopped because the machine's memory ran short."""
+    ram_mib: int | None = None
+    """What it used when that happened last."""
     not_before: datetime | None = None
     """Backoff: no attempt before this."""
     started_at: datetime | None = None

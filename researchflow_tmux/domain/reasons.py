@@ -25,6 +25,10 @@ class ReasonCode(StrEnum):
     DRAINED = "drained"
     GPU_LOST = "gpu_lost"
     UNKILLED = "unkilled"
+    THRESHOLD = "threshold"
+    GRACE = "grace"
+    RAM = "ram"
+    CAP = "cap"
     IMPOSSIBLE = "impossible"
     BACKOFF = "backoff"
     STOPPING = "stopping"
@@ -77,6 +81,10 @@ WORDS: dict[ReasonCode, str] = {
     ReasonCode.DRAINED: "drained",
     ReasonCode.GPU_LOST: "lost",
     ReasonCode.UNKILLED: "processes of its last attempt cannot be killed",
+    ReasonCode.THRESHOLD: "no GPU has room",
+    ReasonCode.GRACE: "GPU settles",
+    ReasonCode.RAM: "too little memory in the machine",
+    ReasonCode.CAP: "as many jobs run as may",
     ReasonCode.IMPOSSIBLE: "cannot run here",
     ReasonCode.BACKOFF: "waits before the next try",
     ReasonCode.STOPPING: "the scheduler is stopping",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from researchflow_tmux.domain.limits import NO_LIMITS, GpuLimits
+
 SHARE_TOLERANCE = 1e-6
 """Shares are sums of fractions such as 1/3: equal up to this."""
 
@@ -13,12 +15,14 @@ class ResourceRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
 
     gpus: int = 1
     """Number of GPUs; 0 = a CPU job."""
-    pinned: tuple[int, ...] = ()
-    """Physical indices the job must run on; empty = any."""
+    pinned: tuple[int | str, ...] = ()
+    """Physical indices or UUIDs of GPUs the job must run on; empty = any."""
     share: float | None = None
     """Fraction of each of its GPUs in (0, 1]; None = what `max_jobs_per_gpu` makes of one."""
     gpu_memory_mib: int | None = None
     """MiB it is expected to need on each of its GPUs, kept free for it from its start on; None = not said."""
+    limits: GpuLimits = NO_LIMITS
+    """Thresholds of its own; they take the place of the workspace's."""
     time_limit_s: float | None = None
 
 
@@ -41,6 +45,10 @@ class GpuReading(msgspec.Struct, frozen=True, kw_only=True):
     util_pct: int | None = None
     temperature_c: int | None = None
     power_w: float | None = None
+    max_power_w: float | None = None
+    """What it may draw."""
+    split: bool = False
+    """It is divided into MIG devices: jobs use those, not this one."""
     processes: tuple[GpuProcess, ...] | None = None
     error: str | None = None
     """Why this GPU could not be read (lost, Xid…); then every figure is None."""
@@ -56,6 +64,8 @@ class GpuDevice(msgspec.Struct, frozen=True, kw_only=True):
     """"nvml" (real, leased machine-wide), "logical" (no driver to ask) or "simulated" (private to the workspace)."""
     leased: bool = False
     """True = a machine-wide lease is taken before use."""
+    total_mib: int | None = None
+    """Its memory."""
 
 
 class GpuShare(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,6 +75,8 @@ class GpuShare(msgspec.Struct, frozen=True, kw_only=True):
     index: int
     share: float
     """Fraction of the GPU in [0, 1]; 0 = unlimited sharing."""
+    memory_mib: int = 0
+    """MiB of it that are kept for the attempt, used or not; 0 = none were declared."""
 
 
 class Allocation(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,3 +100,25 @@ class Ticket(msgspec.Struct, frozen=True, kw_only=True):
     session: str | None = None
     tag: str | None = None
     memory_mib: int = 0
+
+
+class GpuInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """One GPU as the user's comparison sees it: the names are those that such functions use. None = unknown."""
+
+    uuid: str
+    index: int
+    name: str
+    free_memory: int | None
+    """MiB that are neither used nor promised."""
+    total_memory: int | None
+    utilization: float | None
+    """Percent, the average of the last minute where that is known."""
+    user_process_num: int
+    """Jobs of this workspace on it."""
+    all_process_num: int | None
+    time: float
+    """Seconds since 1970 of the reading."""
+    temperature: int | None
+    power: float | None
+    """Watts."""
+    max_power: float | None

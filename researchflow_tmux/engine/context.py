@@ -17,6 +17,7 @@ from researchflow_tmux.engine.kept_sessions import KeptSessions
 from researchflow_tmux.engine.reconcile import is_success
 from researchflow_tmux.engine.workload import Book, Workload
 from researchflow_tmux.policies import retry
+from researchflow_tmux.policies.grace import META_TOUCHED, decode_touched
 from researchflow_tmux.policies.memory_growth import Growth, grown
 from researchflow_tmux.ports import Clock, SessionHost, Store, Waiter
 
@@ -58,6 +59,8 @@ class Context:
         stored = store.load()
         conditions = decode_conditions(stored.meta.get(META_CONDITIONS))
         self.workload = Workload(stored.jobs, stored.attempts, stored.next_job_id, conditions)
+        for uuid, touched in decode_touched(stored.meta.get(META_TOUCHED)).items():
+            self.workload.touch(uuid, touched)
         self.kept = KeptSessions()
         self.readings: Callable[[], Sequence[GpuReading]] = list
         """The GPUs as they were last read."""

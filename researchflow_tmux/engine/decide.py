@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import datetime
 from itertools import islice
 
 import msgspec
 
-from researchflow_tmux.domain.attempt import Attempt
 from researchflow_tmux.domain.job import Job
 from researchflow_tmux.domain.reasons import Reason, ReasonCode
-from researchflow_tmux.domain.resources import Allocation, GpuDevice, Ticket
+from researchflow_tmux.domain.resources import Allocation, ResourceRequest
+from researchflow_tmux.engine.capacity import Capacity, capacity
 from researchflow_tmux.engine.workload import Workload
+from researchflow_tmux.policies import ram
 from researchflow_tmux.policies.conditions import why_waiting
-from researchflow_tmux.policies.placement import GpuView, place
+from researchflow_tmux.policies.ordering import is_custom
+from researchflow_tmux.policies.placement import place
 from researchflow_tmux.policies.retry import in_backoff
+
+__all__ = ["MAX_STARTS", "Capacity", "Start", "capacity", "decide", "explain"]
 
 MAX_STARTS = 32
 """Starts decided at once: keeps one tick short. The next tick follows immediately."""
@@ -29,61 +33,30 @@ class Start(msgspec.Struct, frozen=True):
     allocation: Allocation
 
 
-class Capacity(msgspec.Struct, kw_only=True):
-    """What may be used, seen once for one decision. `take`n slots are booked in it."""
-
-    views: list[GpuView]
-    share: float
-    """Share of a GPU that one job gets; 0 = unlimited."""
-    cpu_places: int
-    """CPU jobs that may still start."""
-    halted: Reason | None = None
-    """Why nothing at all may start (stopping, tmux silent)."""
-
-
-def capacity(
-    workload: Workload,
-    devices: Sequence[GpuDevice],
-    *,
-    share: float,
-    max_cpu_jobs: int,
-    own_tag_prefix: str = "",
-    tickets: Sequence[Ticket] = (),
-    blocked: dict[str, Reason] | None = None,
-    halted: Reason | None = None,
-) -> Capacity:
-    """Book the live attempts and everybody's leases on the devices."""
-    views = {device.uuid: GpuView(device=device, blocked=(blocked or {}).get(device.uuid)) for device in devices}
-    cpu_jobs = 0
-    for attempt in workload.attempts.values():
-        cpu_jobs += not attempt.allocation.gpus
-        _book(views, attempt, workload.jobs[attempt.job_id].name)
-    for ticket in tickets:
-        view = views.get(ticket.uuid)
-        if view is not None and not (own_tag_prefix and (ticket.tag or "").startswith(own_tag_prefix)):
-            view.others += ticket.share
-            view.other_holders.append(ticket.holder)
-    return Capacity(views=list(views.values()), share=share, cpu_places=max_cpu_jobs - cpu_jobs, halted=halted)
-
-
-def _book(views: dict[str, GpuView], attempt: Attempt, name: str) -> None:
-    for gpu in attempt.allocation.gpus:
-        view = views.get(gpu.uuid)
-        if view is not None:
-            view.take(gpu.share, name)
-
-
 def decide(workload: Workload, room: Capacity, now: datetime) -> list[Start]:
-    """The jobs to start now, in order, at most MAX_STARTS."""
+    """The jobs to start now, in order, at most MAX_STARTS; decide again after as many as `goes_on` says.
+
+    The user's comparison ranks the GPUs as they were measured: where it does, each GPU gets one job in one decision.
+    """
     starts: list[Start] = []
     if not _any_room(workload, room):
         return starts
+    ranked, touched = is_custom(room.rules.order), set[str]()
     for job, answer in _walk(workload, room, now):
         if isinstance(answer, Allocation):
+            uuids = {gpu.uuid for gpu in answer.gpus}
+            if ranked and touched & uuids:
+                break
+            touched |= uuids
             starts.append(Start(job, answer))
             if len(starts) == MAX_STARTS or not _any_room(workload, room):
                 break
     return starts
+
+
+def goes_on(starts: list[Start], room: Capacity) -> bool:
+    """Whether more may be there to start at once: then the next tick follows immediately."""
+    return len(starts) == MAX_STARTS or (is_custom(room.rules.order) and any(start.allocation.gpus for start in starts))
 
 
 def explain(workload: Workload, room: Capacity, now: datetime, most: int | None = None) -> dict[int, Reason]:
@@ -93,27 +66,38 @@ def explain(workload: Workload, room: Capacity, now: datetime, most: int | None 
     return {job.id: starts_next if isinstance(answer, Allocation) else answer for job, answer in walk}
 
 
+Wanted = tuple[object, ...]
+
+
 def _walk(workload: Workload, room: Capacity, now: datetime) -> Iterator[tuple[Job, Allocation | Reason]]:
     # Views only fill up during a walk, so a request that found no room stays without: 1 000 alike cost one look.
-    refused: dict[tuple[int, tuple[int, ...]], Reason] = {}
+    refused: dict[Wanted, Reason] = {}
     started: Counter[str] = Counter()  # by array, in this walk
     for job in workload.queued():
-        reason = _gate(workload, room, job, now) or _array_gate(workload, job, started)
-        if reason is not None:
-            yield job, reason
+        waits = _gate(workload, room, job, now) or _array_gate(workload, job, started)
+        if waits is not None:
+            yield job, waits
             continue
-        request = job.needs
-        wanted = (request.gpus, request.pinned)
-        known = refused.get(wanted)
-        if known is not None:
-            yield job, known
-            continue
-        answer = _cpu(room) if request.gpus == 0 else place(request, room.views, room.share, job.name)
+        wanted = _wanted(job.needs)
+        answer = refused.get(wanted) or _try(room, job)
         if isinstance(answer, Reason):
             refused[wanted] = answer
-        elif job.spec.array is not None:
-            started[job.spec.array.id] += 1
+        else:
+            room.running += 1
+            if job.spec.array is not None:
+                started[job.spec.array.id] += 1
         yield job, answer
+
+
+def _wanted(request: ResourceRequest) -> Wanted:
+    """What decides about places: two jobs alike in this get the same answer."""
+    return (request.gpus, request.pinned, request.share, request.gpu_memory_mib, request.limits)
+
+
+def _try(room: Capacity, job: Job) -> Allocation | Reason:
+    if job.needs.gpus == 0:
+        return _cpu(room)
+    return place(job.needs, room.views, room.share, job.name, room.rules)
 
 
 def _gate(workload: Workload, room: Capacity, job: Job, now: datetime) -> Reason | None:
@@ -124,7 +108,17 @@ def _gate(workload: Workload, room: Capacity, job: Job, now: datetime) -> Reason
             return why_waiting(unmet, job.spec)
     if in_backoff(job, now):
         return job.reason or Reason(code=ReasonCode.BACKOFF, until=job.not_before)
-    return room.halted
+    return room.halted or _machine_full(room, job)
+
+
+def _machine_full(room: Capacity, job: Job) -> Reason | None:
+    """What the whole machine has to say, whichever GPU it would be."""
+    most = room.rules.max_jobs
+    if most is not None and room.running >= most:
+        return Reason(code=ReasonCode.CAP, text=f"{room.running} (max_jobs)")
+    if room.short_of_ram is not None:
+        return room.short_of_ram
+    return ram.does_not_fit(room.rules, room.ram, job, alone=not room.running) if job.ram_mib else None
 
 
 def _array_gate(workload: Workload, job: Job, started: Counter[str]) -> Reason | None:
@@ -146,6 +140,9 @@ def _cpu(room: Capacity) -> Allocation | Reason:
 
 
 def _any_room(workload: Workload, room: Capacity) -> bool:
+    if room.short_of_ram is not None or (room.rules.max_jobs or room.running + 1) <= room.running:
+        return False
     if room.cpu_places > 0 and workload.queued_cpu_jobs > 0:
         return True
-    return any(view.admits(room.share) for view in room.views)
+    least = workload.least_share(room.share)
+    return any(view.admits(least) for view in room.views)

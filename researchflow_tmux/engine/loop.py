@@ -30,14 +30,16 @@ from researchflow_tmux.domain.gpus import META_CONDITIONS, encode_conditions
 from researchflow_tmux.domain.reasons import Reason, ReasonCode
 from researchflow_tmux.engine import by_hand, inbox
 from researchflow_tmux.engine.context import Context, Rules
-from researchflow_tmux.engine.decide import MAX_STARTS, Capacity, decide
+from researchflow_tmux.engine.decide import Capacity, decide, goes_on
 from researchflow_tmux.engine.launching import Launcher
 from researchflow_tmux.engine.pause import Pause
+from researchflow_tmux.engine.ram_guard import RamGuard
 from researchflow_tmux.engine.reconcile import Destroy, Fence, NeedSnapshot, Relaunch, disowned, fenced, lost, reconcile
 from researchflow_tmux.engine.room import RoomReader
 from researchflow_tmux.engine.submitting import Submission, Submitted, submit
 from researchflow_tmux.engine.taking_in import SourceNews, TakenIn, take_in
 from researchflow_tmux.engine.workload import Book, Workload
+from researchflow_tmux.policies.grace import META_TOUCHED, encode_touched
 from researchflow_tmux.policies.idleness import IdleGpus
 from researchflow_tmux.ports import (
     ClaimFree,
@@ -70,7 +72,7 @@ class Engine:
     ) -> None:
         self.context = Context(rules=rules, clock=clock, store=store, host=host, waiter=waiter)
         self.workload: Workload = self.context.workload
-        self.context.readings = lambda: self.room.readings
+        self.context.readings = lambda: self.room.last_readings(self.workload)
         self.clock = clock
         self.waiter = waiter
         self.room = room
@@ -91,6 +93,9 @@ class Engine:
         self._meta: dict[str, str] = {}
         self._unsaved = False
         self._idle = IdleGpus()
+        self._guard = RamGuard(self.context)
+        self._seen_room: Capacity | None = None
+        """What the last decision left, while jobs wait."""
 
     # -- the tick ------------------------------------------------------------------------------------------------------
 
@@ -109,8 +114,12 @@ class Engine:
         self._observe(list(self.workload.attempts) if everything else self._news(wakeup), now, sweep=sweep)
         self.context.step("observed")
         self._pass_on_stops(again=sweep)
+        self._guard.look(self.room.ram, self.room.rules, now)
+        self.room.keep_up(self.workload)
         if not self.stopping and not self._pause.left_s:
             self._plan(now)
+        for news in self.room.take_news():
+            self.context.apply(news, now)
         self._tell_idle_gpus(now)
         self.context.step("planned")
         if self._save(now):
@@ -133,6 +142,7 @@ class Engine:
 
     def retune(self, rules: Rules, host: SessionHost, room: RoomReader) -> None:
         """Go on with changed settings."""
+        room.go_on_from(self.room)
         self.context.rules, self.context.host, self.room = rules, host, room
 
     @property
@@ -158,6 +168,9 @@ class Engine:
         now = self.clock.now()
         due = [self._next_sweep - self.clock.monotonic(), self.rules.sweep_s]
         due.append(self._idle.due_s(self.clock.monotonic(), self.rules.gpu_idle_s))
+        due.append(self._guard.due_s(self.room.rules))
+        waits = None if self.stopping or self._pause.left_s else self._seen_room
+        due.append(self.room.due_s(self.workload, waits))
         if self._pause.left_s:
             due.append(self._pause.left_s)
         backoff = self.workload.next_backoff_end(now)
@@ -318,11 +331,12 @@ class Engine:
     # -- decide, act, save ---------------------------------------------------------------------------------------------
 
     def _plan(self, now: datetime) -> None:
+        self._seen_room = None
         if not self.workload.queue_length:
             return
         room = self.room.capacity(self.workload, self.halted(), fresh=True)
         starts = decide(self.workload, room, now)
-        self._more = len(starts) == MAX_STARTS
+        self._more, self._seen_room = goes_on(starts, room), room
         for start in starts:
             if not self._launcher.prepare(start, now):
                 break
@@ -347,6 +361,8 @@ class Engine:
         payloads, jobs, attempts = self.workload.take_changes()
         if self.workload.gpus_changed:
             self._meta[META_CONDITIONS] = encode_conditions(self.workload.gpus)
+        if self.room.rules.grace_s and any(isinstance(payload, AttemptEnded) for payload in payloads):
+            self._meta[META_TOUCHED] = encode_touched(self.workload.touched)
         if not (payloads or self._replies or self._meta) or self._may_wait(payloads):
             return True
         try:

@@ -30,7 +30,9 @@ from researchflow_tmux.domain.gpus import Conditions, GpuCondition
 from researchflow_tmux.domain.job import TRANSITIONS, Job, JobSpec, JobState
 from researchflow_tmux.domain.names import clean, short_hash
 from researchflow_tmux.domain.reasons import Reason, ReasonCode
+from researchflow_tmux.domain.resources import ResourceRequest
 from researchflow_tmux.policies import conditions
+from researchflow_tmux.policies.grace import Touched
 from researchflow_tmux.policies.retry import in_backoff
 
 OrderKey = tuple[int, bool, datetime, int]
@@ -72,6 +74,11 @@ class Workload:
         """Queued jobs that ask for no GPU."""
         self.active_of_array: Counter[str] = Counter()
         """How many jobs of an array are active, by the array's id."""
+        self.touched: dict[str, Touched] = {}
+        """When a job last started or ended on a GPU, by UUID."""
+        self.queued_minding_util = 0
+        """Queued jobs with a limit of their own on how busy a GPU was."""
+        self._queued_shares: Counter[float | None] = Counter()
         self._delayed: set[int] = set()
         self._payloads: list[Payload] = []
         self._dirty_jobs: set[int] = set()
@@ -83,6 +90,7 @@ class Workload:
         self._queue.sort()
         for attempt in attempts:
             self.attempts[attempt.key] = attempt
+            self._touch_all(attempt, Touched(attempt.planned_at))
 
     # -- looking -------------------------------------------------------------------------------------------------------
 
@@ -94,6 +102,10 @@ class Workload:
     def queue_length(self) -> int:
         """Number of queued jobs."""
         return len(self._queue)
+
+    def least_share(self, default: float) -> float:
+        """The smallest part of a GPU that a queued job asks for; `default` = of those that say nothing."""
+        return min((default if share is None else share for share in self._queued_shares), default=default)
 
     def find(self, source: str, key: str) -> Job | None:
         """The job a source knows under `key`."""
@@ -191,6 +203,12 @@ class Workload:
         """Whether anything is not durable yet."""
         return bool(self._payloads)
 
+    def touch(self, uuid: str, touched: Touched) -> None:
+        """A job started or ended on the GPU; the last time counts."""
+        last = self.touched.get(uuid)
+        if last is None or last.at <= touched.at:
+            self.touched[uuid] = touched
+
     def forget(self, job_id: int) -> bool:
         """Drop an ended job whose row was removed; False = it is wanted again (or still to be saved) and stays."""
         job = self.jobs[job_id]
@@ -215,9 +233,18 @@ class Workload:
         if job.state is JobState.ACTIVE and job.spec.array is not None:
             self.active_of_array[job.spec.array.id] += 1
         if job.state is JobState.QUEUED:
-            self.queued_cpu_jobs += job.spec.request.gpus == 0
+            self._count_queued(job.spec.request, 1)
             if job.not_before is not None:
                 self._delayed.add(job.id)
+
+    def _count_queued(self, request: ResourceRequest, change: int) -> None:
+        if request.gpus == 0:
+            self.queued_cpu_jobs += change
+            return
+        self.queued_minding_util += change * (request.limits.max_util_pct is not None)
+        self._queued_shares[request.share] += change
+        if not self._queued_shares[request.share]:
+            del self._queued_shares[request.share]
 
     def _put(self, job: Job) -> None:
         """Replace (or add) a job, keeping queue and indexes right."""
@@ -225,7 +252,7 @@ class Workload:
         old = self.jobs.get(job.id)
         if old is not None and old.state is JobState.QUEUED:
             del self._queue[bisect_left(self._queue, order_key(old))]
-            self.queued_cpu_jobs -= old.spec.request.gpus == 0
+            self._count_queued(old.spec.request, -1)
         if old is not None and old.state is JobState.ACTIVE and old.spec.array is not None:
             self.active_of_array[old.spec.array.id] -= 1
         if old is not None and old.spec.after != job.spec.after:
@@ -262,6 +289,8 @@ class Workload:
                 gpu_memory_mib=job.gpu_memory_mib if change.gpu_memory_mib is None else change.gpu_memory_mib or None,
                 launch_failures=job.launch_failures if change.launch_failures is None else change.launch_failures,
                 slot_waits=change.slot_waits,
+                ram_stops=0 if change.state.ended else job.ram_stops,
+                ram_mib=None if change.state.ended else job.ram_mib,
                 succeeded_attempt=job.attempts if change.state is JobState.SUCCEEDED else job.succeeded_attempt,
             )
         )
@@ -271,6 +300,7 @@ class Workload:
         if attempt.key not in self.attempts:  # else: the same attempt under another session name
             _check(job, JobState.ACTIVE)
             self._put(replace(job, state=JobState.ACTIVE, attempts=attempt.number, reason=None, not_before=None))
+            self._touch_all(attempt, Touched(attempt.planned_at))
         self._set(attempt)
 
     def _phase(self, job_id: int, number: int, phase: Phase) -> None:
@@ -281,8 +311,14 @@ class Workload:
             self.attempts[(payload.job_id, payload.number)], phase=payload.ended, quarantined=payload.quarantined
         )
         self._set(attempt)
+        if payload.ended.started_at is not None:
+            self._touch_all(attempt, Touched(payload.ended.ended_at, ended=True))
         if not attempt.live:
             del self.attempts[attempt.key]
+
+    def _touch_all(self, attempt: Attempt, touched: Touched) -> None:
+        for gpu in attempt.allocation.gpus:
+            self.touch(gpu.uuid, touched)
 
     def _set(self, attempt: Attempt) -> None:
         self.attempts[attempt.key] = attempt

@@ -3,104 +3,120 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
+from researchflow_tmux.domain.limits import NO_RULES, RoomRules
 from researchflow_tmux.domain.reasons import Reason, ReasonCode
-from researchflow_tmux.domain.resources import SHARE_TOLERANCE, Allocation, GpuDevice, GpuShare, ResourceRequest
+from researchflow_tmux.domain.resources import Allocation, ResourceRequest
+from researchflow_tmux.domain.units import counted
+from researchflow_tmux.policies.admission import Need, admits, fits_when_empty, gib, need_of, refusal, together
+from researchflow_tmux.policies.gpu_view import GpuView
+from researchflow_tmux.policies.ordering import Key, key_of, spread
+
+__all__ = ["GpuView", "place"]
 
 
-@dataclass(slots=True, kw_only=True)
-class GpuView:
-    """One GPU during one decision."""
-
-    device: GpuDevice
-    used: float = 0.0
-    """Shares held by this workspace's attempts."""
-    others: float = 0.0
-    """Shares leased by other workspaces."""
-    jobs: list[str] = field(default_factory=list)
-    """Names of this workspace's jobs on it."""
-    other_holders: list[str] = field(default_factory=list)
-    blocked: Reason | None = None
-    """Why nothing may start here now (filled by others, unreadable)."""
-    reserved_for: str | None = None
-    """An earlier job that waits for several GPUs."""
-
-    def has_room(self, share: float) -> bool:
-        """Whether `share` more fits, blocks and reservations aside."""
-        return self.used + self.others + share <= 1 + SHARE_TOLERANCE
-
-    def admits(self, share: float) -> bool:
-        """Whether a job may start here now."""
-        return self.blocked is None and self.reserved_for is None and self.has_room(share)
-
-    def take(self, share: float, name: str) -> GpuShare:
-        """Book `share` for the job `name`."""
-        self.used += share
-        self.jobs.append(name)
-        return GpuShare(uuid=self.device.uuid, index=self.device.index, share=share)
-
-
-def place(request: ResourceRequest, views: Sequence[GpuView], share: float, name: str) -> Allocation | Reason:
+def place(
+    request: ResourceRequest, views: Sequence[GpuView], share: float, name: str, rules: RoomRules = NO_RULES
+) -> Allocation | Reason:
     """Slots for one job, booked in `views`; or why there are none.
 
-    Spreads: the least loaded GPUs first, then the lowest index. A job for several GPUs that is blocked only by
-    running jobs reserves the GPUs that it will get, so that narrow jobs behind it cannot starve it.
+    Every GPU that the job may have is looked at, in the order of `rules`: the first ones that admit it are taken. A
+    job for several GPUs that is blocked only by running jobs reserves the GPUs that it will get, so that narrow jobs
+    behind it cannot starve it.
+
+    Args:
+        request: What the job asks for.
+        views: The GPUs.
+        share: What one job gets of a GPU by default; 0 = unlimited.
+        name: What the job is called.
+        rules: What the workspace says where the job says nothing.
     """
-    candidates = _candidates(request, views)
+    need = need_of(request, share, rules)
+    candidates = _candidates(request, views, need)
     if isinstance(candidates, Reason):
         return candidates
     must, may = candidates
-    chosen = _choose(request.gpus, must, may, share)
+    chosen = _choose(request.gpus, must, may, need, key_of(rules.order))
     if chosen is not None:
-        taken = [view.take(share, name) for view in chosen]
+        taken = [view.take(need.share, name, need.memory_mib) for view in chosen]
         return Allocation(gpus=tuple(sorted(taken, key=lambda gpu: gpu.index)))
-    return _explain(request, must, may, share, name)
+    return _explain(request, must, may, need, name)
 
 
-def _candidates(request: ResourceRequest, views: Sequence[GpuView]) -> tuple[list[GpuView], list[GpuView]] | Reason:
+def _candidates(
+    request: ResourceRequest, views: Sequence[GpuView], need: Need
+) -> tuple[list[GpuView], list[GpuView]] | Reason:
     """The GPUs the job must have and those it may have; or why it can never run here."""
-    present = {view.device.index: view for view in views}
-    have = f"GPU{'s' if len(present) > 1 else ''} {', '.join(map(str, sorted(present)))}" if present else "none"
-    missing = [index for index in request.pinned if index not in present]
+    pinned = [_pinned(pin, views) for pin in request.pinned]
+    missing = [str(pin) for pin, view in zip(request.pinned, pinned, strict=True) if view is None]
     if missing:
-        lacks = ", ".join(str(index) for index in missing)
-        return Reason(code=ReasonCode.IMPOSSIBLE, text=f"it is pinned to GPU {lacks}; this workspace has {have}")
+        text = f"it is pinned to GPU {', '.join(missing)}; this workspace has {_have(views)}"
+        return Reason(code=ReasonCode.IMPOSSIBLE, text=text)
     if request.gpus > len(views):
-        wanted = f"{request.gpus} GPU{'s' if request.gpus != 1 else ''}"
-        return Reason(code=ReasonCode.IMPOSSIBLE, text=f"it needs {wanted}; this workspace has {have}")
-    pinned = [present[index] for index in request.pinned]
-    if len(pinned) >= request.gpus:
-        return [], pinned
-    return pinned, [view for view in views if view.device.index not in request.pinned]
+        wanted = counted(request.gpus, "GPU")
+        return Reason(code=ReasonCode.IMPOSSIBLE, text=f"it needs {wanted}; this workspace has {_have(views)}")
+    must = list(dict.fromkeys(view.device.uuid for view in pinned if view is not None))
+    chosen = [view for uuid in must for view in views if view.device.uuid == uuid]
+    others = [view for view in views if view.device.uuid not in must]
+    must_have, may_have = ([], chosen) if len(chosen) >= request.gpus else (chosen, others)
+    return _large_enough(request.gpus, must_have, may_have, need) or (must_have, may_have)
 
 
-def _load(view: GpuView) -> tuple[float, int, int]:
-    return (view.used + view.others, len(view.jobs), view.device.index)
-
-
-def _choose(gpus: int, must: list[GpuView], may: list[GpuView], share: float) -> list[GpuView] | None:
-    if not all(view.admits(share) for view in must):
+def _large_enough(gpus: int, must: list[GpuView], may: list[GpuView], need: Need) -> Reason | None:
+    """Why these GPUs could not hold the job even if they were empty."""
+    if not need.memory_mib:
         return None
-    free = sorted((view for view in may if view.admits(share)), key=_load)
+    large = sum(fits_when_empty(view, need) for view in may)
+    if large >= gpus - len(must) and all(fits_when_empty(view, need) for view in must):
+        return None
+    sizes = "; ".join(f"GPU {view.device.index}: {gib(view.total_mib or 0)}" for view in (must + may)[:4])
+    return Reason(code=ReasonCode.IMPOSSIBLE, text=f"it needs {gib(need.memory_mib)} of GPU memory; {sizes}")
+
+
+def _pinned(pin: int | str, views: Sequence[GpuView]) -> GpuView | None:
+    """The GPU of that index or UUID, of which a beginning that fits only one is enough."""
+    if isinstance(pin, int):
+        return next((view for view in views if view.device.index == pin), None)
+    matches = [view for view in views if view.device.uuid.startswith(pin)]
+    return matches[0] if len(matches) == 1 else None
+
+
+def _have(views: Sequence[GpuView]) -> str:
+    indices = sorted(view.device.index for view in views)
+    return f"GPU{'s' if len(indices) > 1 else ''} {', '.join(map(str, indices))}" if indices else "none"
+
+
+def _choose(gpus: int, must: list[GpuView], may: list[GpuView], need: Need, key: Key) -> list[GpuView] | None:
+    if not all(admits(view, need) for view in must):
+        return None
+    free = sorted((view for view in may if admits(view, need)), key=key)
     wanted = gpus - len(must)
     return must + free[:wanted] if len(free) >= wanted else None
 
 
-def _explain(request: ResourceRequest, must: list[GpuView], may: list[GpuView], share: float, name: str) -> Reason:
+def _explain(request: ResourceRequest, must: list[GpuView], may: list[GpuView], need: Need, name: str) -> Reason:
     """Why the job got nothing; reserves GPUs for a wide job that waits for running jobs only."""
-    usable = [view for view in must + may if view.blocked is None]
-    blocks = [view.blocked for view in must + may if view.blocked is not None]
-    if blocks and (len(usable) < request.gpus or any(view.blocked for view in must)):
-        return blocks[0]
-    reserved = next((view.reserved_for for view in usable if view.reserved_for and view.has_room(share)), None)
+    refusals = [(view, refusal(view, need)) for view in must + may]
+    closed = [found.reason for _, found in refusals if found is not None and not found.passing]
+    usable = [view for view, found in refusals if found is None or found.passing]
+    if closed and (len(usable) < request.gpus or any(view not in usable for view in must)):
+        return together(closed)
+    reserved = next((view.reserved_for for view in usable if view.reserved_for and view.has_room(need.share)), None)
     if reserved is not None:
         return Reason(code=ReasonCode.RESERVED, text=reserved)
     if request.gpus > 1:
-        unreserved = [view for view in may if view.blocked is None and view.reserved_for is None]
-        for view in must + sorted(unreserved, key=_load)[: request.gpus - len(must)]:
+        unreserved = [view for view in usable if view not in must and view.reserved_for is None]
+        for view in must + sorted(unreserved, key=spread)[: request.gpus - len(must)]:
             view.reserved_for = name
-    full = [view for view in usable if not view.has_room(share)]
+    passing = [found.reason for view, found in refusals if found is not None and found.passing]
+    settling = [reason for reason in passing if reason.code is ReasonCode.GRACE]
+    full = [view for view in usable if not view.has_room(need.share)]
+    if settling or (passing and len(full) < len(usable)):
+        return together(settling or passing)
+    return _full(full)
+
+
+def _full(full: list[GpuView]) -> Reason:
     if full and all(not view.jobs for view in full):
         holders = "; ".join(f"GPU {view.device.index}: {', '.join(view.other_holders)}" for view in full)
         return Reason(code=ReasonCode.LEASED, text=holders)

@@ -20,6 +20,7 @@ from researchflow_tmux.domain.attempt import (
 from researchflow_tmux.domain.events import JobChanged
 from researchflow_tmux.domain.job import Job, JobState
 from researchflow_tmux.domain.reasons import Reason, ReasonCode
+from researchflow_tmux.policies import ram
 from researchflow_tmux.policies.memory_growth import Growth
 
 MAX_BACKOFF_S = 3600.0
@@ -53,10 +54,8 @@ def why(outcome: Outcome) -> Reason:
             return _exited(outcome)
         case UpToDate():
             return Reason(code=ReasonCode.UP_TO_DATE)
-        case Killed(by=by) if by in CANCELLING:
-            return Reason(code=ReasonCode.CANCELLED, text=_BY[by])
-        case Killed(by=by, signal=signal):
-            return Reason(code=ReasonCode.SIGNALLED, text=f"signal {signal}" if signal else by)
+        case Killed():
+            return _killed(outcome)
         case TimedOut(limit_s=limit_s):
             return Reason(code=ReasonCode.TIME_LIMIT, text=f"{limit_s:g} s" if limit_s else "")
         case OutOfMemory(where=where, line=line):
@@ -71,6 +70,14 @@ def why(outcome: Outcome) -> Reason:
 
 _MEMORY = {"gpu": "GPU", "ram": "RAM"}
 _BY = {"user": "by hand", "session_killed": "its tmux session was closed", "scheduler": "kill-all"}
+
+
+def _killed(outcome: Killed) -> Reason:
+    if outcome.by in CANCELLING:
+        return Reason(code=ReasonCode.CANCELLED, text=_BY[outcome.by])
+    if outcome.by == ram.STOPPED_BY:
+        return Reason(code=ReasonCode.RAM, text="it was stopped to make room")
+    return Reason(code=ReasonCode.SIGNALLED, text=f"signal {outcome.signal}" if outcome.signal else outcome.by)
 
 
 def _exited(outcome: Exited) -> Reason:
@@ -106,7 +113,7 @@ def after(
 
     Named policies: `retry` (spec.retries after a failure), `oom_retries` (out of memory, counted apart, with the memory
     that `growth` says), `restart_lost`, a slot taken by others and launches the host refused (neither ran anything),
-    and `requeue` by hand.
+    a stop because the machine's memory ran short, and `requeue` by hand.
     """
     reason = why(outcome)
 
@@ -117,22 +124,35 @@ def after(
         return _ended(job, JobState.SUCCEEDED, reason, outcome)
     if requeue:
         return queue(0.0, retries_used=0, ooms=0, gpu_memory_mib=0)
-    refusals = job.launch_failures
+    again = _not_its_fault(job, outcome, limits)
+    if again is not None:
+        delay_s, counts = again
+        return queue(delay_s, **counts)
     match outcome:
         case Killed(by=by) if by in CANCELLING:
             return _ended(job, JobState.CANCELLED, reason, outcome)
-        case SlotTaken():
-            return queue(min(1.0 + job.slot_waits, MAX_SLOT_WAIT_S), slot_waits=job.slot_waits + 1)
-        case LaunchFailed(host=True) if refusals + 1 < MAX_LAUNCH_FAILURES:
-            return queue(backoff_s(1.0, refusals, 60.0), launch_failures=refusals + 1)
-        case Lost() if limits.restart_lost:
-            return queue(backoff_s(limits.retry_delay_s, 0))
         case OutOfMemory() if outcome.evidence != OWN_LIMIT:
             return _after_oom(job, outcome, reason, growth, limits, now)
         case Exited() | Killed() | TimedOut() | OutOfMemory() if job.retries_used < job.spec.retries:
             return queue(backoff_s(limits.retry_delay_s, job.retries_used), retries_used=job.retries_used + 1)
         case _:
             return _ended(job, JobState.FAILED, reason, outcome)
+
+
+def _not_its_fault(job: Job, outcome: Outcome, limits: Limits) -> tuple[float, dict[str, int]] | None:
+    """(seconds to wait, counts) after an end that was not the job's doing and costs it no retry."""
+    refusals = job.launch_failures
+    match outcome:
+        case SlotTaken():
+            return min(1.0 + job.slot_waits, MAX_SLOT_WAIT_S), {"slot_waits": job.slot_waits + 1}
+        case LaunchFailed(host=True) if refusals + 1 < MAX_LAUNCH_FAILURES:
+            return backoff_s(1.0, refusals, 60.0), {"launch_failures": refusals + 1}
+        case Lost() if limits.restart_lost:
+            return backoff_s(limits.retry_delay_s, 0), {}
+        case Killed(by=ram.STOPPED_BY):
+            return backoff_s(ram.FIRST_WAIT_S, max(job.ram_stops - 1, 0)), {}
+        case _:
+            return None
 
 
 def _queued(job: Job, text: str, delay_s: float, now: datetime, **counts: int | None) -> JobChanged:

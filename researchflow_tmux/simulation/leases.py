@@ -15,6 +15,7 @@ class ScriptedLeases:
         self._tickets: dict[tuple[str, str], Ticket] = {}
         self._broken: str | None = None
         self._managed: frozenset[int] = frozenset()
+        self._above: dict[int, int] = {}
 
     def live(self, uuids: Sequence[str]) -> list[Ticket]:
         """The live tickets on these GPUs. Raises ProbeError while scripted to."""
@@ -25,6 +26,12 @@ class ScriptedLeases:
     def managed(self, runner_pids: Iterable[int], candidates: Iterable[int]) -> frozenset[int]:
         """Those of `candidates` that are runners or were said to be ours."""
         return frozenset(candidates) & (self._managed | frozenset(runner_pids))
+
+    def owners(self, runner_pids: Iterable[int], candidates: Iterable[int]) -> dict[int, int]:
+        """The runner that each of `candidates` is, or was said to be under."""
+        runners = frozenset(runner_pids)
+        found = ((pid, self._above.get(pid, pid)) for pid in candidates)
+        return {pid: runner for pid, runner in found if runner in runners}
 
     def describe(self, pids: Iterable[int]) -> dict[int, str]:
         """Words for processes."""
@@ -41,6 +48,11 @@ class ScriptedLeases:
     def own(self, pids: Iterable[int]) -> None:
         """These processes, and no others, belong to jobs."""
         self._managed = frozenset(pids)
+
+    def put_under(self, runner_pid: int, *pids: int) -> None:
+        """These processes descend from the runner."""
+        self._above |= dict.fromkeys(pids, runner_pid)
+        self._managed |= frozenset(pids)
 
     def fail(self, error: str | None) -> None:
         """The directory cannot be read; None = it can again."""

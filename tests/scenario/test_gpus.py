@@ -41,7 +41,7 @@ def test_a_drained_gpu_gets_no_job_and_its_own_runs_on() -> None:
     world.add("b")
     world.run(90.0)
     assert world.states() == {"a": "succeeded", "b": "queued"}
-    assert reason(world, "b") == "drained: GPU 0 (by tester)"
+    assert reason(world, "b") == "drained: GPU 0 (by tester); GPU 1 (by tester)"
     steer(world, "enable", 1)
     assert world.states()["b"] == "running"
     assert world.engine.workload.attempts[2, 1].allocation.indices == (1,)

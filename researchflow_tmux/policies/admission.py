@@ -1,0 +1,162 @@
+"""May a job start on a GPU as it is now? Pure; each row of tests/unit/policies/test_admission.py is a case.
+
+What is unknown never counts as free: a limit on a figure that could not be read refuses. The exception are places for
+jobs with no GPU behind them, which have nothing to measure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+
+import msgspec
+
+from researchflow_tmux.domain.limits import NO_LIMITS, NO_RULES, GpuLimits, RoomRules
+from researchflow_tmux.domain.reasons import Reason, ReasonCode
+from researchflow_tmux.domain.resources import ResourceRequest
+from researchflow_tmux.domain.units import counted
+from researchflow_tmux.policies.gpu_view import GpuView
+from researchflow_tmux.policies.window import WINDOW_S
+
+MIB_PER_GIB = 1024
+DRIVERS_OWN_MIB = 512
+"""An idle GPU has up to about this much in use."""
+
+
+class Need(msgspec.Struct, frozen=True):
+    """What a job asks of each of its GPUs."""
+
+    share: float
+    memory_mib: int = 0
+    limits: GpuLimits = NO_LIMITS
+
+    @property
+    def plain(self) -> bool:
+        """True = only slots matter."""
+        return not self.memory_mib and self.limits is NO_LIMITS
+
+
+def need_of(request: ResourceRequest, share: float, rules: RoomRules = NO_RULES) -> Need:
+    """The job's own words, and the workspace's where it has none; `share` = what one job gets by default."""
+    memory_mib = rules.gpu_memory_mib if request.gpu_memory_mib is None else request.gpu_memory_mib
+    limits = request.limits.over(rules.limits)
+    return Need(
+        share if request.share is None else request.share, memory_mib, NO_LIMITS if limits == NO_LIMITS else limits
+    )
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """Why a job may not start on a GPU."""
+
+    reason: Reason
+    passing: bool
+    """It ends when jobs of ours end, or after a known time: worth keeping the GPU for a job that waits for several."""
+
+
+def admits(view: GpuView, need: Need) -> bool:
+    """Whether the job may start here now."""
+    return view.admits(need.share) and (need.plain or next(_shortages(view, need), None) is None)
+
+
+def refusal(view: GpuView, need: Need) -> Refusal | None:
+    """Why the job may not start here; reservations and slots aside, which are the caller's to word."""
+    if view.blocked is not None:
+        return Refusal(view.blocked, passing=False)
+    found = list(_shortages(view, need))
+    lasting = next((each for each in found if not each.passing), None)
+    if lasting is not None:
+        return lasting
+    if view.settles is not None:
+        return Refusal(view.settles, passing=True)
+    return found[0] if found else None
+
+
+def fits_when_empty(view: GpuView, need: Need) -> bool:
+    """Whether the GPU could ever hold what the job declares; unknown = it could."""
+    return view.total_mib is None or need.memory_mib <= view.total_mib
+
+
+def _shortages(view: GpuView, need: Need) -> Iterator[Refusal]:
+    if need.memory_mib:
+        yield from _declared(view, need.memory_mib)
+    limits = need.limits
+    if limits is NO_LIMITS or not (view.measured or view.device.leased):
+        return
+    if limits.max_memory_pct is not None or limits.min_free_mib is not None:
+        yield from _memory(view, limits)
+    if limits.max_processes is not None:
+        yield from _processes(view, limits.max_processes)
+    if limits.max_util_pct is not None:
+        yield from _busy(view, limits.max_util_pct)
+
+
+def _declared(view: GpuView, memory_mib: int) -> Iterator[Refusal]:
+    if view.total_mib is None or view.in_use_mib is None:
+        if view.measured or view.device.leased:
+            yield _unknown(view, f"its memory is not known, and the job needs {gib(memory_mib)} of it")
+        return
+    free_mib = view.total_mib if _unused(view) else view.total_mib - view.in_use_mib
+    if memory_mib > free_mib:
+        fact = f"{gib(max(free_mib, 0))} of {gib(view.total_mib)} neither used nor promised"
+        yield _short(view, f"{fact}, {gib(memory_mib)} needed", passing=memory_mib <= free_mib + view.ours_mib)
+
+
+def _unused(view: GpuView) -> bool:
+    """Nobody is on it, and what is in use is the driver's own: a job may be promised all of it."""
+    nobody = not view.jobs and not view.other_holders and not view.processes
+    return nobody and view.in_use_mib is not None and view.in_use_mib <= DRIVERS_OWN_MIB
+
+
+def _memory(view: GpuView, limits: GpuLimits) -> Iterator[Refusal]:
+    if view.total_mib is None or view.in_use_mib is None:
+        yield _unknown(view, "its memory is not known, and there is a limit on it")
+        return
+    used_pct = 100.0 * view.in_use_mib / view.total_mib if view.total_mib else 100.0
+    if limits.max_memory_pct is not None and used_pct >= limits.max_memory_pct:
+        fact = f"{gib(view.in_use_mib)} of {gib(view.total_mib)} in use or promised ({used_pct:.0f} %)"
+        yield _short(view, f"{fact}, limit {limits.max_memory_pct:g} % (max_memory)")
+    free_mib = view.total_mib - view.in_use_mib
+    if limits.min_free_mib is not None and free_mib < limits.min_free_mib:
+        wanted = f"at least {gib(limits.min_free_mib)} wanted (min_free_memory)"
+        yield _short(view, f"{gib(max(free_mib, 0))} of {gib(view.total_mib)} free, {wanted}")
+
+
+def _processes(view: GpuView, most: int) -> Iterator[Refusal]:
+    if view.processes is None:
+        yield _unknown(view, "its processes are not known, and there is a limit on their number (max_processes)")
+    elif view.processes >= most:
+        yield _short(view, f"{counted(view.processes, 'process', 'processes')} on it, limit {most} (max_processes)")
+
+
+def _busy(view: GpuView, most_pct: float) -> Iterator[Refusal]:
+    if view.util_pct is not None:
+        if view.util_pct >= most_pct:
+            span = f"{WINDOW_S:g} s"
+            yield _short(view, f"{view.util_pct:.0f} % busy over the last {span}, limit {most_pct:g} % (max_util)")
+    elif view.util_known_at is not None:
+        text = f"how busy it is must be seen for {WINDOW_S:g} s first (max_util)"
+        yield _short(view, text, until=view.util_known_at)
+    else:
+        yield _unknown(view, "how busy it is cannot be read, and there is a limit on it (max_util)")
+
+
+def _short(view: GpuView, text: str, *, passing: bool = False, until: datetime | None = None) -> Refusal:
+    text = f"GPU {view.device.index}: {text}"
+    return Refusal(Reason(code=ReasonCode.THRESHOLD, text=text, until=until), passing)
+
+
+def _unknown(view: GpuView, text: str) -> Refusal:
+    return Refusal(Reason(code=ReasonCode.UNREADABLE, text=f"GPU {view.device.index}: {text}"), passing=False)
+
+
+def together(reasons: Sequence[Reason]) -> Reason:
+    """The reasons of several GPUs as one: each names its GPU, and the first one gives the kind."""
+    texts = list(dict.fromkeys(reason.text for reason in reasons))
+    more = f" and {len(texts) - 4} more" if len(texts) > 4 else ""
+    ends = [reason.until for reason in reasons if reason.until is not None]
+    return Reason(code=reasons[0].code, text="; ".join(texts[:4]) + more, until=min(ends, default=None))
+
+
+def gib(mib: float) -> str:
+    """`12.0 GiB`."""
+    return f"{mib / MIB_PER_GIB:.1f} GiB"
