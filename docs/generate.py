@@ -18,7 +18,7 @@ import msgspec
 
 from researchflow_tmux.adapters.config_reference import reference_markdown
 from researchflow_tmux.adapters.live_file import LiveSources
-from researchflow_tmux.api import adding, cleaning, control, gpus, saved, sweeping, views, why
+from researchflow_tmux.api import adding, cleaning, control, gpus, pipelining, saved, sweeping, views, why
 from researchflow_tmux.cli.main import ALIASES, COMMANDS, HIDDEN, cli
 from researchflow_tmux.domain.reasons import WORDS
 from researchflow_tmux.engine.steering import Steered
@@ -38,6 +38,7 @@ JSON_OUTPUTS: tuple[tuple[str, str, tuple[type[msgspec.Struct], ...]], ...] = (
     ("rfsched.add/1", "add --json", (adding.Added,)),
     ("rfsched.add-many/1", "add --json with --array or -", (adding.AddedMany,)),
     ("rfsched.sweep/1", "sweep --json", (sweeping.Swept, sweeping.SweptJob)),
+    ("rfsched.pipeline/1", "pipeline --json", (pipelining.Piped, pipelining.PipedJob)),
     ("rfsched.kill-all/1", "kill-all --json", (control.Killed,)),
     ("rfsched.checkpoints/1", "checkpoint list --json", (saved.CheckpointList, saved.CheckpointView)),
     ("rfsched.clean/1", "clean --json", (cleaning.Cleaned,)),

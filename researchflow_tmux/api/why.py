@@ -12,7 +12,6 @@ from researchflow_tmux.api.views import GpuView, JobView, StatusView
 from researchflow_tmux.api.workspace import Workspace
 from researchflow_tmux.domain.attempt import Attempt, Ended, Planned, Running, Stopping
 from researchflow_tmux.domain.job import Job, JobState
-from researchflow_tmux.domain.reasons import ReasonCode
 from researchflow_tmux.domain.units import counted
 from researchflow_tmux.policies.retry import why as outcome_words
 from researchflow_tmux.records.values import typed_command
@@ -139,7 +138,7 @@ def _advice(job: Job, shown: JobView, view: StatusView) -> Iterator[str]:
 
 
 def _advice_skipped(job: Job) -> Iterator[str]:
-    if job.reason is not None and job.reason.code is ReasonCode.NOT_NEEDED:
+    if job.not_needed:
         yield "nothing to do: it is for the case that something it waits for fails"
     else:
         needs = counted(len(job.spec.after), "job")

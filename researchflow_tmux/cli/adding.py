@@ -256,7 +256,10 @@ def run(ctx: click.Context, chosen: Chosen, /, command: tuple[str, ...], **given
 @pass_chosen
 @click.pass_context
 def wait(ctx: click.Context, chosen: Chosen, jobs: tuple[str, ...], timeout: float | None, as_json: bool) -> None:
-    """Block until these jobs (default: all) have ended. Exit code 0 if every one succeeded, else 1."""
+    """Block until these jobs (default: all) have ended. Exit code 0 if every one succeeded, else 1.
+
+    A job for the case of a failure that did not come about counts as one that succeeded.
+    """
     workspace = chosen.workspace()
     wanted = workspace.jobs(jobs)
     held = [job.name for job in wanted if job.state == "held"]
@@ -264,11 +267,14 @@ def wait(ctx: click.Context, chosen: Chosen, jobs: tuple[str, ...], timeout: flo
         click.echo(f"held, so this waits until somebody releases them: {names(held)}", err=True)
     tell_impossible(workspace, [job.id for job in wanted if job.state == "queued"])
     ended = workspace.wait(wanted, timeout)
-    bad = [job for job in ended if job.state != "succeeded"]
+    good = [job for job in ended if job.state == "succeeded"]
+    idle = [job for job in ended if job.not_needed]
+    bad = [job for job in ended if job.state != "succeeded" and not job.not_needed]
     if as_json:
         print_json("wait", [_row(job) for job in ended])
     else:
-        click.echo(f"{count(len(ended), 'job')} ended, {len(ended) - len(bad)} succeeded")
+        spared = f", {len(idle)} not needed" if idle else ""
+        click.echo(f"{count(len(ended), 'job')} ended, {len(good)} succeeded{spared}")
         for job in bad:
             click.echo(f"{job.name}: {job.reason or job.state}")
     ctx.exit(1 if bad else 0)

@@ -9,7 +9,7 @@ from typing import Literal
 import msgspec
 
 from researchflow_tmux.domain.arrays import Array
-from researchflow_tmux.domain.reasons import Reason
+from researchflow_tmux.domain.reasons import Reason, ReasonCode
 from researchflow_tmux.domain.resources import ResourceRequest
 
 CompletionRule = Literal["exit_code", "marker", "marker_and_exit"]
@@ -171,3 +171,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     def failed_before(self) -> bool:
         """Whether it is queued for another try after a failure: it goes behind those that have not failed."""
         return self.retries_used > 0 or self.ooms > 0
+
+    @property
+    def not_needed(self) -> bool:
+        """Skipped because nothing failed of what it waits to fail: as it should be."""
+        return self.state is JobState.SKIPPED and self.reason is not None and self.reason.code is ReasonCode.NOT_NEEDED

@@ -215,6 +215,11 @@ class WorkspacePaths(msgspec.Struct, frozen=True, kw_only=True):
         """What the running scheduler last saw of GPUs and itself (JSON, replaced atomically)."""
         return os.path.join(self.state, "live.json")
 
+    @property
+    def made(self) -> str:
+        """Where runners note the successes of jobs that have inputs and outputs."""
+        return os.path.join(self.state, "made")
+
     def attempt_dir(self, job_id: int, number: int) -> str:
         """Where one attempt's spec, claim and exit record are."""
         return os.path.join(self.state, "attempts", str(job_id), str(number))

@@ -29,6 +29,8 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     after_names: tuple[str, ...] = ()
     """Jobs it waits for, by name; may name drafts of the same submission."""
     held: bool = False
+    again: bool = False
+    """Queue it again if it has ended, however it did."""
 
 
 class Submission(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -73,10 +75,16 @@ def submit(book: Book, submission: Submission) -> Submitted:
         ids_by_name[spec.name] = job.id
         result.ids.append(job.id)
         _settle(book, submission, draft, job, result)
-        if fresh and skip_if_hopeless(book, book.workload.jobs[job.id]):
-            result.queued.remove(job.name)
-            result.skipped.append(job.name)
+        if (fresh or draft.again) and skip_if_hopeless(book, book.workload.jobs[job.id]):
+            _told_as_skipped(result, job.name)
     return result
+
+
+def _told_as_skipped(result: Submitted, name: str) -> None:
+    for names in (result.queued, result.under_way):
+        if name in names:
+            names.remove(name)
+    result.skipped.append(name)
 
 
 def _new(book: Book, draft: Draft, spec: JobSpec) -> Job:
@@ -108,7 +116,7 @@ def _settle(book: Book, submission: Submission, draft: Draft, job: Job, result: 
     done = _marker_counts(draft, job) or (state is JobState.SUCCEEDED and not (unmarked and submission.named))
     if state is JobState.ACTIVE:
         result.under_way.append(name)
-    elif done and not submission.rerun:
+    elif done and not (submission.rerun or draft.again):
         if state is not JobState.SUCCEEDED:
             _mark_done(book, job, submission.by)
         result.done_before.append(name)
@@ -117,7 +125,7 @@ def _settle(book: Book, submission: Submission, draft: Draft, job: Job, result: 
     elif not state.ended:
         fresh = job.queued_at == book.now and job.attempts == 0
         (result.queued if fresh else result.under_way).append(name)
-    elif submission.named or submission.rerun:
+    elif submission.named or submission.rerun or draft.again:
         requeue_one(book, job, submission.by)
         result.queued.append(name)
     else:

@@ -19,6 +19,9 @@ class Standing(Enum):
     """As things are, it will not be met: only requeueing what it needs can change that."""
 
 
+MOST_NAMES = 4
+"""Jobs that one reason names."""
+
 Jobs = Mapping[int, Job]
 
 
@@ -65,7 +68,7 @@ def failed(jobs: Jobs, job: Job) -> bool:
 
 def why_waiting(blockers: list[Job], spec: JobSpec) -> Reason:
     """The reason of a job that these keep from starting."""
-    names = ", ".join(f"{need.name} ({need.state})" for need in blockers)
+    names = _told(blockers)
     if spec.when == "failure" and all(need.state.ended for need in blockers):
         names = f"one of these to fail: {names}"
     return Reason(code=ReasonCode.DEPENDENCY, text=names)
@@ -74,10 +77,15 @@ def why_waiting(blockers: list[Job], spec: JobSpec) -> Reason:
 def why_skipped(jobs: Jobs, spec: JobSpec) -> Reason:
     """The reason of a job whose condition will not be met."""
     if spec.when == "failure":
-        names = ", ".join(f"{need.name} ({need.state})" for need in _needs(jobs, spec))
-        return Reason(code=ReasonCode.NOT_NEEDED, text=names)
+        return Reason(code=ReasonCode.NOT_NEEDED, text=_told(_needs(jobs, spec)))
     lost = next(need for need in _needs(jobs, spec) if _ended_badly(need))
     return Reason(code=ReasonCode.UPSTREAM, text=f"{lost.name} ({lost.state})")
+
+
+def _told(needs: list[Job]) -> str:
+    names = [f"{need.name} ({need.state})" for need in needs[:MOST_NAMES]]
+    more = len(needs) - len(names)
+    return ", ".join(names) + (f" and {more} more" if more else "")
 
 
 def _needs(jobs: Jobs, spec: JobSpec) -> list[Job]:

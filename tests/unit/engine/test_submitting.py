@@ -18,7 +18,7 @@ FAILED, CANCELLED, SKIPPED = JobState.FAILED, JobState.CANCELLED, JobState.SKIPP
 
 
 def draft(name: str, *after: str, **fields: object) -> Draft:
-    of_draft = {key: fields.pop(key) for key in ("marker_found", "held") if key in fields}
+    of_draft = {key: fields.pop(key) for key in ("marker_found", "held", "again") if key in fields}
     return Draft(spec=spec(name, **fields), after_names=after, **of_draft)  # type: ignore[arg-type]
 
 
@@ -140,6 +140,20 @@ def test_a_new_job_for_a_failure_of_what_has_succeeded_is_skipped_and_one_for_an
     result = submitted(known, draft("b", "a", when="failure"), draft("c", "a", when="always"), draft("d", "b"))
     assert (result.skipped, result.queued) == (["b", "d"], ["c"])
     assert str(known.jobs[2].reason) == "nothing that it waits for failed: a (succeeded)"
+
+
+@pytest.mark.parametrize("state", [DONE, FAILED, CANCELLED, SKIPPED])
+def test_a_draft_may_ask_for_another_run_of_its_own_job_alone(state: JobState) -> None:
+    known = workload(job(1, state, name="a"), job(2, DONE, name="b", after=(1,)), job(3, SKIPPED, name="c", after=(1,)))
+    result = submitted(known, draft("a", again=True), draft("b", "a"))
+    assert [one.state for one in known.jobs.values()] == [QUEUED, DONE, QUEUED]
+    assert (result.queued, result.done_before) == (["a"], ["b"])
+
+
+def test_another_run_that_cannot_start_is_none() -> None:
+    known = workload(job(1, FAILED, name="a"), job(2, DONE, name="b", after=(1,)))
+    result = submitted(known, draft("b", "a", again=True))
+    assert (known.jobs[2].state, result.skipped, result.queued) == (SKIPPED, ["b"], [])
 
 
 def test_a_marker_that_says_done_ends_the_wait_for_a_failure() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 from typing import Any
 
 import msgspec
@@ -20,7 +19,7 @@ from researchflow_tmux.adapters.yaml_nodes import Entry, Mapping
 from researchflow_tmux.domain.errors import ConfigError, Problem
 from researchflow_tmux.domain.sweeps import Sweep, Variable
 
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*")
+VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*")
 _NO_CONFIG = {"config": "the sweep has no `config:`"}
 
 
@@ -76,7 +75,7 @@ def read(data: bytes, path: str) -> SweepFile:
     variables = _variables(reader, given.get("variables"), words.seed)
     _check_templates(reader, given, words, [variable.name for variable in variables])
     if words.command is not None:
-        _check_quotes(reader, given["command"], words.command, variables)
+        templates.check_quotes(reader, given["command"], words.command, variables)
     sweep = Rules(reader, variables).sweep(given)
     section = _section(reader, document.root, given)
     if reader.problems:
@@ -119,7 +118,7 @@ def _variables(reader: Reader, entry: Entry | None, seed: int) -> list[Variable]
     reserved = {*templates.COMMAND_WORDS, "config"}
     found = []
     for name, each in nodes.entries(reader, entry.value).items():
-        if not _VARIABLE.fullmatch(name) or name.endswith(".nick"):
+        if not VARIABLE.fullmatch(name) or name.endswith(".nick"):
             reader.fail(each.key, f"{name!r} cannot be a variable", "a word such as lr, or a path such as model.width")
         elif name in reserved:
             reader.fail(each.key, f"{{{name}}} means something else already: a variable cannot be called so")
@@ -138,18 +137,3 @@ def _check_templates(reader: Reader, given: dict[str, Entry], words: Words, vari
     if words.layout is not None and words.layout != templates.UNDERSCORE:
         templates.check_layout(reader, given["layout"], words.layout)
         templates.check(reader, given["layout"], words.layout, [*known, *templates.NAME_WORDS], {})
-
-
-def _check_quotes(reader: Reader, entry: Entry, command: str, variables: list[Variable]) -> None:
-    """A value that is quoted for the shell must not stand inside quotes: there its own would be text."""
-    among = templates.among_text(command)
-    for variable in variables if among else ():
-        texts = {f"{variable.name}.nick": [choice.nick for choice in variable.choices]}
-        texts[variable.name] = [choice.text for choice in variable.choices]
-        for word in texts:
-            special = [text for text in texts[word] if shlex.quote(text) != text]
-            if word in among and special:
-                message = (
-                    f"{{{word}}} stands among other text inside quotes, and {special[0]!r} brings quotes of its own"
-                )
-                reader.fail(entry, message, f'close them before it, and open them again after it: "a "{{{word}}}" b"')

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterable, Mapping
 
 from researchflow_tmux.adapters.command_shell import QUOTED, is_plain
@@ -10,6 +11,7 @@ from researchflow_tmux.adapters.config_fields import Reader
 from researchflow_tmux.adapters.sources.sweeps.nodes import suggestion
 from researchflow_tmux.adapters.yaml_nodes import Entry
 from researchflow_tmux.domain.names import short_hash
+from researchflow_tmux.domain.sweeps import Variable
 
 WORD = re.compile(r"(?<![$\\])\{([A-Za-z_][A-Za-z0-9_.-]*)\}")
 NAME_WORDS = ("sweep",)
@@ -41,6 +43,21 @@ def among_text(command: str) -> list[str]:
         return []
     inside = [quoted[1:-1] for quoted in QUOTED.findall(command) if quoted[0] in "'\""]
     return [word for text in inside if not WORD.fullmatch(text) and "$(" not in text for word in WORD.findall(text)]
+
+
+def check_quotes(reader: Reader, entry: Entry, command: str, variables: Iterable[Variable]) -> None:
+    """A value that is quoted for the shell must not stand inside quotes: there its own would be text."""
+    among = among_text(command)
+    for variable in variables if among else ():
+        texts = {f"{variable.name}.nick": [choice.nick for choice in variable.choices]}
+        texts[variable.name] = [choice.text for choice in variable.choices]
+        for word in texts:
+            special = [text for text in texts[word] if shlex.quote(text) != text]
+            if word in among and special:
+                message = (
+                    f"{{{word}}} stands among other text inside quotes, and {special[0]!r} brings quotes of its own"
+                )
+                reader.fail(entry, message, f'close them before it, and open them again after it: "a "{{{word}}}" b"')
 
 
 def check_layout(reader: Reader, entry: Entry, layout: str) -> None:
