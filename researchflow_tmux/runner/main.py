@@ -106,15 +106,15 @@ class Attempt:
             names = ", ".join(seen.missing_inputs)
             fact = "its input is not there" if len(seen.missing_inputs) == 1 else "its inputs are not there"
             return self._give_up(ending.LAUNCH_FAILED, f"{fact}: {names} (below {rule.cwd})")
-        why = "it was asked for" if rule.force else freshness.why_run(seen, freshness.load(rule), rule.definition)
-        if not why:
+        why = freshness.why_run(seen, freshness.load(rule), rule.definition)
+        if not why and not rule.force:
             return self._give_up(ending.UP_TO_DATE, "nothing changed since it last succeeded")
         try:
             freshness.forget(rule)
         except OSError as error:
             return self._give_up(ending.LAUNCH_FAILED, f"{rule.note} cannot be removed: {error.strerror}")
         self.seen = seen
-        self.screen.feed(f"── runs because {why} ──\r\n".encode(errors="replace"))
+        self.screen.feed(f"── runs because {why or 'it was asked for'} ──\r\n".encode(errors="replace"))
         return True
 
     def _settle_files(self) -> None:
