@@ -20,7 +20,8 @@ from researchflow_tmux.adapters.clock import SystemClock
 from researchflow_tmux.adapters.config_file import load_settings
 from researchflow_tmux.adapters.scheduler_log import SchedulerLog
 from researchflow_tmux.domain.errors import ConfigError, ProbeError, RfschedError, StoreError
-from researchflow_tmux.domain.events import AttemptEnded, AttemptLaunching, Event, Notice, Payload
+from researchflow_tmux.domain.events import AttemptEnded, AttemptLaunching, Event, JobChanged, Notice, Payload
+from researchflow_tmux.domain.job import JobState
 from researchflow_tmux.domain.units import counted
 from researchflow_tmux.domain.wording import describe
 from researchflow_tmux.domain.workspace import META_TASK_NAME, WorkspacePaths
@@ -269,10 +270,15 @@ class Daemon:
         for event in events:
             self._record(event.payload)
             line = describe(event.payload, lambda job_id: jobs[job_id].name if job_id in jobs else f"job {job_id}")
-            if line is not None:
+            if line is not None and not self._silenced(event.payload):
                 self.events.append((event, line))
                 self.log.write(event, line)
         del self.events[:-LAST_EVENTS]
+
+    def _silenced(self, payload: Payload) -> bool:
+        """A failure that is only for the history."""
+        failed = isinstance(payload, JobChanged) and payload.state is JobState.FAILED
+        return failed and self.settings.on_failure == "silent"
 
     def _record(self, payload: Payload) -> None:
         """Run records are written beside the loop; what a crash leaves out is recorded at the next start."""

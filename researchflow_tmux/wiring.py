@@ -51,6 +51,7 @@ def rules(settings: Settings, workspace_id: str) -> Rules:
         retry_delay_s=settings.retry_delay,
         restart_lost=settings.restart_lost,
         oom_retries=settings.oom_retries,
+        stop_on_failure=settings.on_failure == "stop",
         cleanup_on_complete=settings.cleanup_on_complete,
         keep_sessions=settings.keep_sessions,
         gpu_idle_s=None if settings.gpu_idle_after is None else parse_duration(settings.gpu_idle_after),

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from researchflow_tmux.adapters import attempt_verify
 from researchflow_tmux.adapters.attempt_bench import Bench, log_paths
 from researchflow_tmux.adapters.job_environment import environment
 from researchflow_tmux.domain.attempt import Attempt
@@ -41,6 +42,7 @@ def write_spec(bench: Bench, attempt: Attempt, job: Job, captured: Mapping[str, 
         if job.spec.output_dir is not None:
             os.makedirs(job.spec.output_dir, exist_ok=True)  # scripts expect to find the place of their marker
         _copy_config(job.spec, directory)
+        attempt_verify.write_call(job.spec, directory)
         files.replace(os.path.join(directory, SPEC_NAME), jsontext.dumps(build(bench, attempt, job, captured)).encode())
     except OSError as error:
         raise StoreError(
@@ -75,7 +77,9 @@ def build(bench: Bench, attempt: Attempt, job: Job, captured: Mapping[str, Any])
         "time_limit_s": spec.request.time_limit_s,
         "stop_grace_s": settings.stop_grace,
         "leftover_grace_s": LEFTOVER_GRACE_S,
-        "completion": {"rule": spec.completion, "marker": spec.marker, "grace_s": settings.marker_grace},
+        "completion": attempt_verify.completion(
+            bench, spec, bench.directory(attempt), captured.get("env") or {}, _shell()
+        ),
         "oom": {"patterns": settings.oom_patterns, "where": "gpu" if attempt.allocation.gpus else "ram"},
         "leases": _leases(bench, attempt),
         "files": None if spec.files is None else msgspec.to_builtins(spec.files),

@@ -92,6 +92,11 @@ def check_command(value: str) -> str | None:
     return None if value.strip() else "expected a shell line, got nothing"
 
 
+def check_verify(value: str | None) -> str | None:
+    """Not blank, if there is one."""
+    return None if value is None or value.strip() else "expected a shell line or `module:function`, got nothing"
+
+
 def check_patterns(value: list[str]) -> str | None:
     """Regular expressions that can be read, and that say something."""
     for pattern in value:
@@ -106,6 +111,8 @@ def check_patterns(value: list[str]) -> str | None:
 
 SETTINGS_CHECKS: dict[str, Check] = {
     "oom_patterns": check_patterns,
+    "verify": check_verify,
+    "verify_timeout": check_time_limit,
     "time_limit": check_time_limit,
     "gpu_idle_after": check_duration,
     "log_cap": check_size,
@@ -116,6 +123,8 @@ SETTINGS_CHECKS: dict[str, Check] = {
     "command": check_command,
 }
 SECTION_CHECKS: dict[str, Check] = {
+    "verify": check_verify,
+    "verify_timeout": check_time_limit,
     "time_limit": check_time_limit,
     "command": lambda value: None if value is None else check_command(value),
 }

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from msgspec import inspect
 
-from researchflow_tmux.adapters.config_words import Field, default_of, expected, members, type_of
+from researchflow_tmux.adapters.config_words import Field, default_of, expected, members, type_of, usual_spelling
 from researchflow_tmux.adapters.yaml_nodes import Entry, Mapping, Node, Scalar, Sequence, resolve
 from researchflow_tmux.adapters.yaml_tree import Document
 from researchflow_tmux.domain.errors import Problem
@@ -87,7 +87,7 @@ class Reader:
         node = entry.value
         if isinstance(node, Scalar) and node.is_null:
             return self._empty(field, info, entry, key)
-        value = self._plain(info, entry, key)
+        value = usual_spelling(info, self._plain(info, entry, key))
         try:
             value = msgspec.convert(value, type=field.type)
         except msgspec.ValidationError:

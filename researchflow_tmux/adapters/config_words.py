@@ -22,6 +22,24 @@ def members(info: inspect.Type) -> tuple[inspect.Type, ...]:
     return tuple(item.type if isinstance(item, inspect.Metadata) else item for item in types)
 
 
+_OTHER_WORDS = {
+    "always_success": "always",
+    "print_failure_and_continue": "continue",
+    "silent_continue": "silent",
+    "stop_execution": "stop",
+}
+
+
+def usual_spelling(info: inspect.Type, value: Any) -> Any:
+    """A word that means one of the given ones, in the spelling of those: `VERIFY_ONLY` is `verify_only`."""
+    if not isinstance(value, str):
+        return value
+    known = {each for item in members(info) if isinstance(item, inspect.LiteralType) for each in item.values}
+    word = value.lower()
+    word = _OTHER_WORDS.get(word, word)
+    return word if value not in known and word in known else value
+
+
 def expected(info: inspect.Type) -> str:
     """Plain words, such as "a whole number of at least 1 or `unlimited`"."""
     words = [_one(item) for item in members(info) if not isinstance(item, inspect.NoneType)]

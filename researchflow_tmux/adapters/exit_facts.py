@@ -45,6 +45,8 @@ def _outcome(facts: Facts, host: bool) -> Outcome:
             succeeded=bool(facts.get("succeeded")),
             marker=bool(facts.get("marker")),
             by_marker=facts.get("by") == "marker",
+            verified=facts.get("verified"),
+            verify=str(facts.get("verify") or ""),
             unmade=tuple(map(str, facts.get("unmade") or ())),
         )
     match kind:

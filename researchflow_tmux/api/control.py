@@ -17,6 +17,7 @@ from researchflow_tmux.api.workspace import Workspace
 from researchflow_tmux.domain.errors import ConfigError, HostUnreachable, Problem, StoreError, WorkspaceBusy
 from researchflow_tmux.domain.units import counted
 from researchflow_tmux.domain.workspace import META_TASK_NAME
+from researchflow_tmux.engine.context import META_FAILURE
 from researchflow_tmux.engine.submitting import Submission, Submitted
 from researchflow_tmux.intake import submissions
 from researchflow_tmux.intake.watching import show_states
@@ -79,7 +80,7 @@ def start(
             raise ConfigError([*found.problems, *_way_out(len(found.drafts), found.problems)])
     submission = Submission(drafts=found.drafts, named=names is not None, rerun=rerun, by=asking.whoami())
     watch = {submissions.META_WATCH: captured.digest} if configs and names is None else {}
-    remembered = {META_TASK_NAME: settings.task_name, META_STOPPED: "", **watch}
+    remembered = {META_TASK_NAME: settings.task_name, META_STOPPED: "", META_FAILURE: "", **watch}
     workspace.ask("remember", {scheduler_session.META_ENVIRONMENT: captured.digest, **remembered})
     submitted = workspace.submit_drafts(submission.drafts, named=submission.named, rerun=rerun)
     warnings = [*workspace.loaded.warnings, *found.warnings, *(str(problem) for problem in found.problems)]

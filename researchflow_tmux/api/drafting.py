@@ -15,7 +15,7 @@ from researchflow_tmux.adapters.places import resolve_places
 from researchflow_tmux.adapters.sources import JobDraft
 from researchflow_tmux.domain.arrays import Array, Indices
 from researchflow_tmux.domain.errors import UsageError
-from researchflow_tmux.domain.job import CompletionRule, Condition
+from researchflow_tmux.domain.job import CompletionRule, Condition, SuccessRule
 from researchflow_tmux.domain.resources import ResourceRequest
 from researchflow_tmux.domain.workspace import Settings, WorkspacePaths
 from researchflow_tmux.engine.submitting import Draft
@@ -42,6 +42,9 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     env: Mapping[str, str] = {}
     workdir: str | None = None
     completion: CompletionRule = "exit_code"
+    success: SuccessRule | None = None
+    verify: str | None = None
+    verify_timeout_s: float | None = None
 
 
 class Drafter:
@@ -71,6 +74,9 @@ class Drafter:
             env={**settings.env, **wish.env},
             request=ResourceRequest(gpus=wish.gpus, time_limit_s=wish.time_limit_s),
             completion=wish.completion,
+            success=wish.success,
+            verify=wish.verify,
+            verify_timeout_s=wish.verify_timeout_s,
             output_dir=self._output_dir,
             retries=retries if wish.retries is None else wish.retries,
             priority=wish.priority,

@@ -75,6 +75,13 @@ def _wishes(function: F) -> F:
         click.option("--time-limit", callback=_seconds, metavar="TIME", help="Stop it after this: 90m, 12h, 2d."),
         click.option("--priority", type=int, default=0, metavar="N", help="Higher starts first; default 0."),
         click.option("--retries", type=click.IntRange(min=0), metavar="N", help="Further attempts after a failure."),
+        click.option("--verify", metavar="CHECK", help="Ask this command (or module:function) whether it succeeded."),
+        click.option("--verify-timeout", callback=_seconds, metavar="TIME", help="For --verify; default 5m."),
+        click.option(
+            "--success",
+            type=click.Choice(("no_error_only", "no_error_and_verify", "verify_only", "always")),
+            help="What counts as a success; default: no error, and verified if there is a --verify.",
+        ),
         click.option(
             "--after", multiple=True, metavar="JOB", shell_complete=complete_jobs, help="Start when JOB has succeeded."
         ),
@@ -106,7 +113,8 @@ def _wish(given: dict[str, Any], *, held: bool = False) -> Wish:
     from researchflow_tmux.api.adding import Wish
 
     time_limit_s = given.pop("time_limit")
-    return Wish(time_limit_s=time_limit_s, held=held, **given)
+    verify_timeout_s = given.pop("verify_timeout")
+    return Wish(time_limit_s=time_limit_s, verify_timeout_s=verify_timeout_s, held=held, **given)
 
 
 @click.command(context_settings=_COMMAND)

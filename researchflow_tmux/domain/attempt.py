@@ -19,6 +19,10 @@ class Exited(msgspec.Struct, frozen=True, kw_only=True, tag="exited"):
     succeeded: bool
     marker: bool = False
     by_marker: bool = False
+    verified: bool | None = None
+    """What the command that verifies said; None = it was not asked."""
+    verify: str = ""
+    """Why it was not verified."""
     unmade: tuple[str, ...] = ()
     """Outputs that were not there in spite of all else saying success."""
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from enum import StrEnum
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -15,8 +16,19 @@ from researchflow_tmux.domain.resources import ResourceRequest
 CompletionRule = Literal["exit_code", "marker", "marker_and_exit"]
 """What makes an attempt a success: see docs/reference/config.md, `completion`."""
 
+SuccessRule = Literal["no_error_only", "no_error_and_verify", "verify_only", "always"]
+"""Which of "no error" (by the completion rule) and "verified" (by `verify`) make a success."""
+
 Condition = Literal["success", "failure", "always"]
 """On what a job waits: that all it needs succeeded, that one of them failed, or merely that all ended."""
+
+
+_FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
+
+
+def names_function(verify: str) -> bool:
+    """Whether a `verify` is `module:function`; anything else is a shell line."""
+    return _FUNCTION.fullmatch(verify) is not None
 
 
 class JobState(StrEnum):
@@ -97,6 +109,14 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     completion: CompletionRule = "exit_code"
     marker: str | None = None
     """Absolute path of the completion file; None = the job has none."""
+    success: SuccessRule | None = None
+    """None = no error, and verified if there is a `verify`."""
+    verify: str | None = None
+    """A command line, or `module:function`, that is asked after the job has ended; see `adapters.attempt_verify`."""
+    verify_timeout_s: float | None = None
+    """None = the usual."""
+    variables: dict[str, Any] = msgspec.field(default_factory=dict)
+    """What a job without a config of its own is made of, for its `verify` function: a row, the values of a sweep."""
     output_dir: str | None = None
     config_path: str | None = None
     """Absolute path of the job's own config."""

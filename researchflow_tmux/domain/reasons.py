@@ -32,6 +32,7 @@ class ReasonCode(StrEnum):
     IMPOSSIBLE = "impossible"
     BACKOFF = "backoff"
     STOPPING = "stopping"
+    AFTER_FAILURE = "after_failure"
     NO_SCHEDULER = "no_scheduler"
     HOST = "host"
     # why a job ended, or was put back into the queue
@@ -39,6 +40,7 @@ class ReasonCode(StrEnum):
     SUCCEEDED = "succeeded"
     EXIT_CODE = "exit_code"
     NO_MARKER = "no_marker"
+    NOT_VERIFIED = "not_verified"
     NO_OUTPUT = "no_output"
     UP_TO_DATE = "up_to_date"
     SIGNALLED = "signalled"
@@ -87,12 +89,14 @@ WORDS: dict[ReasonCode, str] = {
     ReasonCode.CAP: "as many jobs run as may",
     ReasonCode.IMPOSSIBLE: "cannot run here",
     ReasonCode.BACKOFF: "waits before the next try",
+    ReasonCode.AFTER_FAILURE: "stopped after a failure",
     ReasonCode.STOPPING: "the scheduler is stopping",
     ReasonCode.NO_SCHEDULER: "no scheduler is running",
     ReasonCode.HOST: "launching pauses",
     ReasonCode.DONE_BEFORE: "done before",
     ReasonCode.SUCCEEDED: "succeeded",
     ReasonCode.EXIT_CODE: "failed",
+    ReasonCode.NOT_VERIFIED: "not verified",
     ReasonCode.NO_MARKER: "ended without its completion marker",
     ReasonCode.NO_OUTPUT: "ended without its output",
     ReasonCode.UP_TO_DATE: "up to date",

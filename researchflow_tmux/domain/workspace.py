@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from researchflow_tmux.domain.job import CompletionRule, Condition
+from researchflow_tmux.domain.job import CompletionRule, Condition, SuccessRule
 
 STATE_DIR = ".rfsched"
 CONFIG_NAME = "scheduler_config.yml"
@@ -113,6 +113,23 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         CompletionRule,
         Meta(description="What makes a success: `exit_code` (0), `marker` (the file), or `marker_and_exit` (both)."),
     ] = "exit_code"
+    success: Annotated[
+        SuccessRule | None,
+        Meta(
+            description="What counts: `no_error_only` (the completion rule), `no_error_and_verify`, `verify_only`, or "
+            "`always` (any end that nobody forced); empty = no error, and verified if there is a `verify`."
+        ),
+    ] = None
+    verify: Annotated[
+        str | None,
+        Meta(
+            description="Asked after the job has ended whether it succeeded: a shell line (0 = yes; knows {python} "
+            "{config} {name} {output_dir}), or `module:function`."
+        ),
+    ] = None
+    verify_timeout: Annotated[
+        str | Natural | None, Meta(description="How long verifying may take: seconds or `10m`; empty = 5 minutes.")
+    ] = "5m"
     marker_grace: Annotated[
         Seconds, Meta(description="Seconds a job may live on after its marker appeared before it is stopped.")
     ] = 10.0
@@ -128,6 +145,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     retry_delay: Annotated[
         Seconds, Meta(description="Seconds before the first retry; doubles with each one, up to an hour.")
     ] = 10.0
+    on_failure: Annotated[
+        Literal["continue", "silent", "stop"],
+        Meta(
+            description="When a job has failed for good: `continue`, `silent` (the same, without a line on the screen "
+            "and in the log), or `stop`: running jobs finish, nothing more is started until `rfsched start`."
+        ),
+    ] = "continue"
     oom_retries: Annotated[
         Natural,
         Meta(
@@ -174,6 +198,9 @@ class JobSection(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     time_limit: Annotated[str | Natural | None, Meta(description="Seconds, or `90m`, `12h`, `2d`.")] = None
     retries: Annotated[Natural | None, Meta(description="Further attempts after a failure.")] = None
     completion: Annotated[CompletionRule | None, Meta(description="As in scheduler_config.yml.")] = None
+    success: Annotated[SuccessRule | None, Meta(description="As in scheduler_config.yml.")] = None
+    verify: Annotated[str | None, Meta(description="As in scheduler_config.yml.")] = None
+    verify_timeout: Annotated[str | Natural | None, Meta(description="As in scheduler_config.yml.")] = None
     command: Annotated[str | None, Meta(description="As in scheduler_config.yml.")] = None
     priority: Annotated[int, Meta(description="Higher starts first.")] = 0
     after: Annotated[list[str], Meta(description="Names of jobs that must have ended first, as `when` says.")] = []

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
 import msgspec
 
 from researchflow_tmux.domain.attempt import Attempt, Ended, LaunchFailed, OutOfMemory, Stopping
-from researchflow_tmux.domain.events import AttemptEnded, Payload
+from researchflow_tmux.domain.events import AttemptEnded, JobChanged, Payload
 from researchflow_tmux.domain.gpus import META_CONDITIONS, decode_conditions
-from researchflow_tmux.domain.job import Job
+from researchflow_tmux.domain.job import Job, JobState
 from researchflow_tmux.domain.resources import GpuReading
 from researchflow_tmux.engine.by_hand import settle_dependents
 from researchflow_tmux.engine.kept_sessions import KeptSessions
@@ -36,6 +36,7 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     oom_retries: int = 3
     cleanup_on_complete: bool = False
     keep_sessions: int = 20
+    stop_on_failure: bool = False
     gpu_idle_s: float | None = None
     """A GPU without a job for so long is told to be idle; None = never."""
 
@@ -45,6 +46,10 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
         return retry.Limits(
             retry_delay_s=self.retry_delay_s, restart_lost=self.restart_lost, oom_retries=self.oom_retries
         )
+
+
+META_FAILURE = "stopped_after"
+"""In the store's meta table: the failure after which nothing more is started, in words; empty = there is none."""
 
 
 class Context:
@@ -62,6 +67,10 @@ class Context:
         for uuid, touched in decode_touched(stored.meta.get(META_TOUCHED)).items():
             self.workload.touch(uuid, touched)
         self.kept = KeptSessions()
+        self.meta: dict[str, str] = {}
+        """Facts to be saved with the next commit."""
+        self.failure = stored.meta.get(META_FAILURE, "")
+        """See META_FAILURE."""
         self.readings: Callable[[], Sequence[GpuReading]] = list
         """The GPUs as they were last read."""
         self.step: Callable[[str], None] = lambda _name: None
@@ -74,6 +83,19 @@ class Context:
     def apply(self, payload: Payload, now: datetime) -> None:
         """One event; saved by the next save."""
         self.workload.apply(payload, now)
+        if isinstance(payload, JobChanged) and payload.state is JobState.FAILED and self.rules.stop_on_failure:
+            self._stop_after(payload)
+
+    def _stop_after(self, change: JobChanged) -> None:
+        """Start nothing more, from now on and also after a restart: it is saved together with the failure."""
+        if not self.failure:
+            self.failure = f"{self.workload.jobs[change.job_id].name} ({change.reason})"
+            self.meta[META_FAILURE] = self.failure
+
+    def note_meta(self, meta: Mapping[str, str]) -> None:
+        """Facts that somebody wants kept; the one about a failure is acted on, too."""
+        self.meta |= meta
+        self.failure = meta.get(META_FAILURE, self.failure)
 
     def end(self, payload: AttemptEnded, now: datetime) -> None:
         """The attempt is over: decide what becomes of its job, in the same transaction."""

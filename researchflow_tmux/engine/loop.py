@@ -90,7 +90,6 @@ class Engine:
         """When what may wait a moment for company must be saved."""
         self._told: set[AttemptKey] = set()
         self._replies: dict[int, dict[str, Any]] = {}
-        self._meta: dict[str, str] = {}
         self._unsaved = False
         self._idle = IdleGpus()
         self._guard = RamGuard(self.context)
@@ -116,7 +115,7 @@ class Engine:
         self._pass_on_stops(again=sweep)
         self._guard.look(self.room.ram, self.room.rules, now)
         self.room.keep_up(self.workload)
-        if not self.stopping and not self._pause.left_s:
+        if self.halted() is None:
             self._plan(now)
         for news in self.room.take_news():
             self.context.apply(news, now)
@@ -205,7 +204,7 @@ class Engine:
 
     def remember(self, meta: dict[str, str]) -> None:
         """Keep facts about the workspace; saved by the next tick."""
-        self._meta |= meta
+        self.context.note_meta(meta)
 
     def disown(self, why: str) -> None:
         """Give up every live attempt without touching it: they are another workspace's. Saved by the next tick."""
@@ -226,7 +225,12 @@ class Engine:
 
     def halted(self) -> Reason | None:
         """Why nothing at all is launched just now; None = launching goes on."""
-        return Reason(code=ReasonCode.STOPPING) if self.stopping else self._pause.reason
+        if self.stopping:
+            return Reason(code=ReasonCode.STOPPING)
+        if self.context.failure and self.rules.stop_on_failure:
+            text = f"{self.context.failure}; `rfsched start` goes on"
+            return Reason(code=ReasonCode.AFTER_FAILURE, text=text)
+        return self._pause.reason
 
     def sessions(self, *, fresh: bool = False) -> Snapshot:
         """The tmux sessions, asked at most once a tick."""
@@ -321,7 +325,7 @@ class Engine:
     def _answer(self, book: Book, request: Request) -> dict[str, Any]:
         try:
             if request.kind == "remember":
-                self._meta |= {key: str(value) for key, value in request.body.items()}
+                self.context.note_meta({key: str(value) for key, value in request.body.items()})
             if request.kind in self.controls:
                 return self.controls[request.kind](request.body)
             return inbox.handle(book, request, self.rules.stop_grace_s)
@@ -360,13 +364,14 @@ class Engine:
         """Make everything durable. False = the disk refuses: nothing is launched until it does not."""
         payloads, jobs, attempts = self.workload.take_changes()
         if self.workload.gpus_changed:
-            self._meta[META_CONDITIONS] = encode_conditions(self.workload.gpus)
+            self.context.meta[META_CONDITIONS] = encode_conditions(self.workload.gpus)
         if self.room.rules.grace_s and any(isinstance(payload, AttemptEnded) for payload in payloads):
-            self._meta[META_TOUCHED] = encode_touched(self.workload.touched)
-        if not (payloads or self._replies or self._meta) or self._may_wait(payloads):
+            self.context.meta[META_TOUCHED] = encode_touched(self.workload.touched)
+        if not (payloads or self._replies or self.context.meta) or self._may_wait(payloads):
             return True
         try:
-            events = self.context.store.commit(payloads, jobs, attempts, at=now, replies=self._replies, meta=self._meta)
+            meta, store = self.context.meta, self.context.store
+            events = store.commit(payloads, jobs, attempts, at=now, replies=self._replies, meta=meta)
         except StoreError as error:
             self._unsaved = True
             self._launcher.refused(str(error))
@@ -376,13 +381,13 @@ class Engine:
             self._pause.over()
         self.workload.changes_saved()
         self._replies.clear()
-        self._meta.clear()
+        self.context.meta.clear()
         self._save_by = float("inf")
         self.on_saved(events)
         return True
 
     def _may_wait(self, payloads: list[Payload]) -> bool:
         """Whether nothing of it is an intent, an end or an answer: then it may wait a moment for company."""
-        if self._replies or self._meta or self.clock.monotonic() >= self._save_by:
+        if self._replies or self.context.meta or self.clock.monotonic() >= self._save_by:
             return False
         return all(isinstance(payload, AttemptLaunching | AttemptStarted) for payload in payloads)

@@ -82,8 +82,9 @@ def _killed(outcome: Killed) -> Reason:
 
 def _exited(outcome: Exited) -> Reason:
     if outcome.succeeded:
-        odd = "" if outcome.code == 0 else f"marker written, exit code {outcome.code}"
-        return Reason(code=ReasonCode.SUCCEEDED, text="its marker appeared" if outcome.by_marker else odd)
+        return Reason(code=ReasonCode.SUCCEEDED, text="its marker appeared" if outcome.by_marker else _odd(outcome))
+    if outcome.verified is False:
+        return Reason(code=ReasonCode.NOT_VERIFIED, text=outcome.verify)
     if outcome.unmade:
         return Reason(code=ReasonCode.NO_OUTPUT, text=", ".join(outcome.unmade))
     if outcome.code == 0:
@@ -91,6 +92,16 @@ def _exited(outcome: Exited) -> Reason:
     if outcome.code is None:  # the marker alone is not enough under `marker_and_exit`
         return Reason(code=ReasonCode.EXIT_CODE, text="its marker appeared, but it did not end by itself")
     return Reason(code=ReasonCode.EXIT_CODE, text=f"exit code {outcome.code}")
+
+
+def _odd(outcome: Exited) -> str:
+    """What is remarkable about a success."""
+    if outcome.code == 0:
+        return "verified" if outcome.verified else ""
+    how = "ended by a signal" if outcome.code is None else f"exit code {outcome.code}"
+    if outcome.verified:
+        return f"verified, {how}"
+    return f"marker written, {how}" if outcome.marker else how
 
 
 def is_success(outcome: Outcome) -> bool:

@@ -19,6 +19,8 @@ LAUNCH_FAILED = "launch_failed"
 SLOT_TAKEN = "slot_taken"
 UP_TO_DATE = "up_to_date"
 OUT_OF_MEMORY = "out_of_memory"
+ASKING = ("no_error_and_verify", "verify_only")
+"""What counts as a success only with the word of the command that verifies."""
 
 
 class Facts:
@@ -35,6 +37,10 @@ class Facts:
         self.reason = ""
         self.status: int | None = None
         self.memory: OutOfMemory | None = None  # recognised after the job has failed
+        self.success = "no_error_only"
+        self.verified: bool | None = None  # None: nobody was asked
+        self.verify = ""  # why not
+        self.asked: tuple[str, str] | None = None  # who wanted it stopped when it was ending already, and why
         self.marker = False
         self.unmade: list[str] = []  # outputs that are not there although all else says success
         self.leftovers = 0
@@ -42,17 +48,20 @@ class Facts:
         self.notes: list[str] = []
 
 
-def judge(facts: Facts, rule: str) -> dict[str, Any]:
+def judge(facts: Facts, rule: str, *, verified: bool | None = None) -> dict[str, Any]:
     """Return outcome, succeeded, exit_code, signal, by and reason of the exit record.
 
     A request, a limit and a marker decide before the exit status does: a job that answers SIGTERM with exit 0 was
     still killed. After that the rule decides: `exit_code` wants exit 0 (or the marker, if the job then had to be
     ended), `marker` a new marker whatever the status, `marker_and_exit` both, so a job that has to be ended after its
-    marker succeeds only if it answers with exit 0.
+    marker succeeds only if it answers with exit 0. That is "no error"; `facts.success` says whether it is what counts,
+    whether the word of the command that verifies does (`verified`, by default that of the facts), or both, or whether
+    any end counts that nobody forced.
     """
     code, number = _split(facts.status)
     outcome, by = _outcome(facts, number)
-    succeeded = outcome == UP_TO_DATE or (outcome in (EXITED, KILLED) and _satisfied(facts, rule, code))
+    verified = facts.verified if verified is None else verified
+    succeeded = outcome == UP_TO_DATE or (outcome in (EXITED, KILLED) and _succeeded(facts, rule, code, verified))
     reason = facts.reason or _reason(facts, rule, code, number, succeeded)
     memory = facts.memory
     if memory is not None and not succeeded:
@@ -65,6 +74,8 @@ def judge(facts: Facts, rule: str) -> dict[str, Any]:
         "by": by,
         "reason": "; ".join(filter(None, [reason, *facts.notes])),
         "marker": facts.marker,
+        "verified": facts.verified,
+        "verify": facts.verify,
         "unmade": facts.unmade,
         "oom": None if memory is None else {"where": memory.where, "line": memory.line, "evidence": memory.evidence},
     }
@@ -85,8 +96,18 @@ def _outcome(facts: Facts, number: int | None) -> tuple[str, str | None]:
     return (EXITED, None) if number is None else (KILLED, "signal")
 
 
+def _succeeded(facts: Facts, rule: str, code: int | None, verified: bool | None) -> bool:
+    if facts.cause == "stop":
+        return False
+    if facts.success == "always":
+        return True
+    if facts.success == "verify_only":
+        return verified is True
+    return _satisfied(facts, rule, code) and (facts.success == "no_error_only" or verified is True)
+
+
 def _satisfied(facts: Facts, rule: str, code: int | None) -> bool:
-    if facts.cause == "stop" or facts.unmade:
+    if facts.unmade:
         return False
     if rule == "marker":
         return facts.marker
@@ -96,7 +117,9 @@ def _satisfied(facts: Facts, rule: str, code: int | None) -> bool:
 
 
 def _reason(facts: Facts, rule: str, code: int | None, number: int | None, succeeded: bool) -> str:
-    if facts.unmade:
+    if facts.verified is False:
+        return f"not verified: {facts.verify}"
+    if facts.unmade and not succeeded:
         return f"{', '.join(facts.unmade)} {'is' if len(facts.unmade) == 1 else 'are'} not there after it"
     if facts.cause == "marker":
         return "the marker appeared but the process did not end, so it was ended"
@@ -105,6 +128,11 @@ def _reason(facts: Facts, rule: str, code: int | None, number: int | None, succe
     if not succeeded and rule != "exit_code" and not facts.marker and code == 0:
         return "exit 0, but no new marker"
     return "" if code is None else f"exit {code}"
+
+
+def exit_code(facts: Facts) -> int | None:
+    """Return the exit code of the job's main process, None if it has none."""
+    return _split(facts.status)[0]
 
 
 def _split(status: int | None) -> tuple[int | None, int | None]:

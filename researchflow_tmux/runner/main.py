@@ -55,6 +55,7 @@ class Attempt:
         self.claimed = claimed
         self.signals = signals
         self.facts = ending.Facts()
+        self.facts.success = spec.completion.success
         self.log: logs.Log | logs.NoLog = logs.NoLog()
         self.leases: admission.Leases | None = None
         self.screen = Screen()
@@ -72,6 +73,7 @@ class Attempt:
         try:
             if self._prepare():
                 self._supervise(marker)
+                self._verify(marker)
         except Exception as error:  # noqa: BLE001 - a fault of the runner must still end in a record
             self._fail(error)
         self._settle_marker(marker)
@@ -161,6 +163,16 @@ class Attempt:
         self.kills = OomKills()
         self.tree = Supervisor(self.spec, self.facts, self.signals, pump, marker, self.leases).run()
         self.tail = pump.tail.read()
+
+    def _verify(self, marker: Marker) -> None:
+        """Ask the user's own command, where one has a say."""
+        if self.spec.completion.verify is None:
+            return
+        from researchflow_tmux.runner import verifying
+
+        self.facts.marker = marker.is_new()
+        if verifying.wanted(self.spec, self.facts):
+            verifying.verify(self.spec, self.facts, self.signals, self.log, self.screen, self.leases)
 
     def _settle_marker(self, marker: Marker) -> None:
         self.facts.marker = marker.is_new()

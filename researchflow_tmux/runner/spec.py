@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 VERSION = 1
+_SUCCESS = ("no_error_only", "no_error_and_verify", "verify_only", "always")
 _RULES = ("exit_code", "marker", "marker_and_exit")
 
 
@@ -31,14 +32,24 @@ class Lease:
 
 
 class Completion:
-    """When the job counts as complete: the rule, the marker file and the grace after the marker appeared."""
+    """When the job counts as complete, and as a success.
 
-    __slots__ = ("grace_s", "marker", "rule")
+    The rule, the marker file and the grace after the marker appeared; which of "no error" and the word of the command
+    `verify` make a success, and how long that may take.
+    """
+
+    __slots__ = ("grace_s", "marker", "rule", "success", "verify", "verify_timeout_s", "verify_words")
 
     def __init__(self, raw: dict[str, Any]) -> None:
         self.rule: str = _get(raw, "completion.rule", str, "exit_code")
         self.marker: str | None = _get(raw, "completion.marker", str, None)
         self.grace_s = float(_get(raw, "completion.grace_s", (int, float), 10.0))
+        self.success: str = _get(raw, "completion.success", str, "no_error_only")
+        self.verify: list[str] | None = _get(raw, "completion.verify", list, None)
+        self.verify_words: str = _get(raw, "completion.verify_words", str, "")
+        self.verify_timeout_s = float(_get(raw, "completion.verify_timeout_s", (int, float), 300.0))
+        if self.success not in _SUCCESS:
+            raise SpecError(f"completion.success is {self.success!r}; it must be one of {', '.join(_SUCCESS)}")
         if self.rule not in _RULES:
             raise SpecError(f"completion.rule is {self.rule!r}; it must be one of {', '.join(_RULES)}")
         if self.rule != "exit_code" and self.marker is None:

@@ -74,6 +74,8 @@ class Supervisor:
     def stop(self, cause: str, by: str, reason: str) -> None:
         """End the job politely; asked again, at once."""
         now = time.monotonic()
+        if cause == "stop":
+            self.facts.asked = (by, reason)
         if self.phase != _RUNNING:
             self._deadlines["kill"] = now
             return

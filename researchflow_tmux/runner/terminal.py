@@ -35,6 +35,11 @@ class Pump:
         os.set_blocking(self.master, False)
         self.resize()
 
+    def close(self) -> None:
+        """Give the terminal back; nothing uses it any more."""
+        os.close(self.master)
+        os.close(self.slave)
+
     def resize(self) -> None:
         """Give the inner terminal the size of the pane; the kernel tells the job."""
         fcntl.ioctl(self.master, termios.TIOCSWINSZ, outer.size())

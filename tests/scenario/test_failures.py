@@ -7,6 +7,7 @@ import pytest
 from researchflow_tmux.domain.attempt import Exited, OutOfMemory
 from researchflow_tmux.domain.events import AttemptPlanned
 from researchflow_tmux.domain.job import JobState
+from researchflow_tmux.engine.context import META_FAILURE
 from researchflow_tmux.simulation.script import Script
 from tests.scenario.world import World
 
@@ -80,3 +81,67 @@ def test_no_crash_of_the_scheduler_forgets_how_often_it_was(step: str, number: i
     world.finish(downtime_s=3.0)
     assert world.starts("big") == 3
     assert world.job("big").ooms == 2
+
+
+def stopping_world() -> World:
+    """Two run; the one that fails is the first to end, and two more wait."""
+    world = World({"bad": BAD, "long": Script(duration_s=10.0)}, gpus=2, stop_on_failure=True)
+    world.scripts._default = GOOD
+    world.add("bad", "long", "row1", "row2")
+    return world
+
+
+def test_after_a_failure_nothing_more_is_started_and_what_runs_finishes() -> None:
+    world = stopping_world()
+    world.run(60.0)
+    assert world.states() == {"bad": "failed", "long": "succeeded", "row1": "queued", "row2": "queued"}
+    reason = world.engine.halted()
+    assert reason is not None
+    assert str(reason) == "stopped after a failure: bad (failed: exit code 1); `rfsched start` goes on"
+
+
+def test_start_takes_it_back_and_the_next_failure_stops_again() -> None:
+    world = stopping_world()
+    world.run(20.0)
+    world.ask("remember", {META_FAILURE: ""})
+    world.run_until(lambda: world.state("row2") is JobState.SUCCEEDED)
+    world.scripts.set("worse", BAD)
+    world.add("worse", "row3", "row4")
+    world.run(30.0)
+    assert (world.states()["worse"], world.states()["row4"]) == ("failed", "queued")
+
+
+def test_a_failure_that_is_tried_again_stops_nothing_before_the_last_try() -> None:
+    world = World({"bad": [BAD, GOOD]}, gpus=1, stop_on_failure=True)
+    world.scripts._default = GOOD
+    world.add("bad", retries=1)
+    world.add("row1")
+    world.finish()
+    assert set(world.states().values()) == {"succeeded"}
+
+
+def test_with_other_settings_it_goes_on() -> None:
+    world = World({"bad": BAD}, gpus=1)
+    world.scripts._default = GOOD
+    world.add("bad", "row1")
+    world.finish()
+    assert world.states() == {"bad": "failed", "row1": "succeeded"}
+
+
+@pytest.mark.parametrize("step", ["before commit", "after commit", "observed", "planned", "acted"])
+@pytest.mark.parametrize("number", range(1, 8))
+def test_the_stop_outlives_the_scheduler(step: str, number: int) -> None:
+    world = stopping_world()
+    world.crash_at(step, number)
+    world.run(30.0)
+    world.restart()
+    world.run(30.0)
+    assert world.states() == {"bad": "failed", "long": "succeeded", "row1": "queued", "row2": "queued"}
+
+
+def test_a_machine_that_went_down_still_stands_still() -> None:
+    world = stopping_world()
+    world.run(3.0)
+    world.reboot()
+    world.run(30.0)
+    assert (world.states()["row1"], world.states()["row2"]) == ("queued", "queued")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from researchflow_tmux.domain.arrays import Array
 from researchflow_tmux.domain.errors import Problem
-from researchflow_tmux.domain.job import CompletionRule, Condition, JobFiles, JobSpec
+from researchflow_tmux.domain.job import CompletionRule, Condition, JobFiles, JobSpec, SuccessRule
 from researchflow_tmux.domain.resources import ResourceRequest
 
 
@@ -22,6 +24,10 @@ class JobDraft(msgspec.Struct, frozen=True, kw_only=True):
     env: dict[str, str] = {}
     request: ResourceRequest = ResourceRequest()
     completion: CompletionRule = "exit_code"
+    success: SuccessRule | None = None
+    verify: str | None = None
+    verify_timeout_s: float | None = None
+    variables: dict[str, Any] = {}
     marker: str | None = None
     output_dir: str | None = None
     config_path: str | None = None

@@ -23,6 +23,9 @@ def wishes(settings: Settings, section: JobSection, pinned: tuple[int, ...] = ()
         "priority": section.priority,
         "after": tuple(section.after),
         "when": section.when,
+        "success": section.success or settings.success,
+        "verify": section.verify or settings.verify,
+        "verify_timeout_s": verify_timeout_s(settings, section),
     }
 
 
@@ -34,6 +37,14 @@ def request(settings: Settings, section: JobSection, pinned: tuple[int, ...] = (
 def time_limit_s(settings: Settings, section: JobSection) -> float | None:
     """Seconds an attempt may take; None = no limit."""
     limit = settings.time_limit if section.time_limit is None else section.time_limit
+    return None if limit in (None, "") else parse_duration(limit)
+
+
+def verify_timeout_s(settings: Settings, section: JobSection) -> float | None:
+    """Seconds that verifying may take; None = the usual, or there is nothing to verify."""
+    if not (section.verify or settings.verify):
+        return None
+    limit = settings.verify_timeout if section.verify_timeout is None else section.verify_timeout
     return None if limit in (None, "") else parse_duration(limit)
 
 

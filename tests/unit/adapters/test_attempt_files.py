@@ -251,9 +251,42 @@ def test_a_spec_has_all_the_runner_needs(tmp_path: Path) -> None:
         "cap_mib": 2048,
     }
     assert (content["time_limit_s"], content["stop_grace_s"], content["leftover_grace_s"]) == (5.0, 3.0, 2.0)
-    assert content["completion"] == {"rule": "exit_code", "marker": "/m", "grace_s": 10.0}
+    told = {"rule": "exit_code", "marker": "/m", "grace_s": 10.0, "success": "no_error_only"}
+    assert content["completion"] == told
     assert content["leases"] is None, "simulated GPUs are nobody else's"
     assert content["wake"] == f"{tmp_path}/.rfsched/wake"
+
+
+def test_a_command_that_verifies_is_ready_to_run(tmp_path: Path) -> None:
+    job = make_job(1, "exit 0", verify="./check.sh {name} '{output_dir}'", output_dir="/o ut", name="a b")
+    completion = written(bench(tmp_path), plan(job), job)["completion"]
+    assert completion["verify"] == ["./check.sh", "a b", "/o ut"]
+    assert (completion["success"], completion["verify_timeout_s"]) == ("no_error_and_verify", 300.0)
+    only = make_job(1, "exit 0", verify="test -s x && true", verify_timeout_s=5.0, success="verify_only")
+    completion = written(bench(tmp_path), plan(only), only)["completion"]
+    assert completion["verify"][:2] == ["/bin/bash", "-c"]
+    assert (completion["success"], completion["verify_timeout_s"]) == ("verify_only", 5.0)
+    assert completion["verify_words"] == "test -s x && true"
+
+
+def test_a_function_that_verifies_gets_its_arguments_in_a_private_file(tmp_path: Path) -> None:
+    job = make_job(1, "exit 0", verify="checks:done", variables={"lr": 0.1}, output_dir="/out")
+    made, attempt = bench(tmp_path, python_env="/usr/bin/env python3"), plan(job)
+    argv = written(made, attempt, job)["completion"]["verify"]
+    call = Path(argv[-1])
+    assert argv[:2] == ["/usr/bin/env", "python3"]
+    assert argv[-2].endswith("verify_call.py")
+    assert json.loads(call.read_text()) == {"function": "checks:done", "subject": {"lr": 0.1}, "output_dir": "/out"}
+    assert stat.S_IMODE(call.stat().st_mode) == 0o600
+
+
+def test_a_verification_that_cannot_be_built_is_told_at_the_launch(tmp_path: Path) -> None:
+    job = make_job(1, "exit 0", verify="{python} check.py")
+    with pytest.raises(LaunchError, match=r"verify: \{python\} check.py` cannot be run"):
+        written(bench(tmp_path, python_env="/no/such/python"), plan(job), job)
+    without = make_job(1, "exit 0", verify="check {config}")
+    with pytest.raises(LaunchError, match="this job has none"):
+        written(bench(tmp_path), plan(without), without)
 
 
 def test_an_argv_goes_through_no_shell(tmp_path: Path) -> None:

@@ -140,6 +140,28 @@ def test_a_misspelt_placeholder_is_worth_a_word() -> None:
     assert "did you mean {script}" in load("command: 'python {scrpt} ${HOME} {a,b}'").warnings[0]
 
 
+@pytest.mark.parametrize(
+    ("written", "key", "meant"),
+    [
+        ("success: NO_ERROR_AND_VERIFY", "success", "no_error_and_verify"),
+        ("success: NO_ERROR_ONLY", "success", "no_error_only"),
+        ("success: Verify_Only", "success", "verify_only"),
+        ("success: ALWAYS_SUCCESS", "success", "always"),
+        ("on_failure: PRINT_FAILURE_AND_CONTINUE", "on_failure", "continue"),
+        ("on_failure: SILENT_CONTINUE", "on_failure", "silent"),
+        ("on_failure: STOP_EXECUTION", "on_failure", "stop"),
+    ],
+)
+def test_the_words_of_other_schedulers_are_understood(written: str, key: str, meant: str) -> None:
+    assert getattr(load(written).settings, key) == meant
+
+
+def test_a_rule_of_success_that_is_none_is_refused() -> None:
+    assert "no_error_and_verify" in complaint("success: sometimes")
+    assert "matches any line" in complaint("oom_patterns: ['x*']")
+    assert "is no regular expression" in complaint("oom_patterns: ['(']")
+
+
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no such file"):
         load_settings(str(tmp_path / "c.yml"))

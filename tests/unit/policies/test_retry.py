@@ -126,7 +126,12 @@ def test_a_backoff_ends_by_time_or_by_a_clock_set_back(ahead_s: float | None, ex
     ("outcome", "words"),
     [
         (OK, "succeeded"),
-        (Exited(code=1, succeeded=True), "succeeded: marker written, exit code 1"),
+        (Exited(code=1, succeeded=True, marker=True), "succeeded: marker written, exit code 1"),
+        (Exited(code=1, succeeded=True), "succeeded: exit code 1"),
+        (Exited(code=None, succeeded=True), "succeeded: ended by a signal"),
+        (Exited(code=0, succeeded=True, verified=True), "succeeded: verified"),
+        (Exited(code=1, succeeded=True, verified=True, marker=True), "succeeded: verified, exit code 1"),
+        (Exited(code=0, succeeded=False, verified=False, verify="exit 3: no file"), "not verified: exit 3: no file"),
         (Exited(code=None, succeeded=True, by_marker=True), "succeeded: its marker appeared"),
         (BAD, "failed: exit code 3"),
         (

@@ -20,6 +20,7 @@ from researchflow_tmux.adapters.sources.sweeps import file as sweep_file
 from researchflow_tmux.adapters.sources.sweeps import templates
 from researchflow_tmux.adapters.sources.sweeps.base import read_base
 from researchflow_tmux.domain.errors import ConfigError, Problem
+from researchflow_tmux.domain.job import names_function
 from researchflow_tmux.domain.sweeps import Choice
 from researchflow_tmux.domain.sweeps.expansion import canonical
 from researchflow_tmux.domain.workspace import JobSection, Settings, WorkspacePaths
@@ -86,6 +87,8 @@ class _Scan:
         self.prefix = key_prefix(file.path, paths)
         base = read_base(file, paths.root)
         self.section = JobSection(**file.section) if base is None else base.section
+        verify = self.section.verify or settings.verify
+        self.asks_function = verify is not None and names_function(verify)
         self.template = file.words.command or self.section.command or settings.command
         self.overlay = None if base is None else base.overlay
         self.warnings: dict[str, None] = {} if base is None else dict.fromkeys(base.warnings)
@@ -154,6 +157,7 @@ class _Scan:
             workdir=self.places.work_dir,
             completion=completion,
             marker=os.path.join(output_dir, marker) if marker else None,
+            variables=values if not config and self.asks_function else {},
             output_dir=output_dir,
             config_path=config_path,
             digests={**digests, **self.digests},
