@@ -105,6 +105,11 @@ class CommandBuilder:
             return Command(shell=_script(setup, shlex.join(words), can_exec), warnings=warnings)
         return Command(shell=_script(setup, text, can_exec=False), warnings=warnings)
 
+    def build_line(self, line: str) -> Command:
+        """The command of one shell line, run exactly as it was typed. Raises ConfigError."""
+        setup, warnings = self._setup(line)
+        return Command(shell=_script(setup, line, can_exec=False), warnings=warnings)
+
     def python(self) -> PythonChoice:
         """The jobs' Python. Raises ConfigError if there is none."""
         if self._python is None:

@@ -15,6 +15,7 @@ class Places(msgspec.Struct, frozen=True, kw_only=True):
     work_dir: str
     config_dir: str
     job_dir: str
+    processed_dir: str
     script: str
     output_dir: str
     log_dir: str
@@ -27,6 +28,7 @@ def resolve_places(paths: WorkspacePaths, settings: Settings) -> Places:
         work_dir=absolute(paths.root, settings.work_dir),
         config_dir=absolute(paths.root, settings.config_dir.replace("${task_name}", name)),
         job_dir=absolute(paths.root, settings.job_dir.replace("${task_name}", name)),
+        processed_dir=absolute(paths.root, settings.processed_dir),
         script=absolute(paths.root, settings.script_path.replace("${task_name}", name)),
         output_dir=absolute(paths.root, settings.output_dir),
         log_dir=absolute(paths.root, settings.log_dir),

@@ -36,6 +36,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         str,
         Meta(description="Directory of job files, task tables, sweeps and pipelines; `${task_name}` is substituted."),
     ] = "jobs"
+    processed_dir: Annotated[
+        str, Meta(description="Where job files go that have nothing more to run, as `{file}.old`.")
+    ] = "processed"
+    archive_job_files: Annotated[
+        Literal["finished", "ended", "never"],
+        Meta(
+            description="When a job file goes there: all its commands finished (`finished`), or ended in any way "
+            "(`ended`)."
+        ),
+    ] = "finished"
     script_path: Annotated[str, Meta(description="The training script; `${task_name}` is substituted.")] = "train.py"
     output_dir: Annotated[str, Meta(description="Where completion markers `{config stem}_completed.txt` are.")] = "out"
     checkpoint_dir: Annotated[

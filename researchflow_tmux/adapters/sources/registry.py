@@ -13,6 +13,7 @@ from researchflow_tmux.domain.workspace import Settings, WorkspacePaths
 SOURCES: dict[str, str] = {
     # kind: module and class; imported when a scheduler starts
     "config": "researchflow_tmux.adapters.sources.config_files:ConfigFiles",
+    "jobfile": "researchflow_tmux.adapters.sources.jobfiles.source:JobFiles",
 }
 
 
