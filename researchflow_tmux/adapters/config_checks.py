@@ -11,9 +11,12 @@ from researchflow_tmux.domain.workspace import Settings
 
 PLACEHOLDERS = ("python", "script", "config", "name", "output_dir")
 
-_SIMULATED = re.compile(r"simulated(?::[1-9][0-9]{0,3})?")
+_SIZE = r"[1-9][0-9.]*[KMGT]i?B?"
+_SIMULATED = re.compile(rf"simulated(?::(?:[1-9][0-9]{{0,3}}|{_SIZE}(?:,{_SIZE})*))?", re.IGNORECASE)
 _BRACED = re.compile(r"(?<![$\\{])\{([A-Za-z_]{2,20})\}")
-GPU_COUNT_WORDS = "`auto`, a number of GPUs, a list such as [0, 2], `simulated` or `simulated:N`"
+GPU_COUNT_WORDS = (
+    "`auto`, a number of GPUs, a list such as [0, 2], `simulated`, `simulated:N` or `simulated:12GiB,24GiB`"
+)
 
 
 def check_time_limit(value: str | float | None) -> str | None:

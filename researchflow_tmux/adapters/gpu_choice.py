@@ -7,29 +7,45 @@ from collections.abc import Sequence
 from researchflow_tmux.adapters.gpu_facts import Facts, Inventory, Wanted, count, indices, nameless, note, warnings
 from researchflow_tmux.domain.errors import ConfigError, Problem
 from researchflow_tmux.domain.resources import GpuDevice
+from researchflow_tmux.domain.units import parse_size
 
 __all__ = ["Facts", "Inventory", "choose", "simulated"]
 
 SIMULATED_DEFAULT = 2
 """GPUs of `gpu_count: simulated`."""
-_FORMS = "`auto`, a number, a list of indices or UUIDs, `simulated` or `simulated:N`"
+_FORMS = "`auto`, a number, a list of indices or UUIDs, `simulated`, `simulated:N` or `simulated:12GiB,24GiB`"
 
 
 def simulated(wanted: Wanted) -> Inventory | None:
-    """The inventory of `simulated` and `simulated:N`; None for any other value."""
+    """The inventory of `simulated`, `simulated:N` and `simulated:SIZE,SIZE`; None for any other value."""
     if not isinstance(wanted, str) or wanted.partition(":")[0].strip() != "simulated":
         return None
-    number = wanted.partition(":")[2].strip()
-    if number and not number.isdecimal():
-        raise _refused(f"gpu_count: {wanted!r}: the number of simulated GPUs is {number!r}", "such as `simulated:4`")
-    number_of = int(number or SIMULATED_DEFAULT)
+    sizes = _sizes(wanted)
     devices = [
-        GpuDevice(uuid=f"simulated-{index}", index=index, name="Simulated GPU", kind="simulated")
-        for index in range(number_of)
+        GpuDevice(uuid=f"simulated-{index}", index=index, name="Simulated GPU", kind="simulated", total_mib=size)
+        for index, size in enumerate(sizes)
     ]
+    number_of = len(devices)
     return Inventory(
         devices=devices, note=f"{count(number_of, 'simulated GPU')}: no hardware is used", source="simulated"
     )
+
+
+def _sizes(wanted: str) -> list[int | None]:
+    """MiB of each simulated GPU; None = the usual."""
+    said = wanted.partition(":")[2].strip()
+    if not said:
+        return [None] * SIMULATED_DEFAULT
+    if said.isdecimal():
+        return [None] * int(said)
+    try:
+        sizes = [parse_size(size) for size in said.split(",")]
+    except ValueError:
+        raise _refused(
+            f"gpu_count: {wanted!r}: {said!r} is neither a number of GPUs nor their sizes",
+            "such as `simulated:4` or `simulated:12GiB,24GiB`",
+        ) from None
+    return [round(size) for size in sizes]
 
 
 def choose(wanted: Wanted, facts: Facts) -> Inventory:

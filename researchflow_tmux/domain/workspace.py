@@ -77,7 +77,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         Natural | str | list[int | str],
         Meta(
             description="`auto` (all), a number (the first N), a list of indices or UUIDs, "
-            "`simulated` or `simulated:N` (no hardware needed)."
+            "`simulated`, `simulated:N` or `simulated:12GiB,24GiB` (no hardware needed)."
         ),
     ] = "auto"
     max_jobs_per_gpu: Annotated[

@@ -32,14 +32,13 @@ def grown(job: Job, attempt: Attempt, peak_mib: float | None, readings: Sequence
     totals = {reading.uuid: reading.total_mib for reading in readings if reading.total_mib}
     had_mib, share = _had(attempt, totals)
     best_mib = _best(job, readings)
-    known = [value for value in (job.needs.gpu_memory_mib, peak_mib) if value]
+    declared_mib = max((gpu.memory_mib for gpu in attempt.allocation.gpus), default=0)
+    known = [value for value in (declared_mib, peak_mib) if value]
     base_mib = max(known) if known else had_mib
-    if base_mib is None:
+    if base_mib is None or best_mib is None:  # a wish that no GPU is known to fulfil would only keep it waiting
         return Growth()
     wanted = round(base_mib * GROWTH)
-    if best_mib is None:
-        return Growth(gpu_memory_mib=wanted)
-    asked_for_all = (job.needs.gpu_memory_mib or 0) >= best_mib
+    asked_for_all = declared_mib >= best_mib
     alone = asked_for_all or share >= 1 - SHARE_TOLERANCE
     return Growth(
         gpu_memory_mib=min(wanted, best_mib), largest=alone and had_mib is not None and had_mib >= best_mib * share
@@ -59,6 +58,10 @@ def _had(attempt: Attempt, totals: Mapping[str, int]) -> tuple[float | None, flo
 def _best(job: Job, readings: Sequence[GpuReading]) -> int | None:
     """MiB of the smallest of the GPUs it would get if it could choose."""
     request = job.spec.request
-    allowed = [reading for reading in readings if not request.pinned or reading.index in request.pinned]
+    allowed = [reading for reading in readings if not request.pinned or _is_one_of(reading, request.pinned)]
     sizes = sorted((reading.total_mib for reading in allowed if reading.total_mib), reverse=True)
     return sizes[min(request.gpus, len(sizes)) - 1] if sizes and request.gpus else None
+
+
+def _is_one_of(reading: GpuReading, pins: Sequence[int | str]) -> bool:
+    return any(reading.index == pin if isinstance(pin, int) else reading.uuid.startswith(pin) for pin in pins)

@@ -35,8 +35,8 @@ class ScriptedGpus:
         job_mib: int = 9_000,
         job_util_pct: int = 72,
     ) -> None:
-        """Give each device `total_mib`; a job holds `job_mib` and keeps a GPU `job_util_pct` busy."""
-        self._gpus = {device.uuid: _Gpu(device=device, total_mib=total_mib) for device in devices}
+        """Give each device `total_mib`, unless it has a size; each job holds `job_mib` and is `job_util_pct` busy."""
+        self._gpus = {device.uuid: _Gpu(device=device, total_mib=device.total_mib or total_mib) for device in devices}
         self._job_mib, self._job_util_pct = job_mib, job_util_pct
         self._broken: str | None = None
 

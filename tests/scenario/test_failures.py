@@ -145,3 +145,51 @@ def test_a_machine_that_went_down_still_stands_still() -> None:
     world.reboot()
     world.run(30.0)
     assert (world.states()["row1"], world.states()["row2"]) == ("queued", "queued")
+
+
+def gpus_of(world: World, name: str) -> list[tuple[int, ...]]:
+    return [attempt.allocation.indices for attempt in world.store.attempts_of(world.job(name).id)]
+
+
+def test_the_next_attempt_goes_to_a_gpu_with_more_room() -> None:
+    world = World({"big": [FULL, GOOD]}, sizes_mib=(12_000, 24_000))
+    world.add("big")
+    world.finish()
+    assert gpus_of(world, "big") == [(0,), (1,)]
+    assert world.job("big").gpu_memory_mib == 18_000
+
+
+def test_it_waits_for_that_gpu_while_others_use_the_small_one() -> None:
+    world = World(
+        {"big": [FULL, GOOD], "long": Script(duration_s=100.0)}, sizes_mib=(12_000, 24_000), retry_delay_s=1.0
+    )
+    world.scripts._default = GOOD
+    world.add("big", "long", *(f"row{i}" for i in range(8)))
+    world.run(50.0)
+    assert gpus_of(world, "big") == [(0,)]
+    assert all(world.state(f"row{i}") is JobState.SUCCEEDED for i in range(8)), "it blocked nobody"
+    world.finish()
+    assert gpus_of(world, "big") == [(0,), (1,)]
+    assert world.state("big") is JobState.SUCCEEDED
+
+
+def test_on_a_shared_gpu_it_gets_more_of_it_each_time() -> None:
+    world = World({"big": [FULL, FULL, FULL, GOOD]}, sizes_mib=(16_000,), jobs_per_gpu=4, oom_retries=3)
+    world.add("big")
+    seen = []
+    world.step()
+    while len(seen) < 3:
+        before = world.job("big").ooms
+        world.run_until(lambda before=before: world.job("big").ooms > before)  # type: ignore[misc]
+        seen.append(world.job("big").gpu_memory_mib)
+    assert seen == [6_000, 9_000, 13_500]
+    world.finish()
+    assert world.state("big") is JobState.SUCCEEDED
+
+
+def test_one_that_has_the_largest_gpu_for_itself_stops_at_the_cap_and_says_so() -> None:
+    world = World({"big": FULL}, sizes_mib=(12_000, 24_000), oom_retries=3)
+    world.add("big")
+    world.finish()
+    assert gpus_of(world, "big") == [(0,), (1,), (1,), (1,)]
+    assert "(4 times in a row, at last with the largest GPU for itself)" in str(world.job("big").reason)

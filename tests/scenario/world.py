@@ -80,13 +80,17 @@ class World:
         scripts: Mapping[str, Script | Sequence[Script]] | None = None,
         *,
         gpus: int = 2,
+        sizes_mib: Sequence[int] = (),
         jobs_per_gpu: int = 1,
         cpu_places: int = 2,
         leased: bool = False,
         deaf: bool = False,
         **rules: Any,
     ) -> None:
-        """Scripts by job name; `deaf` = no runner's end is noticed but by sweeps; `rules` change Rules."""
+        """Scripts by job name; `sizes_mib` = the GPUs, by size; `rules` change Rules.
+
+        `deaf` = no runner's end is noticed but by sweeps.
+        """
         self.virtual = VirtualClock()
         self.clock = WallClock(self.virtual)
         self.scripts = Scripts(scripts, default=Script(duration_s=30.0))
@@ -94,8 +98,15 @@ class World:
         self.store = MemoryStore(workspace_id=WORKSPACE)
         self.store.save_environment("env", {"env": {}})
         self.devices = [
-            GpuDevice(uuid=f"gpu-{i}", index=i, name="GPU", kind="nvml" if leased else "simulated", leased=leased)
-            for i in range(gpus)
+            GpuDevice(
+                uuid=f"gpu-{i}",
+                index=i,
+                name="GPU",
+                kind="nvml" if leased else "simulated",
+                leased=leased,
+                total_mib=sizes_mib[i] if sizes_mib else None,
+            )
+            for i in range(len(sizes_mib) or gpus)
         ]
         self.probe = ScriptedGpus(self.devices, job_mib=0)
         self.leases = ScriptedLeases()

@@ -148,5 +148,8 @@ def test_simulated() -> None:
     assert [device.uuid for device in two.devices] == ["simulated-0", "simulated-1"]
     assert len(five.devices) == 5
     assert not any(device.leased for device in five.devices)
+    sized = simulated("simulated:12GiB,24GiB")
+    assert sized is not None
+    assert [device.total_mib for device in sized.devices] == [12_288, 24_576]
     with pytest.raises(ConfigError, match="simulated:4"):
         simulated("simulated:many")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from researchflow_tmux.domain.job import JobState
 from researchflow_tmux.domain.resources import Allocation, GpuReading, GpuShare
@@ -42,7 +43,7 @@ def on(*shares: tuple[int, float]) -> Allocation:
         (on((1, 0.0)), None, None, MACHINE, BIG, True),
         # nothing can be known
         (on((0, 1.0)), None, None, (), None, False),
-        (on((0, 1.0)), 8_000, None, (), 12_000, False),
+        (on((0, 1.0)), 8_000, None, (), None, False),
         (on((0, 1.0)), None, None, (reading(0, None),), None, False),
         # a GPU that cannot be read says nothing about the others
         (on((0, 1.0)), 8_000, None, (reading(0, None), reading(1, BIG)), 12_000, False),
@@ -56,8 +57,8 @@ def test_grown(
     wanted: int | None,
     largest: bool,
 ) -> None:
-    known = job(1, JobState.ACTIVE, gpu_memory_mib=estimate_mib)
-    found = grown(known, attempt(allocation=allocation), peak_mib, machine)
+    gpus = tuple(replace(gpu, memory_mib=estimate_mib or 0) for gpu in allocation.gpus)
+    found = grown(job(1, JobState.ACTIVE), attempt(allocation=Allocation(gpus=gpus)), peak_mib, machine)
     assert found == Growth(gpu_memory_mib=wanted, largest=largest)
 
 
