@@ -20,6 +20,7 @@ from researchflow_tmux.api.workspace import Workspace
 from researchflow_tmux.domain.errors import UsageError
 from researchflow_tmux.domain.job import Job, JobState
 from researchflow_tmux.domain.units import parse_duration
+from researchflow_tmux.domain.workspace import WorkspacePaths
 
 
 class Cleaned(msgspec.Struct, kw_only=True):
@@ -30,7 +31,7 @@ class Cleaned(msgspec.Struct, kw_only=True):
     files: int = 0
     bytes: int = 0
     kept_configs: list[str] = msgspec.field(default_factory=list)
-    """Jobs that stay because their config is still there: forgotten, it would be a new job and run again."""
+    """Jobs that stay because their config or their file in job_dir is still there: forgotten, they would run again."""
     kept_outside: list[str] = msgspec.field(default_factory=list)
     """Logs that stay because they are not where this workspace keeps its logs."""
 
@@ -63,10 +64,11 @@ def clean(workspace: Workspace, older_than: str, *, really: bool) -> Cleaned:
         before = clock.now() - timedelta(seconds=parse_duration(older_than))
     except (ValueError, OverflowError) as error:
         raise UsageError(f"--older-than: {error}") from None
+    job_dir = resolve_places(workspace.paths, workspace.settings).job_dir
     with workspace.reader() as reader:
         ids = reader.cleanable(before)
         jobs = {job.id: job for job in reader.full_jobs(ids)}
-        kept = {job.id: job.name for job in jobs.values() if _would_come_back(job)}
+        kept = {job.id: job.name for job in jobs.values() if _would_come_back(job, workspace.paths, job_dir)}
         ids = [job_id for job_id in ids if job_id not in kept]
         logs = {job_id: [each.log for each in reader.attempts_of(job_id) if each.log] for job_id in ids}
     if really and ids:
@@ -79,12 +81,20 @@ def clean(workspace: Workspace, older_than: str, *, really: bool) -> Cleaned:
     return done
 
 
-def _would_come_back(job: Job) -> bool:
-    """Whether the next look at the configs would queue the job anew: nothing but its row says that it has ended."""
+def _would_come_back(job: Job, paths: WorkspacePaths, job_dir: str) -> bool:
+    """Whether the next look at the files would queue the job anew: nothing but its row says that it has ended."""
+    if job.spec.source in ("sweep", "pipeline"):
+        return _is_watched(job, paths, job_dir)
     if job.spec.config_path is None or not os.path.exists(job.spec.config_path):
         return False
     marked = job.spec.marker is not None and os.path.exists(job.spec.marker)
     return not (marked and job.state is JobState.SUCCEEDED)
+
+
+def _is_watched(job: Job, paths: WorkspacePaths, job_dir: str) -> bool:
+    """Whether the file that the job comes from is there, where the scheduler looks for such files."""
+    file = os.path.join(os.path.realpath(paths.root), job.spec.key.partition("#")[0])
+    return os.path.exists(file) and file.startswith(os.path.realpath(job_dir) + os.sep)
 
 
 def _delete_rows(workspace: Workspace, before: datetime, keep: list[int], boot_id: str) -> list[int]:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
 from researchflow_tmux.adapters.sources.sweeps.scan import SOURCE, SweepJob, SweepScan, scan
-from researchflow_tmux.adapters.sources.sweeps.writing import make_folders
+from researchflow_tmux.adapters.sources.sweeps.writing import make_folders, refuse_taken_folders
 from researchflow_tmux.api import control
 from researchflow_tmux.api.adding import SchedulerWord, ensure_scheduler
 from researchflow_tmux.api.workspace import Workspace
-from researchflow_tmux.domain.errors import ConfigError, Problem
 from researchflow_tmux.domain.job import Job, JobState
 from researchflow_tmux.engine.submitting import Draft
 from researchflow_tmux.intake import submissions
@@ -70,7 +69,7 @@ def sweep(
     found = scan(file, workspace.paths, workspace.settings, captured.variables, most)
     there = _jobs(workspace)
     known = {job.spec.key: job for job in there}
-    _refuse_taken_folders(found, there)
+    refuse_taken_folders(found, there)
     result = _told(file, found, known, dry_run=dry_run)
     if not dry_run:
         control.ready(workspace)
@@ -85,17 +84,6 @@ def _jobs(workspace: Workspace) -> list[Job]:
         return []
     with workspace.reader() as reader:
         return [job for job in reader.all_jobs() if job.spec.source == SOURCE]
-
-
-def _refuse_taken_folders(found: SweepScan, there: Sequence[Job]) -> None:
-    """Two jobs in one folder would write over each other's files."""
-    owners = {job.spec.output_dir: job for job in there}
-    for job in found.jobs:
-        owner = owners.get(job.draft.output_dir)
-        if owner is not None and owner.spec.key != job.draft.key:
-            file = owner.spec.key.partition("#")[0]
-            message = f"{job.draft.output_dir} is the folder of {owner.name} (job {owner.id}, of {file})"
-            raise ConfigError([Problem(message=message, hint="give the sweep another `layout`, or name all in it")])
 
 
 def _told(file: str, found: SweepScan, known: Mapping[str, Job], *, dry_run: bool) -> Swept:

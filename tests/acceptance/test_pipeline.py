@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sys
 from pathlib import Path
 
 import pytest
 
+from researchflow_tmux.adapters.template import template_dir
 from tests.support import eventually
 from tests.workspaces import RealWorkspace, kill9, new_workspace, workspace
 
@@ -164,3 +167,55 @@ def test_what_is_wrong_queues_nothing_and_json_says_all(exp: RealWorkspace) -> N
     assert (found["schema"], found["queued"], found["name"]) == ("rfsched.pipeline/1", 8, "exp")
     last = found["jobs"][-1]
     assert (last["name"], last["needs"], last["values"]) == ("exp_eval_small", TRAININGS[3:], {"model": "small"})
+
+
+def test_files_in_jobs_are_queued_by_start_when_they_appear_and_when_they_change(exp: RealWorkspace) -> None:
+    jobs = exp.root / "jobs"
+    jobs.mkdir()
+    (jobs / "p.yml").write_text("defaults: {gpus: 0}\njobs: {a: {command: 'true'}, b: {command: 'true', needs: [a]}}\n")
+    (jobs / "odd.yml").write_text("learning_rate: 1\n")
+    said = exp.call("start")
+    assert said.returncode == 0, said.stderr
+    assert "odd.yml: is neither a pipeline (`jobs:` at the top) nor a sweep" in said.stdout + said.stderr
+    assert exp.settled() == {"p_a": "succeeded", "p_b": "succeeded"}
+
+    (jobs / "more").mkdir()
+    (jobs / "more" / "s.yml").write_text("command: 'true'\nvariables: {v: [1, 2]}\nrfsched: {gpus: 0}\n")
+    eventually(lambda: "s_2" in exp.states(), 10.0, what="the sweep that appeared")
+    assert set(exp.settled().values()) == {"succeeded"}
+
+    exp.ok("clean", "--older-than", "0s", "--yes")
+    file = jobs / "p.yml"
+    file.write_text(file.read_text().replace("[a]}}", "[a]}, c: {command: 'sleep 60'}, d: {command: x, needs: [c]}}"))
+    exp.wait_for("p_c", "running")
+    file.write_text(file.read_text().replace(", d: {command: x, needs: [c]}", ""))
+    exp.wait_for("p_d", "cancelled")
+    assert exp.reason("p_d") == "withdrawn: not in jobs/p.yml any more"
+    assert exp.states() | {"s_1": "succeeded", "s_2": "succeeded"} == {
+        **dict.fromkeys(["p_a", "p_b", "s_1", "s_2"], "succeeded"),
+        "p_c": "running",
+        "p_d": "cancelled",
+    }
+    with exp.api.reader() as reader:
+        assert {job.name: job.attempts for job in reader.all_jobs()} == {
+            "p_a": 1,
+            "p_b": 1,
+            "p_c": 1,
+            "p_d": 0,
+            "s_1": 1,
+            "s_2": 1,
+        }
+
+
+def test_the_example_of_a_new_workspace_trains(workspace: RealWorkspace) -> None:
+    shutil.copytree(template_dir(), workspace.root, dirs_exist_ok=True)
+    workspace.configure(python_env=sys.executable)
+    for name in ("mlp_8", "mlp_32"):
+        change(workspace.root / "configs" / f"{name}.yml", "epoch_seconds: 0.05", "epoch_seconds: 0")
+        change(workspace.root / "configs" / f"{name}.yml", "epochs: 60", "epochs: 2")
+    workspace.ok("pipeline", "pipeline_example.yml")
+    assert workspace.ok("wait") == "5 jobs ended, 4 succeeded, 1 not needed\n"
+    assert len((workspace.root / "out" / "comparison.txt").read_text().splitlines()) == 2
+    change(workspace.root / "configs" / "mlp_8.yml", "epochs: 2", "epochs: 1")
+    said = workspace.ok("pipeline", "pipeline_example.yml", "--dry-run").splitlines()
+    assert said[-1] == "5 jobs: 3 would be queued, 2 up to date"

@@ -14,6 +14,8 @@ SOURCES: dict[str, str] = {
     # kind: module and class; imported when a scheduler starts
     "config": "researchflow_tmux.adapters.sources.config_files:ConfigFiles",
     "jobfile": "researchflow_tmux.adapters.sources.jobfiles.source:JobFiles",
+    "sweep": "researchflow_tmux.adapters.sources.sweep_files:SweepFiles",
+    "pipeline": "researchflow_tmux.adapters.sources.pipeline_files:PipelineFiles",
 }
 
 

@@ -1,4 +1,4 @@
-"""Puts the configs of a sweep's jobs where the jobs look for them."""
+"""Puts the configs of a sweep's jobs where the jobs look for them, each in a folder that no other job has."""
 
 from __future__ import annotations
 
@@ -7,7 +7,23 @@ from collections.abc import Iterable
 
 from researchflow_tmux.adapters.environment import current_umask
 from researchflow_tmux.adapters.files import write_atomic
-from researchflow_tmux.adapters.sources.sweeps.scan import SweepJob
+from researchflow_tmux.adapters.sources.sweeps.scan import SweepJob, SweepScan
+from researchflow_tmux.domain.errors import ConfigError, Problem
+from researchflow_tmux.domain.job import Job
+
+
+def refuse_taken_folders(found: SweepScan, there: Iterable[Job]) -> None:
+    """Two jobs in one folder would write over each other's files. `there` = the jobs of all sweeps.
+
+    Raises ConfigError.
+    """
+    owners = {job.spec.output_dir: job for job in there}
+    for job in found.jobs:
+        owner = owners.get(job.draft.output_dir)
+        if owner is not None and owner.spec.key != job.draft.key:
+            file = owner.spec.key.partition("#")[0]
+            message = f"{job.draft.output_dir} is the folder of {owner.name} (job {owner.id}, of {file})"
+            raise ConfigError([Problem(message=message, hint="give the sweep another `layout`, or name all in it")])
 
 
 def make_folders(jobs: Iterable[SweepJob]) -> None:
