@@ -14,11 +14,14 @@ from researchflow_tmux.adapters.gpu_choice import Inventory
 from researchflow_tmux.adapters.gpu_inventory import inventory
 from researchflow_tmux.adapters.leases import FileLeases
 from researchflow_tmux.adapters.nvml import NvmlProbe
+from researchflow_tmux.adapters.room_settings import room_rules, share
 from researchflow_tmux.adapters.session_host import TmuxHost
 from researchflow_tmux.adapters.sqlite_store import SqliteStore
+from researchflow_tmux.adapters.system_ram import SystemRam
 from researchflow_tmux.adapters.tmux import Tmux
 from researchflow_tmux.adapters.tmux_sessions import TmuxSessions
 from researchflow_tmux.adapters.tmux_socket import ready_socket, resolve_socket
+from researchflow_tmux.adapters.user_order import UserOrder
 from researchflow_tmux.adapters.waiter import EpollWaiter
 from researchflow_tmux.adapters.wake import WakeReader
 from researchflow_tmux.adapters.workspace_identity import META_WORKSPACE, identify
@@ -29,13 +32,14 @@ from researchflow_tmux.domain.workspace import Settings, WorkspacePaths
 from researchflow_tmux.engine.context import Rules
 from researchflow_tmux.engine.loop import Engine
 from researchflow_tmux.engine.room import RoomReader
-from researchflow_tmux.ports import GpuProbe
+from researchflow_tmux.policies.ordering import is_custom
+from researchflow_tmux.ports import GpuProbe, GpuRanker
 from researchflow_tmux.runner import tickets
 
 if TYPE_CHECKING:
     from researchflow_tmux.simulation.gpus import ScriptedGpus
 
-__all__ = ["META_SOCKET", "META_WORKSPACE", "Parts", "cpu_places", "rules", "share"]
+__all__ = ["META_SOCKET", "META_WORKSPACE", "Parts", "cpu_places", "room_rules", "rules", "share"]
 
 META_SOCKET = "tmux_socket"
 
@@ -56,11 +60,6 @@ def rules(settings: Settings, workspace_id: str) -> Rules:
         keep_sessions=settings.keep_sessions,
         gpu_idle_s=None if settings.gpu_idle_after is None else parse_duration(settings.gpu_idle_after),
     )
-
-
-def share(settings: Settings) -> float:
-    """The part of a GPU that one job of this workspace asks for."""
-    return 0.0 if settings.max_jobs_per_gpu == "unlimited" else 1.0 / settings.max_jobs_per_gpu
 
 
 def cpu_places(settings: Settings) -> int:
@@ -108,6 +107,7 @@ class Parts:
         self.nvml = NvmlProbe()
         self.inventory: Inventory | None = None
         self._simulated: ScriptedGpus | None = None
+        self._order: UserOrder | None = None
         self.wake: WakeReader | None = None
         self.waiter: EpollWaiter | None = None
         self.host: TmuxHost | None = None
@@ -167,8 +167,20 @@ class Parts:
             max_cpu_jobs=cpu_places(self.settings) if listen else 0,
             own_tag_prefix=f"{self.workspace_id}/",
             avoid_foreign=self.settings.avoid_foreign,
+            rules=room_rules(self.settings),
+            ram=SystemRam() if listen else None,
+            ranker=self._ranker() if listen else None,
         )
         return host, room
+
+    def _ranker(self) -> GpuRanker | None:
+        """The user's comparison of GPUs, if the settings name one."""
+        if self._order is not None:
+            self._order.close()
+        self._order = (
+            UserOrder(self.settings.gpu_order, self.paths.root) if is_custom(self.settings.gpu_order) else None
+        )
+        return self._order
 
     def watch_leases(self, room: RoomReader) -> frozenset[str]:
         """Be woken when anybody takes or gives back a share of our GPUs; return the directories to expect news from."""
@@ -216,6 +228,8 @@ class Parts:
             self.waiter.close()
         if self.wake is not None:
             self.wake.close()
+        if self._order is not None:
+            self._order.close()
         self.tmux.close()
         self.nvml.close()
         self.store.close()

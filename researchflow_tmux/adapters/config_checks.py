@@ -6,6 +6,7 @@ import os
 import re
 
 from researchflow_tmux.adapters.config_fields import MAX_INT, Check, show
+from researchflow_tmux.domain.limits import BUILT_IN_ORDERS
 from researchflow_tmux.domain.units import DURATION_WORDS, SIZE_WORDS, parse_duration, parse_size
 from researchflow_tmux.domain.workspace import Settings
 
@@ -112,7 +113,33 @@ def check_patterns(value: list[str]) -> str | None:
     return None
 
 
+def check_memory(value: str | float | None) -> str | None:
+    """A size of GPU memory."""
+    if value is None:
+        return None
+    try:
+        mib = parse_size(value)
+    except ValueError:
+        return f"expected {SIZE_WORDS}, got {show(value)}"
+    return None if mib > 0 else "must be more than 0; leave it empty to say nothing"
+
+
+def check_order(value: str) -> str | None:
+    """A built-in order, or a function of the user's."""
+    if value in BUILT_IN_ORDERS or re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", value):
+        return None
+    import difflib
+
+    close = difflib.get_close_matches(value, BUILT_IN_ORDERS, n=1, cutoff=0.6)
+    guess = f"; did you mean `{close[0]}`?" if close else ""
+    return f"expected one of {', '.join(BUILT_IN_ORDERS)}, or `module:function`; got {show(value)}{guess}"
+
+
 SETTINGS_CHECKS: dict[str, Check] = {
+    "gpu_memory": check_memory,
+    "min_free_memory": check_memory,
+    "grace_period": check_duration,
+    "gpu_order": check_order,
     "oom_patterns": check_patterns,
     "verify": check_verify,
     "verify_timeout": check_time_limit,
@@ -128,6 +155,8 @@ SETTINGS_CHECKS: dict[str, Check] = {
 SECTION_CHECKS: dict[str, Check] = {
     "verify": check_verify,
     "verify_timeout": check_time_limit,
+    "gpu_memory": check_memory,
+    "min_free_memory": check_memory,
     "time_limit": check_time_limit,
     "command": lambda value: None if value is None else check_command(value),
 }
@@ -141,6 +170,8 @@ def warnings_of(settings: Settings, given: set[str]) -> list[str]:
         if key in given and getattr(settings, key) > 0
     ]
     found += placeholder_warnings("command", settings.command)
+    if settings.max_ram is not None and settings.kill_ram is not None and settings.kill_ram <= settings.max_ram:
+        found.append("kill_ram is not above max_ram: jobs that just started would be stopped")
     if "max_retries" in given and not settings.auto_restart_failed and settings.max_retries not in (0, 3):
         found.append("max_retries does nothing while auto_restart_failed is false")
     return found

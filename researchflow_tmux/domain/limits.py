@@ -4,6 +4,19 @@ from __future__ import annotations
 
 import msgspec
 
+BUILT_IN_ORDERS = (
+    "spread",
+    "pack",
+    "most_free_memory",
+    "least_utilised",
+    "fewest_processes",
+    "coolest",
+    "least_power",
+    "lowest_index",
+    "highest_index",
+)
+"""The values of `gpu_order` that name no function of the user's; `policies.ordering` has what they mean."""
+
 
 class GpuLimits(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Thresholds on what is measured of one GPU. They look at the GPU before the start."""

@@ -18,6 +18,8 @@ META_TASK_NAME = "task_name"
 Natural = Annotated[int, Meta(ge=0)]
 Positive = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(ge=0)]
+Percent = Annotated[float, Meta(gt=0, le=100)]
+Fraction = Annotated[float, Meta(gt=0, le=1)]
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -84,6 +86,62 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         Positive | Literal["unlimited"],
         Meta(description="Jobs at a time on one GPU; `unlimited` = no limit by number."),
     ] = 1
+    share: Annotated[
+        Fraction | None,
+        Meta(description="Part of a GPU that one job gets, such as 0.5; empty = what max_jobs_per_gpu makes of one."),
+    ] = None
+    gpu_memory: Annotated[
+        str | Natural | None,
+        Meta(
+            description="Memory that a job needs on each of its GPUs, such as `12GiB` (a bare number: MiB): kept free "
+            "for it from its start on; empty = not said."
+        ),
+    ] = None
+    max_memory: Annotated[
+        Percent | None,
+        Meta(description="No job starts on a GPU with this much of its memory in use, in percent; empty = any."),
+    ] = None
+    max_util: Annotated[
+        Percent | None,
+        Meta(description="No job starts on a GPU that was this busy over the last 60 s, in percent; empty = any."),
+    ] = None
+    min_free_memory: Annotated[
+        str | Natural | None,
+        Meta(description="No job starts on a GPU with less memory free than this, such as `10GiB`; empty = any."),
+    ] = None
+    max_processes: Annotated[
+        Positive | None,
+        Meta(description="No job starts on a GPU on which so many processes run, whosever they are; empty = any."),
+    ] = None
+    grace_period: Annotated[
+        str | Natural | None,
+        Meta(
+            description="For so long after a start or an end on a GPU nothing starts there, as seconds or `3m`; empty "
+            "= 60 s after a start where max_jobs_per_gpu is unlimited and there are thresholds, else none."
+        ),
+    ] = None
+    gpu_order: Annotated[
+        str,
+        Meta(
+            description="Which GPU comes first: `spread`, `pack`, `most_free_memory`, `least_utilised`, "
+            "`fewest_processes`, `coolest`, `least_power`, `lowest_index`, `highest_index`, or a comparison of yours "
+            "as `module:function`."
+        ),
+    ] = "spread"
+    max_jobs: Annotated[
+        Positive | Literal["unlimited"], Meta(description="Jobs at a time in all, on GPUs and without.")
+    ] = "unlimited"
+    max_ram: Annotated[
+        Percent | None,
+        Meta(description="No job starts while so much of the machine's memory is in use, in percent; empty = any."),
+    ] = None
+    kill_ram: Annotated[
+        Percent | None,
+        Meta(
+            description="While so much of the machine's memory is in use, in percent, the job that uses most is "
+            "stopped and waits again; empty = never."
+        ),
+    ] = None
     max_cpu_jobs: Annotated[
         Positive | Literal["auto"], Meta(description="CPU jobs (`gpus: 0`) at a time; `auto` = one per core.")
     ] = "auto"
@@ -204,6 +262,11 @@ class JobSection(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The reserved `rfsched:` section of a job's own config. Everything else in that file is the script's."""
 
     gpus: Annotated[Natural, Meta(description="Number of GPUs; 0 = a CPU job.")] = 1
+    share: Annotated[Fraction | None, Meta(description="As in scheduler_config.yml.")] = None
+    gpu_memory: Annotated[str | Natural | None, Meta(description="As in scheduler_config.yml.")] = None
+    max_memory: Annotated[Percent | None, Meta(description="As in scheduler_config.yml.")] = None
+    max_util: Annotated[Percent | None, Meta(description="As in scheduler_config.yml.")] = None
+    min_free_memory: Annotated[str | Natural | None, Meta(description="As in scheduler_config.yml.")] = None
     env: Annotated[dict[str, str], Meta(description="Variables for this job.")] = {}
     time_limit: Annotated[str | Natural | None, Meta(description="Seconds, or `90m`, `12h`, `2d`.")] = None
     retries: Annotated[Natural | None, Meta(description="Further attempts after a failure.")] = None

@@ -84,9 +84,11 @@ def astray(workload: Workload, readings: Iterable[GpuReading], owners: Mapping[i
 
 
 def infos(room: Capacity, now: datetime) -> Sequence[GpuInfo]:
-    """The GPUs as the user's comparison sees them."""
+    """The GPUs on which something may start, as the user's comparison sees them."""
     found = []
     for view in room.views:
+        if view.blocked is not None:
+            continue
         reading, known = view.reading, view.total_mib is not None and view.in_use_mib is not None
         util_pct = view.util_pct if view.util_pct is not None or reading is None else reading.util_pct
         found.append(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from researchflow_tmux.domain.limits import BUILT_IN_ORDERS
 from researchflow_tmux.policies.gpu_view import GpuView
 
 Key = Callable[[GpuView], tuple[float, ...]]
@@ -65,20 +66,18 @@ def _measured(view: GpuView, figure: float | None) -> tuple[float, ...]:
     return (view.started, UNKNOWN if figure is None else figure, *spread(view))
 
 
-ORDERS: dict[str, Key] = {
-    order.__name__: order
-    for order in (
-        spread,
-        pack,
-        most_free_memory,
-        least_utilised,
-        fewest_processes,
-        coolest,
-        least_power,
-        lowest_index,
-        highest_index,
-    )
-}
+_KEYS = (
+    spread,
+    pack,
+    most_free_memory,
+    least_utilised,
+    fewest_processes,
+    coolest,
+    least_power,
+    lowest_index,
+    highest_index,
+)
+ORDERS: dict[str, Key] = dict(zip(BUILT_IN_ORDERS, _KEYS, strict=True))
 """The built-in orders, by the name that `gpu_order` takes."""
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
+from researchflow_tmux.adapters.room_settings import limits, mib
 from researchflow_tmux.domain.errors import ConfigError, Problem
 from researchflow_tmux.domain.resources import ResourceRequest
 from researchflow_tmux.domain.units import parse_duration
 from researchflow_tmux.domain.workspace import JobSection, Settings, WorkspacePaths
 
 
-def wishes(settings: Settings, section: JobSection, pinned: tuple[int, ...] = ()) -> dict[str, Any]:
+def wishes(settings: Settings, section: JobSection, pinned: tuple[int | str, ...] = ()) -> dict[str, Any]:
     """What a section asks for, as fields of a JobDraft: the same in every kind of source.
 
     Not in it: `command` and `completion`, which depend on what the source has to offer.
@@ -29,9 +30,16 @@ def wishes(settings: Settings, section: JobSection, pinned: tuple[int, ...] = ()
     }
 
 
-def request(settings: Settings, section: JobSection, pinned: tuple[int, ...] = ()) -> ResourceRequest:
+def request(settings: Settings, section: JobSection, pinned: tuple[int | str, ...] = ()) -> ResourceRequest:
     """The resources that a section asks for."""
-    return ResourceRequest(gpus=section.gpus, pinned=pinned, time_limit_s=time_limit_s(settings, section))
+    return ResourceRequest(
+        gpus=section.gpus,
+        pinned=pinned,
+        share=section.share,
+        gpu_memory_mib=mib(section.gpu_memory),
+        limits=limits(section),
+        time_limit_s=time_limit_s(settings, section),
+    )
 
 
 def time_limit_s(settings: Settings, section: JobSection) -> float | None:

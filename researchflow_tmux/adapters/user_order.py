@@ -1,0 +1,160 @@
+"""The user's comparison of GPUs, asked in a child process that may be killed: it must not stall the scheduler."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from researchflow_tmux.domain.errors import RankError
+from researchflow_tmux.domain.resources import GpuInfo
+
+CHILD = os.path.join(os.path.dirname(os.path.abspath(__file__)), "user_order_child.py")
+DEADLINE_S = 1.0
+"""Time for one answer. More than this is never spent on waiting for the function in one decision."""
+LOADING_S = 60.0
+"""Time to import the module, which nobody waits for: until then there is no order yet."""
+PAUSE_S, MAX_PAUSE_S = 60.0, 600.0
+"""After a function that hung, the first try comes after this; later ones after twice as long each time."""
+
+
+class UserOrder:
+    """The GpuRanker for `gpu_order: module:function`."""
+
+    def __init__(
+        self,
+        name: str,
+        directory: str,
+        *,
+        deadline_s: float = DEADLINE_S,
+        loading_s: float = LOADING_S,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Begin to load the function `name` (`module:function`); modules are looked for in `directory` first."""
+        self._name = name
+        self._directory = directory
+        self._deadline_s, self._loading_s = deadline_s, loading_s
+        self._monotonic = monotonic
+        self._child: subprocess.Popen[bytes] | None = None
+        self._received = b""
+        self._sent = 0
+        self._answered = 0
+        self._asked_s = 0.0
+        self._loaded = False
+        self._pause_s = PAUSE_S
+        self._not_before = float("-inf")
+        self._trouble = ""
+        self._latest: dict[str, Any] = {}
+        with contextlib.suppress(OSError):  # `rank` tries again, and says why not
+            self._ready_child()
+
+    def rank(self, infos: Sequence[GpuInfo]) -> list[str]:
+        """The UUIDs of `infos`, the best first; empty = the module is still being loaded.
+
+        Raises RankError when the function raised, returned nonsense or did not answer.
+        """
+        if self._monotonic() < self._not_before:
+            raise self._error(self._trouble)
+        try:
+            answer = self._ask(infos)
+        except OSError as error:
+            self.close()
+            raise self._error(f"its process ended ({error})") from error
+        if answer is None:
+            return []
+        if "error" in answer:
+            raise self._error(str(answer["error"]))
+        places = answer.get("order")
+        if not isinstance(places, list) or sorted(places) != list(range(len(infos))):
+            raise self._error("its process answered something else than an order")
+        return [infos[place].uuid for place in places]
+
+    def close(self) -> None:
+        """End the child. The next `rank` would start another."""
+        child, self._child = self._child, None
+        if child is not None:
+            child.kill()
+            for pipe in (child.stdin, child.stdout):
+                if pipe is not None:
+                    with contextlib.suppress(OSError):
+                        pipe.close()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.wait(1.0)
+
+    def _ask(self, infos: Sequence[GpuInfo]) -> dict[str, Any] | None:
+        """The answer to this very question; None = still loading."""
+        child = self._ready_child()
+        waiting = self._sent > self._answered  # only while it loads: then nobody waits a second time
+        if not waiting:
+            self._send(child, infos)
+        limit_s = 0.0 if waiting else self._deadline_s
+        until = self._monotonic() + limit_s
+        while self._receive(child, until):
+            if self._sent == self._answered and not waiting:
+                return self._latest
+            if self._sent == self._answered:  # the answer to an old question: now it is loaded, ask anew
+                return self._ask(infos)
+        if self._loaded or self._monotonic() - self._asked_s > self._loading_s:
+            self._give_up_for_a_while()
+        return None
+
+    def _ready_child(self) -> subprocess.Popen[bytes]:
+        if self._child is None or self._child.poll() is not None:
+            self.close()
+            module, _, function = self._name.partition(":")
+            command = [sys.executable, "-P", CHILD, module, function, self._directory, str(self._loading_s)]
+            self._child = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                bufsize=0,
+                cwd=self._directory,
+            )
+            self._received, self._answered, self._loaded = b"", self._sent, False
+        return self._child
+
+    def _send(self, child: subprocess.Popen[bytes], infos: Sequence[GpuInfo]) -> None:
+        assert child.stdin is not None
+        self._sent += 1
+        self._asked_s = self._monotonic()
+        deadline_s = self._deadline_s if self._loaded else self._loading_s
+        request = {"id": self._sent, "deadline_s": deadline_s, "infos": msgspec.to_builtins(infos)}
+        child.stdin.write(json.dumps(request).encode() + b"\n")
+
+    def _receive(self, child: subprocess.Popen[bytes], until: float) -> bool:
+        """Read one answer; False = there is none by then. Raises OSError when the child is gone."""
+        assert child.stdout is not None
+        fd = child.stdout.fileno()
+        poller = select.poll()
+        poller.register(fd, select.POLLIN)
+        while b"\n" not in self._received:
+            if not poller.poll(max(0.0, until - self._monotonic()) * 1000):
+                return False
+            part = os.read(fd, 65536)
+            if not part:
+                raise OSError(f"exit code {child.wait(1.0)}")
+            self._received += part
+        line, _, self._received = self._received.partition(b"\n")
+        self._latest = json.loads(line)
+        self._answered, self._loaded = int(self._latest["id"]), True
+        return True
+
+    def _give_up_for_a_while(self) -> None:
+        self.close()
+        self._not_before = self._monotonic() + self._pause_s
+        self._pause_s = min(self._pause_s * 2, MAX_PAUSE_S)
+        did = f"gave no answer within {self._deadline_s:g} s" if self._loaded else "is not loaded in time"
+        self._trouble = f"it {did} and is asked again later"
+        raise self._error(self._trouble)
+
+    def _error(self, why: str) -> RankError:
+        return RankError(f"gpu_order {self._name}: {why}")
