@@ -21,6 +21,7 @@ import pytest
 
 SOURCE = Path(__file__).parent / "data" / "nvml_stub" / "nvml_stub.c"
 GIB = 1024**3
+FIRST_MIG = 1000
 NOT_SUPPORTED = -1
 """A figure that this GPU does not offer."""
 NOT_AVAILABLE = -2
@@ -51,6 +52,8 @@ class StubGpu:
     power_mw: int = 25_000
     lost: bool = False
     processes: tuple[StubProcess, ...] = ()
+    parts: tuple[StubGpu, ...] | None = None
+    """Its MIG devices; empty = it is in MIG mode and has none."""
 
 
 def build_stub(directory: Path, *, old_driver: bool = False) -> Path:
@@ -94,11 +97,20 @@ def write_state(
     for index, gpu in enumerate(gpus):
         figures = (gpu.total_bytes, gpu.used_bytes, gpu.util_pct, gpu.temperature_c, gpu.power_mw, int(gpu.lost))
         lines.append("\t".join(["gpu", gpu.uuid, gpu.name, *map(str, figures)]))
-        lines += [f"proc\t{index}\t{proc.kind}\t{proc.pid}\t{proc.used_bytes}" for proc in gpu.processes]
+        lines += _processes(index, gpu)
+    parts = [(index, part) for index, gpu in enumerate(gpus) for part in gpu.parts or ()]
+    lines += [f"split\t{index}" for index, gpu in enumerate(gpus) if gpu.parts is not None]
+    for place, (index, part) in enumerate(parts):
+        lines.append("\t".join(["mig", str(index), part.uuid, part.name, str(part.total_bytes), str(part.used_bytes)]))
+        lines += _processes(FIRST_MIG + place, part)
     handle, temporary = tempfile.mkstemp(dir=path.parent)
     with os.fdopen(handle, "w") as file:
         file.write("\n".join(lines) + "\n")
     os.replace(temporary, path)
+
+
+def _processes(handle: int, gpu: StubGpu) -> list[str]:
+    return [f"proc\t{handle}\t{proc.kind}\t{proc.pid}\t{proc.used_bytes}" for proc in gpu.processes]
 
 
 def stub_environ(lib: Path, state: Path, base: Mapping[str, str] | None = None) -> dict[str, str]:

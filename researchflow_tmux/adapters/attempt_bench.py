@@ -22,6 +22,8 @@ class Bench(msgspec.Struct, frozen=True, kw_only=True):
     """None = no machine-wide leases (simulated or logical GPUs)."""
     leased: frozenset[str] = frozenset()
     """UUIDs of the GPUs that need one."""
+    totals: dict[str, int] = {}
+    """Memory in MiB by UUID, as far as it is known."""
 
     def tag(self, attempt: Attempt) -> str:
         """What marks the attempt's session, ticket and processes."""

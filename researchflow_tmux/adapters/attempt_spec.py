@@ -106,7 +106,16 @@ def _leases(bench: Bench, attempt: Attempt) -> dict[str, Any] | None:
         "dir": bench.lease_dir,
         "holder": f"{bench.settings.task_name} ({bench.paths.root})",
         "session": attempt.session,
-        "gpus": [{"uuid": gpu.uuid, "index": gpu.index, "share": gpu.share, "memory_mib": 0} for gpu in gpus],
+        "gpus": [
+            {
+                "uuid": gpu.uuid,
+                "index": gpu.index,
+                "share": gpu.share,
+                "memory_mib": gpu.memory_mib,
+                "total_mib": bench.totals.get(gpu.uuid) if gpu.memory_mib else None,
+            }
+            for gpu in gpus
+        ],
     }
 
 

@@ -70,7 +70,14 @@ def _present(facts: Facts) -> list[GpuDevice] | None:
     """The machine's GPUs; None = no GPU that could be counted, so slots are only places for jobs."""
     if facts.readings:
         return [
-            GpuDevice(uuid=reading.uuid, index=reading.index, name=reading.name, kind=facts.source, leased=True)
+            GpuDevice(
+                uuid=reading.uuid,
+                index=reading.index,
+                name=reading.name,
+                kind=facts.source,
+                leased=True,
+                total_mib=reading.total_mib,
+            )
             for reading in facts.readings
             if not nameless(reading)
         ]

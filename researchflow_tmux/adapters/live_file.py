@@ -16,8 +16,12 @@ import msgspec
 
 from researchflow_tmux.adapters.files import write_atomic
 from researchflow_tmux.domain.errors import StoreError
+from researchflow_tmux.domain.limits import NO_RULES, RamReading, RoomRules
 from researchflow_tmux.domain.reasons import Reason
 from researchflow_tmux.domain.resources import SHARE_TOLERANCE, GpuDevice, GpuReading, Ticket
+from researchflow_tmux.engine.capacity import NOTHING_SEEN, Seen
+from researchflow_tmux.policies.grace import Touched
+from researchflow_tmux.policies.load import GpuLoad
 
 SCHEMA = "rfsched.live/1"
 
@@ -34,6 +38,10 @@ class LiveGpu(msgspec.Struct, frozen=True, kw_only=True):
     """Why nothing is started on it now."""
     tickets: tuple[Ticket, ...] = ()
     """Leases that other workspaces hold on it."""
+    load: GpuLoad | None = None
+    """What the reading means; None = nothing reads it."""
+    touched: Touched | None = None
+    """The last start or end of a job of ours on it."""
 
 
 class LiveSources(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,6 +71,10 @@ class Live(msgspec.Struct, frozen=True, kw_only=True):
     share: float
     """Part of a GPU that one job takes; 0 = unlimited."""
     cpu_places: int
+    rules: RoomRules = NO_RULES
+    """What else there is to room."""
+    ram: RamReading | None = None
+    """The machine's memory; None = unknown."""
     note: str = ""
     """Where the list of GPUs comes from."""
     halt: Reason | None = None
@@ -84,6 +96,9 @@ def snapshot(
     tickets: Sequence[Ticket],
     share: float,
     cpu_places: int,
+    rules: RoomRules = NO_RULES,
+    seen: Seen = NOTHING_SEEN,
+    touched: Mapping[str, Touched] | None = None,
     note: str = "",
     halt: Reason | None = None,
     warnings: Sequence[str] = (),
@@ -100,6 +115,8 @@ def snapshot(
             reading=by_uuid.get(device.uuid),
             blocked=blocked.get(device.uuid),
             tickets=tuple(ticket for ticket in tickets if ticket.uuid == device.uuid),
+            load=seen.loads.get(device.uuid),
+            touched=(touched or {}).get(device.uuid),
         )
         for device in devices
     )
@@ -111,6 +128,8 @@ def snapshot(
         gpus=gpus,
         share=share,
         cpu_places=cpu_places,
+        rules=rules,
+        ram=seen.ram,
         note=note,
         halt=halt,
         warnings=tuple(warnings),

@@ -7,6 +7,7 @@ call into a broken driver may never return: the parent kills this process, not t
 from __future__ import annotations
 
 import ctypes
+import functools
 import json
 import os
 import signal
@@ -62,7 +63,7 @@ class Session:
         absent = (pynvml.NVML_ERROR_LIBRARY_NOT_FOUND, pynvml.NVML_ERROR_DRIVER_NOT_LOADED)
         try:
             self._open()
-            gpus = [self._gpu(index) for index in range(pynvml.nvmlDeviceGetCount())]
+            gpus = self._gpus(pynvml.nvmlDeviceGetCount())
             driver = self._figure(pynvml.nvmlSystemGetDriverVersion)
         except (pynvml.NVMLError, Lost) as error:
             self._close()
@@ -86,12 +87,35 @@ class Session:
             except self.nvml.NVMLError:
                 return  # nothing is lost: the next request opens it again
 
-    def _gpu(self, index: int) -> dict[str, Any]:
-        """One GPU as the reading's fields; trouble with it is its own `error`."""
-        found: dict[str, Any] = {"index": index, "uuid": None, "name": None, "error": None}
+    def _gpus(self, count: int) -> list[dict[str, Any]]:
+        """The GPUs, and after them, numbered on, the MIG devices that some are divided into."""
+        nvml = self.nvml
+        found, parts = [], []
+        for index in range(count):
+            gpu = self._one(functools.partial(nvml.nvmlDeviceGetHandleByIndex, index))
+            found.append(gpu)
+            if gpu.get("split"):
+                parts += self._parts(nvml.nvmlDeviceGetHandleByIndex(index), gpu)
+        return [{"index": index} | gpu for index, gpu in enumerate(found + parts)]
+
+    def _parts(self, handle: Any, parent: dict[str, Any]) -> list[dict[str, Any]]:
+        """The MIG devices of a GPU; how warm one is, only the GPU knows."""
+        nvml = self.nvml
+        found = []
+        for place in range(self._figure(nvml.nvmlDeviceGetMaxMigDeviceCount, handle) or 0):
+            part = self._figure(nvml.nvmlDeviceGetMigDeviceHandleByIndex, handle, place)
+            if part is not None:
+                gpu = self._one(functools.partial(_itself, part))
+                shared = {"parent": parent["uuid"], "temperature_c": parent["temperature_c"]}
+                found.append(gpu if gpu["error"] else gpu | shared)
+        return found
+
+    def _one(self, handle_of: Callable[[], Any]) -> dict[str, Any]:
+        """One device as the reading's fields; trouble with it is its own `error`."""
+        found: dict[str, Any] = {"uuid": None, "name": None, "error": None}
         nvml = self.nvml
         try:
-            handle = nvml.nvmlDeviceGetHandleByIndex(index)
+            handle = handle_of()
             found["uuid"] = self._figure(nvml.nvmlDeviceGetUUID, handle)
             found["name"] = self._figure(nvml.nvmlDeviceGetName, handle)
             found.update(self._figures(handle))
@@ -99,17 +123,26 @@ class Session:
             found["error"] = str(error)
         return found
 
+    def _split(self, handle: Any) -> bool:
+        """Whether it is divided into MIG devices; drivers that know of none have no such call."""
+        call = getattr(self.nvml, "nvmlDeviceGetMigMode", None)
+        mode = None if call is None else self._figure(call, handle)
+        return bool(mode and mode[0] == self.nvml.NVML_DEVICE_MIG_ENABLE)
+
     def _figures(self, handle: Any) -> dict[str, Any]:
         nvml = self.nvml
         total, used = self._memory(handle)
         rates = self._figure(nvml.nvmlDeviceGetUtilizationRates, handle)
         power = self._figure(nvml.nvmlDeviceGetPowerUsage, handle)
+        limit = self._figure(nvml.nvmlDeviceGetEnforcedPowerLimit, handle)
         return {
             "total_mib": total,
             "used_mib": used,
             "util_pct": None if rates is None or rates.gpu > 100 else rates.gpu,
             "temperature_c": self._temperature(handle),
             "power_w": None if power is None else power / 1000,
+            "max_power_w": None if limit is None else limit / 1000,
+            "split": self._split(handle),
             "processes": self._processes(handle, total),
         }
 
@@ -182,6 +215,10 @@ class Session:
                 break
             count.value = count.value * 2 + 5
         raise nvml.NVMLError(status)
+
+
+def _itself(handle: Any) -> Any:
+    return handle
 
 
 class OldProcess(ctypes.Structure):

@@ -48,8 +48,9 @@ class TmuxHost:
         self._tmux = tmux or Tmux(socket_path)
         self.sessions = TmuxSessions(self._tmux, workspace_id)
         leased = frozenset(device.uuid for device in devices if device.leased)
+        totals = {device.uuid: device.total_mib for device in devices if device.total_mib is not None}
         self._bench = Bench(
-            workspace_id=workspace_id, paths=paths, settings=settings, lease_dir=lease_dir, leased=leased
+            workspace_id=workspace_id, paths=paths, settings=settings, lease_dir=lease_dir, leased=leased, totals=totals
         )
         self._series = Series(self._bench)
         self._python = python or real_python()

@@ -16,6 +16,7 @@ from researchflow_tmux.adapters.sources import JobDraft
 from researchflow_tmux.domain.arrays import Array, Indices
 from researchflow_tmux.domain.errors import UsageError
 from researchflow_tmux.domain.job import CompletionRule, Condition, SuccessRule
+from researchflow_tmux.domain.limits import NO_LIMITS, GpuLimits
 from researchflow_tmux.domain.resources import ResourceRequest
 from researchflow_tmux.domain.workspace import Settings, WorkspacePaths
 from researchflow_tmux.engine.submitting import Draft
@@ -31,6 +32,9 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str | None = None
     gpus: int = 1
+    share: float | None = None
+    gpu_memory_mib: int | None = None
+    limits: GpuLimits = NO_LIMITS
     time_limit_s: float | None = None
     priority: int = 0
     retries: int | None = None
@@ -72,7 +76,13 @@ class Drafter:
             shell=command.shell,
             workdir=os.path.join(self._here, wish.workdir) if wish.workdir else self._here,
             env={**settings.env, **wish.env},
-            request=ResourceRequest(gpus=wish.gpus, time_limit_s=wish.time_limit_s),
+            request=ResourceRequest(
+                gpus=wish.gpus,
+                share=wish.share,
+                gpu_memory_mib=wish.gpu_memory_mib,
+                limits=wish.limits,
+                time_limit_s=wish.time_limit_s,
+            ),
             completion=wish.completion,
             success=wish.success,
             verify=wish.verify,

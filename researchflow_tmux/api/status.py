@@ -13,7 +13,8 @@ from researchflow_tmux.domain.attempt import Attempt, Launching, Planned, Runnin
 from researchflow_tmux.domain.job import Job, JobState
 from researchflow_tmux.domain.reasons import Reason, ReasonCode
 from researchflow_tmux.domain.workspace import WorkspacePaths
-from researchflow_tmux.engine.decide import Capacity, capacity, explain
+from researchflow_tmux.engine.capacity import Capacity, Seen, capacity
+from researchflow_tmux.engine.decide import explain
 from researchflow_tmux.engine.workload import Workload
 
 
@@ -28,7 +29,7 @@ def build(
     now: datetime,
 ) -> StatusView:
     """The whole view. `last_attempts` = the latest attempt of each job that has one."""
-    room = seen_room(workload, live, running=holder is not None)
+    room = seen_room(workload, live, running=holder is not None, now=now)
     reasons = explain(workload, room, now)
     jobs = [
         job_view(job, last_attempts.get(job.id), reasons.get(job.id), now, room.halted)
@@ -52,11 +53,14 @@ def counts(jobs: Iterable[Job]) -> dict[str, int]:
     return {str(state): found.get(state, 0) for state in JobState}
 
 
-def seen_room(workload: Workload, live: Live | None, *, running: bool) -> Capacity:
-    """The room as the scheduler last saw it."""
+def seen_room(workload: Workload, live: Live | None, *, running: bool, now: datetime | None = None) -> Capacity:
+    """The room as the scheduler last saw it; `now` = None leaves grace periods out."""
     halted = None if running else Reason(code=ReasonCode.NO_SCHEDULER, text="`rfsched start`")
     if live is None:
         return Capacity(views=[], share=1.0, cpu_places=0, halted=halted or Reason(code=ReasonCode.NEXT))
+    for gpu in live.gpus:
+        if gpu.touched is not None:
+            workload.touch(gpu.device.uuid, gpu.touched)
     return capacity(
         workload,
         [gpu.device for gpu in live.gpus],
@@ -65,6 +69,13 @@ def seen_room(workload: Workload, live: Live | None, *, running: bool) -> Capaci
         tickets=[ticket for gpu in live.gpus for ticket in gpu.tickets],
         blocked={gpu.device.uuid: gpu.blocked for gpu in live.gpus if gpu.blocked is not None},
         halted=halted or live.halt,
+        rules=live.rules,
+        seen=Seen(
+            loads={gpu.device.uuid: gpu.load for gpu in live.gpus if gpu.load is not None},
+            readings={gpu.device.uuid: gpu.reading for gpu in live.gpus if gpu.reading is not None},
+            ram=live.ram,
+        ),
+        now=now,
     )
 
 

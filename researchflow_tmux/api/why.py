@@ -17,9 +17,34 @@ from researchflow_tmux.policies.retry import why as outcome_words
 from researchflow_tmux.records.values import typed_command
 
 WAITS_FOR_GPUS = frozenset(
-    {"capacity", "cpu_capacity", "leased", "foreign", "reserved", "unreadable", "drained", "gpu_lost"}
+    {
+        "capacity",
+        "cpu_capacity",
+        "leased",
+        "foreign",
+        "reserved",
+        "unreadable",
+        "drained",
+        "gpu_lost",
+        "threshold",
+        "grace",
+    }
 )
 """Reasons that have to do with who is on the GPUs."""
+
+
+_FREE = "nothing to do: it starts as soon as the GPU is free"
+ADVICE = {
+    "foreign": _FREE,
+    "leased": _FREE,
+    "drained": "see `rfsched gpus`; `rfsched gpus enable GPU` takes one back",
+    "gpu_lost": "see `rfsched gpus`; `rfsched gpus enable GPU` takes one back",
+    "threshold": "nothing to do: it starts as soon as a GPU has room; see `rfsched gpus`",
+    "grace": "nothing to do: it starts when the GPU has settled; `grace_period` says for how long that takes",
+    "ram": "nothing to do: it starts when memory is free again; `max_ram` and `kill_ram` are the limits",
+    "cap": "nothing to do: it starts when another job ends; `max_jobs` is how many run at a time",
+}
+"""What to do about a job that waits, by the code of its reason."""
 
 
 class AttemptLine(msgspec.Struct, kw_only=True):
@@ -152,9 +177,7 @@ def _advice_waiting(job: Job, shown: JobView, view: StatusView, name: str) -> It
         yield f"try now instead: `rfsched requeue {name}`"
     elif shown.reason_code == "impossible":
         yield f"it will never start like this: `rfsched cancel {name}`, then ask for less"
-    elif shown.reason_code in ("foreign", "leased"):
-        yield "nothing to do: it starts as soon as the GPU is free"
-    elif shown.reason_code in ("drained", "gpu_lost"):
-        yield "see `rfsched gpus`; `rfsched gpus enable GPU` takes one back"
+    elif shown.reason_code in ADVICE:
+        yield ADVICE[shown.reason_code]
     elif shown.reason_code == "capacity" and job.spec.priority == 0:
         yield "nothing to do: it starts when a slot is free; `--priority N` puts a job first"

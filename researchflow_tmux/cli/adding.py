@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from researchflow_tmux.domain.arrays import Indices
     from researchflow_tmux.domain.job import Job
 
+PART = click.FloatRange(0, 1, min_open=True)
+PERCENT = click.FloatRange(0, 100, min_open=True)
 F = TypeVar("F", bound=Callable[..., Any])
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # The command's own options are the command's: parsing ends at its first word.
@@ -34,6 +37,20 @@ def _seconds(_ctx: click.Context, _param: click.Parameter, value: str | None) ->
         return parse_duration(value)
     except ValueError as error:
         raise click.BadParameter(str(error)) from None
+
+
+def _mib(_ctx: click.Context, _param: click.Parameter, value: str | None) -> int | None:
+    from researchflow_tmux.domain.units import parse_size
+
+    if value is None:
+        return None
+    try:
+        size = math.ceil(parse_size(value))
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+    if size <= 0:
+        raise click.BadParameter("must be more than 0")
+    return size
 
 
 def _variables(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
@@ -71,6 +88,13 @@ def _wishes(function: F) -> F:
     """The options of `add` and `run`."""
     options = [
         click.option("--gpus", type=click.IntRange(0, 1024), default=1, show_default=True, help="GPUs; 0 = a CPU job."),
+        click.option("--share", type=PART, metavar="PART", help="Part of each GPU, such as 0.5."),
+        click.option(
+            "--gpu-memory", "gpu_memory_mib", callback=_mib, metavar="SIZE", help="Memory to keep for it: 12GiB."
+        ),
+        click.option("--max-memory", type=PERCENT, metavar="PCT", help="Only where less of the memory is in use."),
+        click.option("--max-util", type=PERCENT, metavar="PCT", help="Only where less was busy over the last 60 s."),
+        click.option("--min-free-memory", callback=_mib, metavar="SIZE", help="Only where this much is free: 10GiB."),
         click.option("--name", help="What to call it; default: the program and four digits."),
         click.option("--time-limit", callback=_seconds, metavar="TIME", help="Stop it after this: 90m, 12h, 2d."),
         click.option("--priority", type=int, default=0, metavar="N", help="Higher starts first; default 0."),
@@ -111,10 +135,16 @@ def _wishes(function: F) -> F:
 
 def _wish(given: dict[str, Any], *, held: bool = False) -> Wish:
     from researchflow_tmux.api.adding import Wish
+    from researchflow_tmux.domain.limits import GpuLimits
 
     time_limit_s = given.pop("time_limit")
     verify_timeout_s = given.pop("verify_timeout")
-    return Wish(time_limit_s=time_limit_s, verify_timeout_s=verify_timeout_s, held=held, **given)
+    limits = GpuLimits(
+        max_memory_pct=given.pop("max_memory"),
+        max_util_pct=given.pop("max_util"),
+        min_free_mib=given.pop("min_free_memory"),
+    )
+    return Wish(time_limit_s=time_limit_s, verify_timeout_s=verify_timeout_s, limits=limits, held=held, **given)
 
 
 @click.command(context_settings=_COMMAND)

@@ -49,6 +49,8 @@ class GpuReading(msgspec.Struct, frozen=True, kw_only=True):
     """What it may draw."""
     split: bool = False
     """It is divided into MIG devices: jobs use those, not this one."""
+    parent: str | None = None
+    """UUID of the GPU that this MIG device is a part of."""
     processes: tuple[GpuProcess, ...] | None = None
     error: str | None = None
     """Why this GPU could not be read (lost, Xid…); then every figure is None."""

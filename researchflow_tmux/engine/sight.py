@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
@@ -49,8 +50,8 @@ def loads(
         found[device.uuid] = load_of(
             readings.get(device.uuid),
             owners,
-            util_pct=mean_pct,
-            util_known_at=None if covered_s is None else now + timedelta(seconds=covered_s - monotonic_s),
+            util_pct=None if mean_pct is None else round(mean_pct, 1),
+            util_known_at=None if covered_s is None else now + timedelta(seconds=math.ceil(covered_s - monotonic_s)),
         )
     return found
 

@@ -45,8 +45,8 @@ class Need:
         memory = sum(float(ticket["memory_mib"]) for ticket in others)
         if taken + self.share > 1 + _EPSILON:
             return f"GPU {self.uuid}: {taken:g} of it is taken, {self.share:g} more does not fit ({_holders(others)})"
-        if self.total_mib is not None and memory + self.memory_mib > self.total_mib:
-            room = f"{memory:g} of {self.total_mib:g} MiB are taken"
+        if self.memory_mib and self.total_mib is not None and memory + self.memory_mib > self.total_mib:
+            room = f"{min(memory, self.total_mib):g} of {self.total_mib:g} MiB are taken"
             return f"GPU {self.uuid}: {room}, {self.memory_mib:g} more do not fit ({_holders(others)})"
         return ""
 

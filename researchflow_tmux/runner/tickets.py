@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 GATE = "gate"
+ALL_MIB = 1_000_000_000
+"""More than any GPU has: what a ticket that cannot be understood may have been promised."""
 _PLACES = ("/run/lock/rfsched", "/var/tmp/rfsched")  # noqa: S108 - kept over logouts, and no cleaner of /tmp comes by
 
 
@@ -92,7 +94,7 @@ def read(path: str) -> dict[str, Any] | None:
     finally:
         os.close(fd)
     share, memory_mib = content.get("share"), content.get("memory_mib")
-    if not _number(share, 1.0) or not _number(memory_mib, 1e9):
+    if not _number(share, 1.0) or not _number(memory_mib, ALL_MIB):
         content |= _whole_gpu(path, str(content.get("holder", "")))
     return content | {"ticket": os.path.basename(path)}
 
@@ -112,6 +114,6 @@ def _number(value: Any, largest: float) -> bool:
 
 
 def _whole_gpu(path: str, holder: str) -> dict[str, Any]:
-    return {"holder": holder, "pid": 0, "share": 1.0, "memory_mib": 0, "session": "", "tag": "", "uid": -1} | {
+    return {"holder": holder, "pid": 0, "share": 1.0, "memory_mib": ALL_MIB, "session": "", "tag": "", "uid": -1} | {
         "ticket": os.path.basename(path)
     }

@@ -7,7 +7,8 @@
  *   fail <call> <code>                a call of that name returns the code
  *   crash <call>                      a call of that name takes the process with it
  *   gpu <uuid> <name> <total> <used> <util> <temperature> <power mW> <lost 0|1>     (-1 = not supported, -2 = ~0)
- *   proc <gpu index> <c|g> <pid> <bytes or -2>
+ *   proc <gpu index> <c|g> <pid> <bytes or -2>      (a MIG device's index is 1000 plus its place among all of them)
+ *   mig <gpu index> <uuid> <name> <total> <used>    a part of that GPU; without parts: `split <gpu index>`
  *
  * -DOLD_DRIVER leaves out the _v2 and _v3 calls, as drivers of 2019 do.
  */
@@ -18,12 +19,12 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { SUCCESS = 0, INVALID_ARGUMENT = 2, NOT_SUPPORTED = 3, INSUFFICIENT_SIZE = 7, DRIVER_NOT_LOADED = 9, GPU_IS_LOST = 15 };
-enum { MAX_GPUS = 32, MAX_PROCS = 256 };
+enum { SUCCESS = 0, INVALID_ARGUMENT = 2, NOT_SUPPORTED = 3, NOT_FOUND = 6, INSUFFICIENT_SIZE = 7, DRIVER_NOT_LOADED = 9, GPU_IS_LOST = 15 };
+enum { MAX_GPUS = 32, MAX_PROCS = 256, FIRST_MIG = 1000 };
 
 typedef long long i64;
 typedef unsigned long long u64;
-typedef struct { char uuid[96], name[96]; i64 total, used, util, temperature, power; int lost; } gpu_t;
+typedef struct { char uuid[96], name[96]; i64 total, used, util, temperature, power; int lost, split, parent; } gpu_t;
 typedef struct { int gpu; char kind; unsigned pid; i64 used; } proc_t;
 typedef struct { unsigned pid; u64 used; } proc_v1;
 typedef struct { unsigned pid; u64 used; unsigned gpu_instance, compute_instance; } proc_v2;
@@ -31,9 +32,9 @@ typedef struct { u64 total, free, used; } memory_v1;
 typedef struct { unsigned version; u64 total, reserved, free, used; } memory_v2;
 typedef struct { unsigned gpu, memory; } util_t;
 
-static gpu_t gpus[MAX_GPUS];
+static gpu_t gpus[MAX_GPUS], migs[MAX_GPUS];
 static proc_t procs[MAX_PROCS];
-static int gpu_count, proc_count, init_code, call_code;
+static int gpu_count, mig_count, proc_count, init_code, call_code;
 static char driver[80];
 
 static u64 figure(i64 value) { return value == -2 ? ~0ULL : (u64)value; }
@@ -44,11 +45,14 @@ static void load(const char *call) {
     int code;
     const char *path = getenv("RFSTUB_STATE");
     FILE *file = path ? fopen(path, "r") : NULL;
-    gpu_count = proc_count = call_code = 0;
+    gpu_count = mig_count = proc_count = call_code = 0;
+    memset(gpus, 0, sizeof gpus);
+    memset(migs, 0, sizeof migs);
     init_code = file ? SUCCESS : DRIVER_NOT_LOADED;
     strcpy(driver, "550.54.15");
     while (file && fgets(line, sizeof line, file)) {
         gpu_t *g = &gpus[gpu_count];
+        gpu_t *m = &migs[mig_count];
         proc_t *p = &procs[proc_count];
         if (sscanf(line, "init\t%d", &code) == 1) init_code = code;
         else if (sscanf(line, "driver\t%79s", name) == 1) strcpy(driver, name);
@@ -61,6 +65,13 @@ static void load(const char *call) {
         } else if (sscanf(line, "gpu\t%95[^\t]\t%95[^\t]\t%lld\t%lld\t%lld\t%lld\t%lld\t%d", g->uuid, g->name, &g->total,
                           &g->used, &g->util, &g->temperature, &g->power, &g->lost) == 8) {
             if (gpu_count < MAX_GPUS - 1) gpu_count++;
+        } else if (sscanf(line, "mig\t%d\t%95[^\t]\t%95[^\t]\t%lld\t%lld", &m->parent, m->uuid, m->name, &m->total,
+                          &m->used) == 5) {
+            m->util = m->temperature = m->power = -1;
+            gpus[m->parent].split = 1;
+            if (mig_count < MAX_GPUS - 1) mig_count++;
+        } else if (sscanf(line, "split\t%d", &code) == 1) {
+            gpus[code].split = 1;
         } else if (sscanf(line, "proc\t%d\t%c\t%u\t%lld", &p->gpu, &p->kind, &p->pid, &p->used) == 4) {
             if (proc_count < MAX_PROCS - 1) proc_count++;
         }
@@ -73,6 +84,10 @@ static int enter(const char *call, void *handle, gpu_t **gpu) {
     load(call);
     size_t index = (size_t)handle - 1;
     if (call_code) return call_code;
+    if (handle != NULL && index >= FIRST_MIG && index < (size_t)(FIRST_MIG + mig_count)) {
+        *gpu = &migs[index - FIRST_MIG];
+        return gpus[(*gpu)->parent].lost ? GPU_IS_LOST : SUCCESS;
+    }
     if (handle == NULL || index >= (size_t)gpu_count) return INVALID_ARGUMENT;
     *gpu = &gpus[index];
     return (*gpu)->lost ? GPU_IS_LOST : SUCCESS;
@@ -156,7 +171,7 @@ static int list(const char *call, void *handle, char kind, unsigned *count, void
     if (code != SUCCESS) return code;
     unsigned room = *count, found = 0;
     for (int i = 0; i < proc_count; i++) {
-        if (procs[i].gpu != (int)(gpu - gpus) || procs[i].kind != kind) continue;
+        if (procs[i].gpu != (int)((size_t)handle - 1) || procs[i].kind != kind) continue;
         if (out && found < room) {
             proc_v1 *entry = (proc_v1 *)((char *)out + found * stride);
             memset(entry, 0, stride);
@@ -176,6 +191,39 @@ LIST(nvmlDeviceGetComputeRunningProcesses, "nvmlDeviceGetComputeRunningProcesses
 LIST(nvmlDeviceGetGraphicsRunningProcesses, "nvmlDeviceGetGraphicsRunningProcesses", 'g', proc_v1)
 
 #ifndef OLD_DRIVER
+int nvmlDeviceGetMigMode(void *handle, unsigned *current, unsigned *pending) {
+    gpu_t *gpu;
+    int code = enter("nvmlDeviceGetMigMode", handle, &gpu);
+    if (code == SUCCESS) *current = *pending = (unsigned)gpu->split;
+    return code;
+}
+
+int nvmlDeviceGetMaxMigDeviceCount(void *handle, unsigned *count) {
+    gpu_t *gpu;
+    *count = 7;
+    return enter("nvmlDeviceGetMaxMigDeviceCount", handle, &gpu);
+}
+
+int nvmlDeviceGetMigDeviceHandleByIndex(void *handle, unsigned index, void **part) {
+    gpu_t *gpu;
+    int code = enter("nvmlDeviceGetMigDeviceHandleByIndex", handle, &gpu);
+    if (code != SUCCESS) return code;
+    for (int i = 0; i < mig_count; i++)
+        if (&gpus[migs[i].parent] == gpu && index-- == 0) {
+            *part = (void *)((size_t)(FIRST_MIG + i) + 1);
+            return SUCCESS;
+        }
+    return NOT_FOUND;
+}
+
+int nvmlDeviceGetEnforcedPowerLimit(void *handle, unsigned *limit) {
+    gpu_t *gpu;
+    int code = enter("nvmlDeviceGetEnforcedPowerLimit", handle, &gpu);
+    if (code == SUCCESS && gpu->power == -1) return NOT_SUPPORTED;
+    *limit = 350000;
+    return code;
+}
+
 int nvmlDeviceGetMemoryInfo_v2(void *handle, memory_v2 *out) {
     memory_v1 plain;
     int code = nvmlDeviceGetMemoryInfo(handle, &plain);

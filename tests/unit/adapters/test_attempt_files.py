@@ -309,13 +309,18 @@ def test_logs_outside_the_workspace_carry_its_hash(tmp_path: Path) -> None:
 
 def test_leases_name_the_gpus_that_others_may_want(tmp_path: Path) -> None:
     job = make_job(1, "exit 0")
-    shares = tuple(GpuShare(uuid=uuid, index=index, share=0.5) for index, uuid in enumerate(["GPU-a", "GPU-b"]))
+    shares = tuple(
+        GpuShare(uuid=uuid, index=index, share=0.5, memory_mib=9000) for index, uuid in enumerate(["GPU-a", "GPU-b"])
+    )
     attempt = replace(plan(job), allocation=Allocation(gpus=shares))
-    leases = written(bench(tmp_path), attempt, job)["leases"]
+    made = replace(bench(tmp_path), totals={"GPU-a": 24_000})
+    leases = written(made, attempt, job)["leases"]
     assert leases["dir"] == "/leases"
     assert leases["session"] == attempt.session
     assert str(tmp_path) in leases["holder"]
-    assert leases["gpus"] == [{"uuid": "GPU-a", "index": 0, "share": 0.5, "memory_mib": 0}]
+    assert leases["gpus"] == [{"uuid": "GPU-a", "index": 0, "share": 0.5, "memory_mib": 9000, "total_mib": 24_000}], (
+        "what it declared holds for all workspaces of the machine"
+    )
 
 
 def test_the_environment_is_captured_then_the_workspaces_then_the_jobs_then_ours(tmp_path: Path) -> None:

@@ -258,3 +258,44 @@ def test_the_child_loads_nothing_of_the_package(bench: Bench) -> None:
     maps = Path(f"/proc/{bench.child()}/maps").read_text()
     assert "libnvidia-ml.so.1" in maps
     assert "msgspec" not in maps
+
+
+def test_mig_devices_are_numbered_after_the_gpus_and_have_their_own_memory_and_processes(bench: Bench) -> None:
+    parts = (
+        StubGpu("MIG-1", "NVIDIA A100 MIG 3g.20gb", 20 * GIB, 5 * GIB, processes=(StubProcess(71, 4 * GIB),)),
+        StubGpu("MIG-2", "NVIDIA A100 MIG 2g.10gb", 10 * GIB, 0),
+    )
+    write_state(bench.state, [StubGpu("GPU-a", temperature_c=61, parts=parts), StubGpu("GPU-b")])
+    whole, plain, first, second = bench.probe.read()
+    assert [(gpu.index, gpu.uuid, gpu.split, gpu.parent) for gpu in (whole, plain, first, second)] == [
+        (0, "GPU-a", True, None),
+        (1, "GPU-b", False, None),
+        (2, "MIG-1", False, "GPU-a"),
+        (3, "MIG-2", False, "GPU-a"),
+    ]
+    assert (first.name, first.total_mib, first.used_mib) == ("NVIDIA A100 MIG 3g.20gb", 20 * 1024, 5 * 1024)
+    assert first.processes is not None
+    assert [(process.pid, process.used_mib) for process in first.processes] == [(71, 4096)]
+    assert second.processes == ()
+    assert (first.util_pct, first.power_w, first.temperature_c) == (None, None, 61), "unknown, and the GPU's warmth"
+    assert plain.max_power_w == 350.0
+
+
+def test_a_lost_gpu_takes_its_mig_devices_along(bench: Bench) -> None:
+    parts = (StubGpu("MIG-1", total_bytes=20 * GIB),)
+    write_state(bench.state, [StubGpu("GPU-a", parts=parts), StubGpu("GPU-b")])
+    assert [gpu.uuid for gpu in bench.probe.read()] == ["GPU-a", "GPU-b", "MIG-1"]
+    write_state(bench.state, [StubGpu("GPU-a", parts=parts, lost=True), StubGpu("GPU-b")])
+    lost, other = bench.probe.read()
+    assert lost.error is not None
+    assert other.error is None
+
+
+def test_mig_mode_without_a_device_and_drivers_that_know_no_mig(bench: Bench, tmp_path: Path) -> None:
+    write_state(bench.state, [StubGpu("GPU-a", parts=())])
+    assert [(gpu.uuid, gpu.split) for gpu in bench.probe.read()] == [("GPU-a", True)]
+    old = Bench(build_stub(tmp_path, old_driver=True), tmp_path / "old")
+    try:
+        assert [(gpu.uuid, gpu.split, gpu.max_power_w) for gpu in old.probe.read()] == [("GPU-a", False, None)]
+    finally:
+        old.probe.close()

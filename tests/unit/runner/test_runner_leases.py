@@ -61,6 +61,23 @@ def test_declared_memory_has_to_fit_too(place: Path) -> None:
     first.release()
 
 
+def test_a_job_that_declares_nothing_fits_beside_declared_memory(place: Path) -> None:
+    all_of_it = take(place, "GPU-a", share=0.0, memory_mib=16000, total_mib=16000)
+    nothing = take(place, "GPU-a", share=0.0, memory_mib=0, total_mib=16000)
+    nothing.release()
+    all_of_it.release()
+
+
+def test_a_ticket_that_nobody_understands_may_have_been_promised_all_the_memory(place: Path) -> None:
+    take(place, "GPU-a").release()
+    strange = place / "GPU-a" / "strange"
+    strange.write_text("nonsense")
+    with strange.open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(admission.SlotTaken, match="16000 of 16000 MiB are taken"):
+            take(place, "GPU-a", share=0.0, memory_mib=1, total_mib=16000)
+
+
 def test_several_gpus_are_taken_all_or_none(place: Path) -> None:
     one = take(place, "GPU-b", share=1.0)
     with pytest.raises(admission.SlotTaken, match="GPU-b"):
