@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar
 
-from researchflow_tmux.adapters.gpu_facts import Facts, Inventory, Wanted, count, indices, nameless, note, warnings
+from researchflow_tmux.adapters.gpu_facts import (
+    Facts,
+    Inventory,
+    Wanted,
+    count,
+    indices,
+    nameless,
+    note,
+    usable_name,
+    warnings,
+)
 from researchflow_tmux.domain.errors import ConfigError, Problem
-from researchflow_tmux.domain.resources import GpuDevice
+from researchflow_tmux.domain.resources import GpuDevice, GpuReading
 from researchflow_tmux.domain.units import parse_size
 
 __all__ = ["Facts", "Inventory", "choose", "simulated"]
 
+Known = TypeVar("Known", GpuDevice, GpuReading)
 SIMULATED_DEFAULT = 2
 """GPUs of `gpu_count: simulated`."""
+SIMULATED_MIB = 24 * 1024
+"""Memory of each of them, unless its size is said."""
 _FORMS = "`auto`, a number, a list of indices or UUIDs, `simulated`, `simulated:N` or `simulated:12GiB,24GiB`"
 
 
@@ -31,13 +45,13 @@ def simulated(wanted: Wanted) -> Inventory | None:
     )
 
 
-def _sizes(wanted: str) -> list[int | None]:
-    """MiB of each simulated GPU; None = the usual."""
+def _sizes(wanted: str) -> list[int]:
+    """MiB of each simulated GPU."""
     said = wanted.partition(":")[2].strip()
     if not said:
-        return [None] * SIMULATED_DEFAULT
+        return [SIMULATED_MIB] * SIMULATED_DEFAULT
     if said.isdecimal():
-        return [None] * int(said)
+        return [SIMULATED_MIB] * int(said)
     try:
         sizes = [parse_size(size) for size in said.split(",")]
     except ValueError:
@@ -79,7 +93,7 @@ def _present(facts: Facts) -> list[GpuDevice] | None:
                 total_mib=reading.total_mib,
             )
             for reading in facts.readings
-            if not nameless(reading)
+            if not nameless(reading) and not reading.split and usable_name(reading)
         ]
     return [_slot(index, leased=True) for index in facts.nodes] or None
 
@@ -107,11 +121,28 @@ def _allowed(present: list[GpuDevice] | None, facts: Facts) -> list[GpuDevice] |
         present = [_slot(int(token), leased=facts.hidden) for token in tokens if token.isdecimal()]
     allowed: list[GpuDevice] = []
     for token in tokens:
-        found = _mig(token, _after(present, allowed)) if _is_mig(token) else _find(token, present)
-        if found is None or found in allowed:
+        found = _visible(token, present, allowed, facts)
+        if not found or any(device in allowed for device in found):
             break  # as CUDA does: the first name it does not know ends the list
-        allowed.append(found)
+        allowed += found
     return allowed
+
+
+def _visible(token: str, present: Sequence[GpuDevice], allowed: Sequence[GpuDevice], facts: Facts) -> list[GpuDevice]:
+    """What one name of the variable allows: a device, or the parts of a GPU that is split."""
+    found = _find(token, present)
+    if found is not None:
+        return [found]
+    split = _find(token, [reading for reading in facts.readings if reading.split])
+    if split is not None:
+        parts = _parts_of(split, facts)
+        return [device for device in present if device.uuid in parts]
+    return [_mig(token, _after(present, allowed))] if _is_mig(token) else []
+
+
+def _parts_of(split: GpuReading, facts: Facts) -> set[str]:
+    """UUIDs of the MIG devices of a GPU."""
+    return {reading.uuid for reading in facts.readings if reading.parent == split.uuid}
 
 
 def _is_mig(token: int | str) -> bool:
@@ -123,11 +154,11 @@ def _after(present: Sequence[GpuDevice], chosen: Sequence[GpuDevice]) -> int:
     return max((device.index for device in (*present, *chosen)), default=-1) + 1
 
 
-def _find(token: int | str, devices: Sequence[GpuDevice]) -> GpuDevice | None:
-    """The device of that index or of that UUID, of which a beginning that fits only one is enough."""
+def _find(token: int | str, known: Sequence[Known]) -> Known | None:
+    """The one of that index or of that UUID, of which a beginning that fits only one is enough."""
     if isinstance(token, int) or token.isdecimal():
-        return next((device for device in devices if device.index == int(token)), None)
-    matches = [device for device in devices if device.uuid.startswith(token) and len(token) > len("GPU-")]
+        return next((one for one in known if one.index == int(token)), None)
+    matches = [one for one in known if one.uuid.startswith(token) and len(token) > len("GPU-")]
     return matches[0] if len(matches) == 1 else None
 
 
@@ -187,7 +218,7 @@ def _one(
     found = _find(name, allowed or ()) or _find(name, chosen)
     if found is not None:
         return found
-    if _is_mig(name) and facts.visible is None:
+    if _is_mig(name) and facts.visible is None and not any(reading.parent for reading in facts.readings):
         return _mig(str(name), _after(allowed or (), chosen))
     number = allowed is None and (isinstance(name, int) or name.isdecimal()) and int(name) >= 0
     return _slot(int(name), leased=facts.hidden) if number else None
@@ -196,6 +227,11 @@ def _one(
 def _why_not(name: int | str, present: list[GpuDevice] | None, allowed: list[GpuDevice] | None, facts: Facts) -> str:
     if present is None and facts.visible is None:
         return f"gpu_count names GPU {name}, but there is no driver that knows it ({facts.no_driver})"
+    split = _find(name, [reading for reading in facts.readings if reading.split])
+    if split is not None:
+        parts = [device for device in present or () if device.uuid in _parts_of(split, facts)]
+        use = f"name those: {indices(parts)}" if parts else "and has none"
+        return f"gpu_count names GPU {name}, but that is divided into MIG devices, {use}"
     if facts.visible is not None:
         return f"gpu_count names GPU {name}, but {facts.variable}={facts.visible} allows {indices(allowed or ())}"
     return f"gpu_count names GPU {name}, but the GPUs here are {indices(present or ())}"

@@ -78,6 +78,18 @@ def warnings(devices: list[GpuDevice], facts: Facts) -> list[str]:
         if reading.error is not None:
             left_out = ", and is left out until the next start" if nameless(reading) else ""
             found.append(f"GPU {reading.index} cannot be read: {reading.error}{left_out}")
+    split = [reading for reading in facts.readings if reading.split]
+    parents = {reading.parent for reading in facts.readings}
+    found += [
+        f"GPU {reading.index} is in MIG mode and has no MIG device, so nothing can run on it: see `nvidia-smi mig`"
+        for reading in split
+        if reading.uuid not in parents
+    ]
+    found += [
+        f"the MIG device {reading.uuid} cannot be used: this driver is too old to name it in a way that programs take"
+        for reading in facts.readings
+        if not usable_name(reading)
+    ]
     if facts.visible and not devices:
         found.append(f"{facts.variable}={facts.visible} names no GPU of this machine")
     numbered = any(token.strip().isdecimal() for token in (facts.visible or "").split(","))
@@ -99,6 +111,11 @@ def indices(devices: Sequence[GpuDevice]) -> str:
 def count(number: int, thing: str) -> str:
     """`1 GPU`, `2 GPUs`."""
     return f"{number} {thing}{'' if number == 1 else 's'}"
+
+
+def usable_name(reading: GpuReading) -> bool:
+    """Drivers before 470 name MIG devices with slashes in it, which no lease can be called."""
+    return "/" not in reading.uuid
 
 
 def nameless(reading: GpuReading) -> bool:

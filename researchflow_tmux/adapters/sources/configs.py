@@ -127,7 +127,7 @@ class _Scan:
             self.script_digest = digest_of_script(self.paths, self.settings, path)
         return {path: self.script_digest}
 
-    def pins(self, item: Selected, section: JobSection) -> tuple[int, ...]:
+    def pins(self, item: Selected, section: JobSection) -> tuple[int | str, ...]:
         if item.pin is not None and section.gpus != 1:
             what = "is a CPU job (`gpus: 0`)" if section.gpus == 0 else f"needs {section.gpus} GPUs"
             raise _error(item.path, f"{what} and cannot be pinned to GPU {item.pin}", "leave its GPU empty in the list")

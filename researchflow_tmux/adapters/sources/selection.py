@@ -15,12 +15,14 @@ from researchflow_tmux.domain.workspace import Settings, WorkspacePaths
 
 _DIGITS = re.compile(r"([0-9]+)")
 
+_UUID = re.compile(r"(?:GPU|MIG)-[A-Za-z0-9-]+")
+
 
 class Selected(msgspec.Struct, frozen=True, kw_only=True):
     """One config file and the GPU it is pinned to."""
 
     path: str
-    pin: int | None = None
+    pin: int | str | None = None
 
 
 def split_list(text: str | None) -> list[str]:
@@ -97,17 +99,18 @@ def _missing(name: str, paths: WorkspacePaths, settings: Settings, places: Place
     return Problem(message=f"there is no config {name}", hint=hint)
 
 
-def read_pins(pins: Sequence[int | str | None], count: int) -> tuple[list[int | None], list[Problem]]:
-    """One pin per config; missing ones are None, which lets the scheduler choose."""
+def read_pins(pins: Sequence[int | str | None], count: int) -> tuple[list[int | str | None], list[Problem]]:
+    """One pin per config, an index or a UUID; missing ones are None, which lets the scheduler choose."""
     problems = []
-    read: list[int | None] = []
+    read: list[int | str | None] = []
     for number, pin in enumerate(pins, 1):
         text = "" if pin is None else str(pin).strip()
-        good = text.isascii() and text.isdigit() and len(text) <= 4
+        index = text.isascii() and text.isdigit() and len(text) <= 4
+        good = index or _UUID.fullmatch(text)
         if text and not good:
-            message = f"item {number} of the list of GPUs is {text!r}; expected the index of a GPU, such as 0"
+            message = f"item {number} of the list of GPUs is {text!r}; expected an index, such as 0, or a UUID"
             problems.append(Problem(message=message, hint='write it as in: start "a.yml,b.yml" "0,1"'))
-        read.append(int(text) if good else None)
+        read.append(int(text) if index else text if good else None)
     if len(read) > count:
         message = f"{len(read)} GPUs are given for {count} config{'' if count == 1 else 's'}"
         problems.append(Problem(message=message, hint="the first GPU is for the first config, and so on"))

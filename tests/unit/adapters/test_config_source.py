@@ -105,6 +105,8 @@ def test_pins_go_by_position_and_may_be_missing(ws: Workspace) -> None:
     assert [draft.request.pinned for draft in result.drafts] == [(1,), (), ()]
     result = ws.scan("a,b,c", ",0")
     assert [draft.request.pinned for draft in result.drafts] == [(), (0,), ()]
+    result = ws.scan("a,b,c", "MIG-5c89852c-d268-5c1f,GPU-3,")
+    assert [draft.request.pinned for draft in result.drafts] == [("MIG-5c89852c-d268-5c1f",), ("GPU-3",), ()]
     assert result.problems == ()
 
 

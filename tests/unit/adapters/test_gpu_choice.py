@@ -16,6 +16,19 @@ def machine(visible: str | None = None, pci_order: bool = True, names: tuple[str
     return Facts(source="nvml", readings=tuple(readings), visible=visible, pci_order=pci_order)
 
 
+def split(visible: str | None = None, *, parts: int = 2) -> Facts:
+    """GPU 0 is divided, GPU 1 is whole; the MIG devices are 2 and 3."""
+    readings = [
+        GpuReading(uuid=A, index=0, name="A100", split=True),
+        GpuReading(uuid=B, index=1, name="A100"),
+        *(
+            GpuReading(uuid=f"MIG-{n}{n}{n}", index=1 + n, name="A100 MIG 1g.5gb", total_mib=5000, parent=A)
+            for n in range(1, parts + 1)
+        ),
+    ]
+    return Facts(source="nvml", readings=tuple(readings), visible=visible)
+
+
 def nodes(*indices: int, visible: str | None = None, hidden: bool = False) -> Facts:
     return Facts(source="logical", nodes=indices, visible=visible, hidden=hidden, no_driver="no NVIDIA driver: none")
 
@@ -47,6 +60,15 @@ def nodes(*indices: int, visible: str | None = None, hidden: bool = False) -> Fa
         ("auto", machine("0,GPU-bbbb,1"), [A]),
         ("auto", machine("MIG-1,MIG-2"), ["MIG-1", "MIG-2"]),
         (1, machine("MIG-1,MIG-2"), ["MIG-1"]),
+        # a GPU that is divided is used by its parts, which are leased like any other
+        ("auto", split(), [B, "MIG-111", "MIG-222"]),
+        (["MIG-222"], split(), ["MIG-222"]),
+        (["MIG-1", 3], split(), ["MIG-111", "MIG-222"]),
+        ([3, 1], split(), [B, "MIG-222"]),
+        ("auto", split("MIG-222"), ["MIG-222"]),
+        ("auto", split("0"), ["MIG-111", "MIG-222"]),
+        ("auto", split("1,0"), [B, "MIG-111", "MIG-222"]),
+        ("auto", split("0", parts=0), []),
         # nobody to ask, but device nodes: by number, yet everybody's
         ("auto", nodes(0, 1), ["index-0", "index-1"]),
         (1, nodes(0, 1), ["index-0"]),
@@ -82,6 +104,9 @@ def test_chosen(wanted: int | str | list[int | str], facts: Facts, expected: lis
         (["GPU-bbbb"], machine(), ["names GPU GPU-bbbb"]),
         ([A], nodes(), ["there is no driver that knows it (no NVIDIA driver: none)"]),
         (["MIG-9"], machine("MIG-1"), ["allows 3"]),
+        ([0], split(), ["names GPU 0, but that is divided into MIG devices, name those: 2, 3"]),
+        ([A], split(parts=0), ["divided into MIG devices, and has none"]),
+        (["MIG-9"], split(), ["names GPU MIG-9, but the GPUs here are 1, 2, 3"]),
         ("all of them", machine(), ["'all of them' is not understood", "`simulated:N`"]),
     ],
 )
@@ -96,6 +121,19 @@ def test_real_gpus_are_leased_and_places_are_private() -> None:
     assert all(device.leased and device.kind == "nvml" for device in choose("auto", machine()).devices)
     assert all(device.leased for device in choose("auto", nodes(0, 1)).devices)
     assert not any(device.leased for device in choose(2, nodes()).devices)
+
+
+def test_mig_devices_are_real_ones_with_memory_and_what_cannot_be_used_is_said() -> None:
+    device = choose(["MIG-111"], split()).devices[0]
+    assert (device.kind, device.leased, device.total_mib, device.name) == ("nvml", True, 5000, "A100 MIG 1g.5gb")
+    assert choose("auto", split()).warnings == []
+    assert choose("auto", split(parts=0)).warnings == [
+        "GPU 0 is in MIG mode and has no MIG device, so nothing can run on it: see `nvidia-smi mig`"
+    ]
+    old = GpuReading(uuid=f"MIG-{A}/1/0", index=1, name="A100 MIG", parent=A)
+    found = choose("auto", Facts(source="nvml", readings=(GpuReading(uuid=A, index=0, name="A100", split=True), old)))
+    assert found.devices == []
+    assert "this driver is too old" in found.warnings[0]
 
 
 def test_no_gpu_is_said_in_one_plain_sentence() -> None:

@@ -46,6 +46,9 @@ def request(gpus: int = 1, *pinned: int) -> ResourceRequest:
         (views(0, 0, 0), request(2, 2), 1.0, (0, 2)),
         (views(0, 0, 0), request(1, 2, 1), 1.0, (1,)),
         (views(0, 1, 0), request(1, 1, 2), 1.0, (2,)),
+        # pins by UUID, of which a beginning is enough
+        (views(0, 0), ResourceRequest(pinned=("g1",)), 1.0, (1,)),
+        (views(0, 0, 0), ResourceRequest(gpus=2, pinned=("g2",)), 1.0, (0, 2)),
         # several: ascending indices, the emptiest ones
         (views(0, 0, 0), request(2), 1.0, (0, 1)),
         (views(0.5, 0, 0), request(2), 0.5, (1, 2)),
@@ -73,6 +76,20 @@ def test_placed(gpus: list[GpuView], wanted: ResourceRequest, share: float, expe
         (views(), request(), 1.0, ReasonCode.IMPOSSIBLE, "it needs 1 GPU; this workspace has none"),
         (views(0), request(2), 1.0, ReasonCode.IMPOSSIBLE, "it needs 2 GPUs; this workspace has GPU 0"),
         (views(0, 0), request(1, 7), 1.0, ReasonCode.IMPOSSIBLE, "it is pinned to GPU 7; this workspace has GPUs 0, 1"),
+        (
+            views(0, 0),
+            ResourceRequest(pinned=("MIG-9",)),
+            1.0,
+            ReasonCode.IMPOSSIBLE,
+            "it is pinned to GPU MIG-9; this workspace has GPUs 0, 1",
+        ),
+        (
+            views(0, 0),
+            ResourceRequest(pinned=("g",)),
+            1.0,
+            ReasonCode.IMPOSSIBLE,
+            "it is pinned to GPU g; this workspace has GPUs 0, 1",
+        ),
         (views(1, 1), request(), 1.0, ReasonCode.SLOTS_FULL, "GPU 0: job0; GPU 1: job1"),
         (views(1, 0), request(1, 0), 1.0, ReasonCode.SLOTS_FULL, "GPU 0: job0"),
         (views(1 / 3 + 1 / 3 + 1 / 3), request(), 1 / 3, ReasonCode.SLOTS_FULL, "GPU 0: job0"),
