@@ -73,14 +73,15 @@ class CommandBuilder:
         }
         return self.fill(template, values)
 
-    def fill(self, template: str, given: Mapping[str, str]) -> Command:
-        """The command that a template makes of these values; {python} and {script} are known besides.
+    def fill(self, template: str, given: Mapping[str, str | list[str]]) -> Command:
+        """The command that a template makes of these values (a list = several words); {python} and {script} are known.
 
         Raises:
             ConfigError: See `build`.
         """
         setup, warnings = self._setup(template)
-        values = {"python": [], "script": [self.places.script], **{name: [value] for name, value in given.items()}}
+        words_of = {name: [value] if isinstance(value, str) else value for name, value in given.items()}
+        values = {"python": [], "script": [self.places.script], **words_of}
         if "{python}" in template:
             values["python"] = list(self.python().words)
         placeholder = _placeholder(tuple(values))

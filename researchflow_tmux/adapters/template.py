@@ -20,7 +20,14 @@ from researchflow_tmux.domain.errors import UsageError
 from researchflow_tmux.domain.workspace import CONFIG_NAME, STATE_DIR
 
 SCRIPT_NAME = "scheduler.sh"
-_EXAMPLE = ("train.py", "data/", "configs/", "sweep_example.yml", "pipeline_example.yml")
+_EXAMPLE = (
+    "train.py",
+    "data/",
+    "configs/",
+    "sweep_example.yml",
+    "pipeline_example.yml",
+    "task_table_example.csv",
+)
 """Belong together: the example script, its data and its experiments."""
 _OUT = "out/.gitkeep"
 _SETUP_PYTHON = re.compile(rb"^setup_python=.*$", re.MULTILINE)

@@ -163,6 +163,23 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             description="Command of a config job, a shell line; knows {python} {script} {config} {name} {output_dir}."
         ),
     ] = "{python} {script} --config_path {config}"
+    table_command: Annotated[
+        str,
+        Meta(
+            description="Command of a row of a task table without a `cmd` of its own; knows {args}, {name}, {row}, "
+            "{cmd} and `{column}` for every column, besides {python} and {script}."
+        ),
+    ] = ""
+    table_function: Annotated[
+        str,
+        Meta(
+            description="Function that makes the commands of task tables: `module:function` or `file.py:function`, "
+            "called as function(row, gpu_id, sorted_gpu_ids) when a job starts."
+        ),
+    ] = ""
+    tables: Annotated[
+        list[str], Meta(description="Task tables that are not in job_dir; relative to the workspace.")
+    ] = []
     before: Annotated[
         list[str], Meta(description="Shell lines run before the command in the same shell, e.g. `module load cuda`.")
     ] = []

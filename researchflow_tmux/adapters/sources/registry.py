@@ -16,6 +16,7 @@ SOURCES: dict[str, str] = {
     "jobfile": "researchflow_tmux.adapters.sources.jobfiles.source:JobFiles",
     "sweep": "researchflow_tmux.adapters.sources.sweep_files:SweepFiles",
     "pipeline": "researchflow_tmux.adapters.sources.pipeline_files:PipelineFiles",
+    "table": "researchflow_tmux.adapters.sources.tables.source:Tables",
 }
 
 
