@@ -18,6 +18,18 @@ from researchflow_tmux.domain.sweeps.expansion import (
 Interaction = Literal["cartesian", "zip"]
 
 
+class Combination(dict[str, Choice]):
+    """One choice for each variable, by name."""
+
+    def get_nickname(self, name: str) -> str:
+        """What the choice of this variable is called. Raises KeyError."""
+        return self[name].nick
+
+    def get_value(self, name: str) -> Any:
+        """The value of this variable. Raises KeyError."""
+        return self[name].value
+
+
 class VariableSet:
     """A sweep made in Python; the order of the variables matters.
 
@@ -74,9 +86,33 @@ class VariableSet:
         zipped = tuple(tuple(group) for group in self._groups if len(group) > 1)
         return Sweep(variables=tuple(self._variables), zipped=zipped, exclude=tuple(self._excluded))
 
-    def __iter__(self) -> Iterator[dict[str, Choice]]:
+    def sweep_file(self, command: str, **more: Any) -> dict[str, Any]:
+        """What a sweep file with these variables says, and `command` (and `layout`, `rfsched`, …) with it.
+
+        Written as JSON (which is YAML) to a file, `rfsched sweep` makes the same combinations of it. The values must be
+        such that JSON can hold them.
+        """
         names = [variable.name for variable in self._variables]
-        return (dict(zip(names, found, strict=True)) for found in self.sweep().expand())
+        variables = {
+            variable.name: [{"value": choice.value, "nick": choice.nick} for choice in variable.choices]
+            for variable in self._variables
+        }
+        excluded = [
+            {names[place]: [self._variables[place].choices[at].value for at in sorted(places)] for place, places in it}
+            for it in (sorted(pattern.items()) for pattern in self._excluded if all(pattern.values()))
+        ]
+        zipped = [[names[place] for place in group] for group in self._groups if len(group) > 1]
+        rules = {"zip": zipped, "exclude": excluded}
+        return {
+            "command": command,
+            **more,
+            "variables": variables,
+            **{key: rule for key, rule in rules.items() if rule},
+        }
+
+    def __iter__(self) -> Iterator[Combination]:
+        names = [variable.name for variable in self._variables]
+        return (Combination(zip(names, found, strict=True)) for found in self.sweep().expand())
 
     def _exception(self, child: Variable, value: Any, allowed: Sequence[Any]) -> Pattern:
         for place in reversed(range(len(self._variables))):  # the nearest above

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from researchflow_tmux.adapters import yaml_tree
@@ -19,6 +19,7 @@ from researchflow_tmux.adapters.sources.sweeps.overlay import Overlay, spelling
 from researchflow_tmux.adapters.sources.sweeps.scan import SweepJob, SweepScan, key_prefix, scan
 from researchflow_tmux.adapters.sources.sweeps.writing import make_folders
 from researchflow_tmux.domain.errors import ConfigError
+from researchflow_tmux.domain.sweeps import VariableSet
 from researchflow_tmux.domain.sweeps.expansion import canonical
 from researchflow_tmux.domain.workspace import Settings, WorkspacePaths
 
@@ -410,3 +411,40 @@ def test_a_file_is_jobs_that_differ_or_problems(tmp_path_factory: pytest.TempPat
                 for part in name.split("."):
                     inner = inner[part]
                 assert canonical(inner) == canonical(value)
+
+
+# A set of variables made in Python ------------------------------------------------------------------------------------
+
+
+VALUES_OF = st.lists(
+    st.sampled_from([1, 2, "x", "y z", "1e-3", True, 0.5]), min_size=1, max_size=3, unique_by=canonical
+)
+
+
+@settings(max_examples=30, deadline=None)
+@given(first=VALUES_OF, second=VALUES_OF, third=VALUES_OF, zipped=st.booleans(), allowed=st.integers(0, 3))
+def test_a_set_of_variables_and_its_file_are_the_same_combinations(
+    tmp_path_factory: pytest.TempPathFactory,
+    first: list[Any],
+    second: list[Any],
+    third: list[Any],
+    zipped: bool,
+    allowed: int,
+) -> None:
+    variables = VariableSet()
+    variables.add_variable("a", first, nicknames=[f"n{place}" for place in range(len(first))])
+    variables.add_variable("b", second, exceptions={first[0]: second[:allowed]})
+    if zipped and len(second) == len(third):
+        variables.add_variable("c", third, interaction="zip")
+    else:
+        variables.add_variable("c", third)
+    wanted = [{name: choice.value for name, choice in found.items()} for found in variables]
+    if not wanted:
+        return
+    nicks = {canonical(first[place]): f"n{place}" for place in range(len(first))}
+    assert all(found.get_nickname("a") == nicks[canonical(found.get_value("a"))] for found in variables)
+    sweeps = Sweeps(tmp_path_factory.getbasetemp())
+    text = json.dumps(variables.sweep_file("run {a} {b} {c}", layout="{a}/{b}/{c}"))
+    jobs = sweeps.scan(text).jobs
+    assert [job.values for job in jobs] == wanted
+    assert [job.draft.labels["a"] for job in jobs] == [found.get_nickname("a") for found in variables]

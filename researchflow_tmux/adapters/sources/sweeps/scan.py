@@ -161,6 +161,7 @@ class _Scan:
             output_dir=output_dir,
             config_path=config_path,
             digests={**digests, **self.digests},
+            labels=nicks,
             **wishes(self.settings, self.section),
         )
         return SweepJob(draft=draft, values=values, texts=nicks, config=config)
