@@ -35,7 +35,7 @@ def stamp_or_none(at: datetime | None) -> str | None:
 @contextmanager
 def transaction(db: sqlite3.Connection) -> Iterator[None]:
     """All or nothing. The write lock is taken at once: a later upgrade of a read lock could fail halfway."""
-    db.execute("BEGIN IMMEDIATE")
+    _begin(db)
     try:
         yield
         db.execute("COMMIT")
@@ -43,6 +43,26 @@ def transaction(db: sqlite3.Connection) -> Iterator[None]:
         if db.in_transaction:  # a full disk makes SQLite roll back by itself
             db.execute("ROLLBACK")
         raise
+
+
+def _begin(db: sqlite3.Connection) -> None:
+    """Take the write lock. SQLite itself would look for it ever more rarely: with ten writers most of them sleep."""
+    deadline = time.monotonic() + BUSY_TIMEOUT_S
+    pause_s = 0.0003
+    db.execute("PRAGMA busy_timeout = 0")
+    try:
+        while True:
+            try:
+                db.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                if primary_code(error) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                    raise
+            else:
+                return
+            time.sleep(pause_s)  # noqa: TID251 - SQLite tells nobody when another process lets go
+            pause_s = min(pause_s * 1.2, 0.005)
+    finally:
+        db.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_S * 1000:.0f}")
 
 
 def open_database(path: str) -> sqlite3.Connection:
@@ -83,7 +103,9 @@ def open_read_only(path: str) -> sqlite3.Connection:
 
 def _connect_read_only(path: str) -> sqlite3.Connection:
     quoted = path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
-    return sqlite3.connect(f"file:{quoted}?mode=ro", uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+    return sqlite3.connect(
+        f"file:{quoted}?mode=ro", uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+    )
 
 
 def _make_private(path: str) -> None:

@@ -107,6 +107,24 @@ class SqliteReader:
             by_id = {job.id: job for job in map(rows.decode_job, self._docs(query, ids))}
         return [by_id[number] for number in ids if number in by_id]
 
+    def last_event(self) -> int:
+        """Number of the last event; 0 = there was none."""
+        return int(self._query("SELECT max(seq) FROM events")[0][0] or 0)
+
+    def jobs_changed_since(self, event: int) -> set[int]:
+        """Ids of the jobs that events after `event` are about."""
+        query = "SELECT DISTINCT job_id FROM events WHERE seq > ? AND job_id IS NOT NULL"
+        return {job_id for (job_id,) in self._query(query, (event,))}
+
+    def states(self, ids: Sequence[int]) -> dict[int, JobState]:
+        """The state of each of these jobs that there is."""
+        found: dict[int, JobState] = {}
+        for start in range(0, len(ids), CHUNK):
+            part = ids[start : start + CHUNK]
+            query = f"SELECT id, state FROM jobs WHERE id IN ({_places(part)})"  # noqa: S608 - places only
+            found |= {number: JobState(state) for number, state in self._query(query, part)}
+        return found
+
     def attempts_of(self, job_id: int) -> list[Attempt]:
         """Every attempt of a job, first to last."""
         found = self._query("SELECT doc FROM attempts WHERE job_id = ? ORDER BY number", (job_id,))

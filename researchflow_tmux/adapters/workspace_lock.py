@@ -23,7 +23,7 @@ from researchflow_tmux.domain.workspace import WorkspacePaths
 
 PROBE_GRACE_S = 0.25
 """Acquiring takes no for an answer only after this: a mere look at the lock holds it for microseconds."""
-PAUSE_S = 0.005
+PAUSE_S = 0.001
 
 Role = Literal["scheduler", "cli"]
 

@@ -39,6 +39,8 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     priority: int = 0
     retries: int | None = None
     after: tuple[str, ...] = ()
+    after_ids: tuple[int, ...] = ()
+    """Jobs it comes after that are certainly there."""
     when: Condition = "success"
     group: str | None = None
     labels: Mapping[str, str] = {}
@@ -61,17 +63,27 @@ class Drafter:
         self._output_dir = resolve_places(paths, settings).output_dir
         self._here = os.getcwd()
 
-    def draft(self, words: Sequence[str], wish: Wish, *, array: Array | None = None, index: int | None = None) -> Draft:
+    def draft(
+        self,
+        words: Sequence[str],
+        wish: Wish,
+        *,
+        source: str = SOURCE,
+        key: str | None = None,
+        name: str | None = None,
+        array: Array | None = None,
+        index: int | None = None,
+    ) -> Draft:
         """One command as a draft. Raises ConfigError (no conda), UsageError (a name or group that cannot be)."""
         check(wish)
         command = self._builder.build_words(words)
-        key = uuid.uuid4().hex
+        key = uuid.uuid4().hex if key is None else key
         settings = self._settings
         retries = settings.max_retries if settings.auto_restart_failed else 0
         draft = JobDraft(
-            source=SOURCE,
+            source=source,
             key=key,
-            name=wish.name or name_of(words, key),
+            name=name or wish.name or name_of(words, key),
             argv=command.argv,
             shell=command.shell,
             workdir=os.path.join(self._here, wish.workdir) if wish.workdir else self._here,
@@ -96,9 +108,8 @@ class Drafter:
             array=array,
             array_index=index,
         )
-        return Draft(
-            spec=draft.to_spec(self.captured.digest, group=wish.group), after_names=draft.after, held=wish.held
-        )
+        spec = draft.to_spec(self.captured.digest, wish.after_ids, group=wish.group)
+        return Draft(spec=spec, after_names=draft.after, held=wish.held)
 
     def array(self, words: Sequence[str], wish: Wish, indices: Indices) -> Iterator[Draft]:
         """One draft for each index, named `NAME_INDEX`, in the group NAME unless the user named another.

@@ -19,9 +19,8 @@ from researchflow_tmux.domain.attempt import Attempt
 from researchflow_tmux.domain.errors import ConfigError, StoreError, UsageError, WorkspaceBusy
 from researchflow_tmux.domain.events import Event
 from researchflow_tmux.domain.gpus import META_CONDITIONS, decode_conditions
-from researchflow_tmux.domain.job import Job, JobState
+from researchflow_tmux.domain.job import Job
 from researchflow_tmux.domain.reasons import ReasonCode
-from researchflow_tmux.domain.units import counted
 from researchflow_tmux.domain.workspace import META_TASK_NAME, Settings, WorkspacePaths
 from researchflow_tmux.engine.submitting import Draft, Submission, Submitted
 from researchflow_tmux.engine.workload import Workload
@@ -29,7 +28,6 @@ from researchflow_tmux.engine.workload import Workload
 if TYPE_CHECKING:
     from researchflow_tmux.adapters.config_file import LoadedSettings
 
-POLL_S = 0.1
 KEEPER_S = 1.0
 """A scheduler that is gone this long may be one that its keeper starts again: only then it is looked for in tmux."""
 
@@ -70,6 +68,10 @@ class Workspace:
         """The settings in force."""
         return self.loaded.settings
 
+    def forget_settings(self) -> None:
+        """Read scheduler_config.yml again when it is needed next."""
+        self._loaded = None
+
     @property
     def usable_settings(self) -> Settings:
         """The settings; the defaults while the file cannot be used: looking and ending must work even then."""
@@ -97,7 +99,7 @@ class Workspace:
         """Everything there is to see. Without a scheduler, what ended meanwhile is recorded first."""
         holder = asking.scheduler(self.paths)
         if holder is None:
-            self._settle_if_needed()
+            self.settle()
         with self.reader() as reader, reader.snapshot():
             jobs, attempts, meta = reader.all_jobs(), reader.live_attempts(), reader.meta()
             task_name = meta.get(META_TASK_NAME)
@@ -151,7 +153,7 @@ class Workspace:
         with self.reader() as reader:
             return reader.latest_attempts([job.id]).get(job.id)
 
-    def events(self, since: datetime | None = None, job: Job | None = None, limit: int | None = None) -> list[Event]:
+    def history(self, since: datetime | None = None, job: Job | None = None, limit: int | None = None) -> list[Event]:
         """The history, oldest first."""
         with self.reader() as reader:
             return reader.events(since=since, job_id=None if job is None else job.id, limit=limit)
@@ -186,44 +188,7 @@ class Workspace:
         """Let held jobs start."""
         return self._by_ids("release", self.jobs(patterns))
 
-    def wait(self, jobs: Sequence[Job], timeout_s: float | None = None) -> list[Job]:
-        """Block until all these jobs have ended; return them as they then are.
-
-        Raises UsageError when no scheduler runs and something is still queued, TimeoutError after `timeout_s`.
-        """
-        deadline = None if timeout_s is None else self._clock.monotonic() + timeout_s
-        ids = [job.id for job in jobs]
-        idle_since = self._clock.monotonic()
-        while True:
-            running = asking.scheduler(self.paths) is not None
-            if not running:
-                self._settle_if_needed()
-            with self.reader() as reader:
-                now = reader.full_jobs(ids)
-            pending = [job for job in now if not job.state.ended]
-            if not pending:
-                return now
-            if running or any(job.state is JobState.ACTIVE for job in pending):
-                idle_since = self._clock.monotonic()
-            elif self._clock.monotonic() - idle_since > KEEPER_S and not self._is_kept():
-                words = f"{counted(len(pending), 'job')} still to run, and no scheduler is running"
-                raise UsageError(words, hint="`rfsched start`")
-            if deadline is not None and self._clock.monotonic() > deadline:
-                raise TimeoutError(
-                    f"not ended: {counted(len(pending), 'job')}: {', '.join(j.name for j in pending[:8])}"
-                )
-            self._clock.sleep(POLL_S)
-
-    # -- inside --------------------------------------------------------------------------------------------------------
-
-    def _is_kept(self) -> bool:
-        """Whether the scheduler's session is there: its keeper is about to start it again."""
-        return asking.scheduler_session_exists(self.paths)
-
-    def _by_ids(self, kind: str, jobs: Sequence[Job]) -> dict[str, Any]:
-        return self.ask(kind, {"ids": [job.id for job in jobs]})
-
-    def _settle_if_needed(self) -> None:
+    def settle(self) -> None:
         """With no scheduler: running jobs may have ended without anybody writing it down."""
         if not os.path.exists(self.paths.database):
             return
@@ -233,6 +198,11 @@ class Workspace:
         # Somebody else may be writing, or the disk full: then what is there is shown.
         with contextlib.suppress(WorkspaceBusy, StoreError):
             asking.settle(self.paths, self.usable_settings)
+
+    # -- inside --------------------------------------------------------------------------------------------------------
+
+    def _by_ids(self, kind: str, jobs: Sequence[Job]) -> dict[str, Any]:
+        return self.ask(kind, {"ids": [job.id for job in jobs]})
 
 
 def lock_holder(paths: WorkspacePaths) -> workspace_lock.LockHolder | None:

@@ -298,13 +298,15 @@ def wait(ctx: click.Context, chosen: Chosen, jobs: tuple[str, ...], timeout: flo
 
     A job for the case of a failure that did not come about counts as one that succeeded.
     """
+    from researchflow_tmux.api.ends import until_ended
+
     workspace = chosen.workspace()
     wanted = workspace.jobs(jobs)
     held = [job.name for job in wanted if job.state == "held"]
     if held:
         click.echo(f"held, so this waits until somebody releases them: {names(held)}", err=True)
     tell_impossible(workspace, [job.id for job in wanted if job.state == "queued"])
-    ended = workspace.wait(wanted, timeout)
+    ended = until_ended(workspace, [job.id for job in wanted], timeout)
     good = [job for job in ended if job.state == "succeeded"]
     idle = [job for job in ended if job.not_needed]
     bad = [job for job in ended if job.state != "succeeded" and not job.not_needed]

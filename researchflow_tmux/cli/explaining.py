@@ -113,7 +113,7 @@ def history(chosen: Chosen, job: str | None, since: str | None, limit: int | Non
     which = None if job is None else workspace.job(job)
     asked = limit
     while True:
-        events = workspace.events(since=moment, job=which, limit=asked)
+        events = workspace.history(since=moment, job=which, limit=asked)
         worded = [(event, describe(event.payload, lambda id_: names.get(id_, f"job {id_}"))) for event in events]
         shown = [pair for pair in worded if as_json or pair[1] is not None]
         if limit is None or asked is None or len(shown) >= limit or len(events) < asked:

@@ -8,6 +8,9 @@ RfschedError
 ├── HostUnreachable    tmux does not answer, or cannot be started
 ├── LaunchError        one job could not be launched
 ├── ProbeError         the GPUs could not be read
+├── JobFailed          a job whose result was asked for did not succeed
+│   └── RemoteError    the Python function that was the job raised an exception
+├── ResultError        a job succeeded, and what it returned cannot be read here
 └── RankError          the user's order of GPUs gave none
 
 `InvalidTransition` stands apart: it is a bug of ours and is never caught.
@@ -100,6 +103,58 @@ class ProbeError(RfschedError):
     """The GPUs could not be read. An unread GPU is unknown, never free."""
 
     exit_code = 7
+
+
+class JobFailed(RfschedError):  # noqa: N818 - it reads as the fact it states
+    """A job whose result was asked for did not succeed: it failed, was cancelled, or was skipped."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str | None = None,
+        job_id: int = 0,
+        state: str = "failed",
+        code: int | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.job_id = job_id
+        self.state = state
+        """How the job ended: failed, cancelled or skipped."""
+        self.code = code
+        """The job's exit code; None = it has none."""
+
+
+class RemoteError(JobFailed):
+    """The Python function that was the job raised an exception, or returned what cannot be pickled.
+
+    The exception itself is the cause (`__cause__`) and `original`, if it can be pickled.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str | None = None,
+        job_id: int = 0,
+        state: str = "failed",
+        code: int | None = None,
+        traceback: str = "",
+        original: BaseException | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint, job_id=job_id, state=state, code=code)
+        self.traceback = traceback
+        """The traceback as text, as it is in the job's log."""
+        self.original = original
+        self.__cause__ = original
+
+    def __str__(self) -> str:
+        told = super().__str__()
+        return f"{told}\n\n{self.traceback.rstrip()}" if self.traceback else told
+
+
+class ResultError(RfschedError):
+    """A job succeeded, and what it returned cannot be read here."""
 
 
 class InvalidTransition(Exception):  # noqa: N818 - it reads as the fact it states

@@ -337,6 +337,11 @@ class WorkspacePaths(msgspec.Struct, frozen=True, kw_only=True):
         """Where runners note the successes of jobs that have inputs and outputs."""
         return os.path.join(self.state, "made")
 
+    @property
+    def calls(self) -> str:
+        """Where the calls of function jobs are until the jobs are forgotten."""
+        return os.path.join(self.state, "calls")
+
     def attempt_dir(self, job_id: int, number: int) -> str:
         """Where one attempt's spec, claim and exit record are."""
         return os.path.join(self.state, "attempts", str(job_id), str(number))

@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 
 import researchflow_tmux
-from researchflow_tmux import job as package
 from researchflow_tmux.checkpoints import LocalStore
-from researchflow_tmux.job import CheckpointError, Job, current_job, environment
+from researchflow_tmux.job import CheckpointError, Job, current, current_job, environment
 from researchflow_tmux.job.store import Part
 
 PYTHONS = [sys.executable, "python3.8", "python3.9", "python3.13"]
@@ -133,7 +132,7 @@ def test_the_folder_alone_serves_an_older_python(python: str, here: Path) -> Non
     if not found or found.returncode:
         pytest.skip(f"no {python} here")
     (here / "lib").mkdir()
-    (here / "lib" / "what_jobs_call").symlink_to(Path(package.__file__).parent)
+    (here / "lib" / "what_jobs_call").symlink_to(Path(current.__file__).parent)
     (here / "train.py").write_text(SCRIPT.format(package="what_jobs_call"))
     environ = variables(here) | {"PYTHONPATH": str(here / "lib"), "PYTHONDONTWRITEBYTECODE": "1"}
     answer = subprocess.run(

@@ -1,0 +1,138 @@
+"""The options of `Workspace.submit`, `@job` and pipelines: from what a Python user writes to a wish."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import os
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from researchflow_tmux.api.drafting import Wish
+from researchflow_tmux.domain.errors import UsageError
+from researchflow_tmux.domain.units import parse_duration, parse_size
+
+
+def _number(least: int) -> Callable[[Any], int]:
+    def convert(value: Any) -> int:
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise ValueError(f"expected a whole number from {least} on, got {value!r}")
+        return value
+
+    return convert
+
+
+def _integer(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError(f"expected a whole number, got {value!r}")
+    return value
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"expected a word, got {value!r}")
+    return value
+
+
+def _one_of(*words: str) -> Callable[[Any], str]:
+    def convert(value: Any) -> str:
+        if not isinstance(value, str) or value not in words:
+            raise ValueError(f"expected {' or '.join(words)}, got {value!r}")
+        return str(value)
+
+    return convert
+
+
+def _words(value: Any) -> dict[str, str]:
+    """Numbers are as good as text: `labels={"seed": 1}`."""
+    if not isinstance(value, Mapping):
+        raise ValueError(f"expected a mapping, got {value!r}")
+    return {_text(key): each if isinstance(each, str) else _plain(each) for key, each in value.items()}
+
+
+def _plain(value: Any) -> str:
+    if not isinstance(value, int | float):
+        raise ValueError(f"expected text or a number, got {value!r}")
+    return str(value)
+
+
+def _share(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 1:
+        raise ValueError(f"expected a fraction above 0 and up to 1, got {value!r}")
+    return float(value)
+
+
+def _directory(value: Any) -> str:
+    path: str = os.path.abspath(os.fspath(value))
+    if not os.path.isdir(path):
+        raise ValueError(f"{path} is no directory")
+    return path
+
+
+_OPTIONS: dict[str, tuple[str, Callable[[Any], Any]]] = {
+    # option: (field of Wish, what makes its value of what was given)
+    "name": ("name", _text),
+    "gpus": ("gpus", _number(0)),
+    "gpu_memory": ("gpu_memory_mib", lambda value: math.ceil(parse_size(value))),
+    "share": ("share", _share),
+    "time_limit": ("time_limit_s", parse_duration),
+    "priority": ("priority", _integer),
+    "retries": ("retries", _number(0)),
+    "when": ("when", _one_of("success", "failure", "always")),
+    "group": ("group", _text),
+    "labels": ("labels", _words),
+    "hold": ("held", bool),
+    "env": ("env", _words),
+    "workdir": ("workdir", _directory),
+    "completion": ("completion", _one_of("exit_code", "marker", "marker_and_exit")),
+}
+
+
+def check_options(options: Iterable[str]) -> None:
+    """Raise UsageError naming every option that is none, with what could have been meant."""
+    known = {*_OPTIONS, "after"}
+    lines = []
+    for option in options:
+        if option not in known:
+            close = difflib.get_close_matches(option, sorted(known), n=1)
+            lines.append(f"no option {option!r}" + (f"; did you mean {close[0]!r}?" if close else ""))
+    if lines:
+        raise UsageError("\n".join(lines), hint=f"there are: {', '.join(sorted(known))}")
+
+
+def wish_of(options: Mapping[str, Any], root: str) -> Wish:
+    """The wish that these options of a job in the workspace at `root` make. Raises UsageError with every problem."""
+    check_options(options)
+    fields: dict[str, Any] = {}
+    problems = []
+    for option, value in options.items():
+        if option == "after" or value is None:
+            continue
+        field, convert = _OPTIONS[option]
+        try:
+            fields[field] = convert(value)
+        except (ValueError, TypeError) as error:
+            problems.append(f"{option}: {error}")
+    try:
+        names, ids = upstream(options.get("after") or (), root)
+    except ValueError as error:
+        problems.append(f"after: {error}")
+    if problems:
+        raise UsageError("\n".join(problems))
+    return Wish(**fields, after=names, after_ids=ids)
+
+
+def upstream(after: Any, root: str) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """Names and ids of the jobs meant: handles, ids or names, one or several. Raises ValueError."""
+    names: list[str] = []
+    ids: list[int] = []
+    for each in [after] if isinstance(after, str | int) or hasattr(after, "root") else after:
+        if hasattr(each, "root") and hasattr(each, "id"):
+            if each.root != root:
+                raise ValueError(f"{each.name} is a job of {each.root}; it cannot be waited for in {root}")
+            ids.append(each.id)
+        elif isinstance(each, str | int) and not isinstance(each, bool):
+            names.append(str(each))
+        else:
+            raise ValueError(f"expected handles or names of jobs, got {each!r}")
+    return tuple(names), tuple(ids)
