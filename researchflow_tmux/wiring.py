@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -135,6 +134,7 @@ class Parts:
             room=room,
             waiter=self.waiter,
         )
+        self._make_busy(engine)
         engine.remember(identity.news)
         if identity.original is not None:
             engine.disown(f"it runs in {identity.original}; this workspace is a copy of that one")
@@ -214,13 +214,17 @@ class Parts:
         return self.nvml if "nvml" in kinds else None
 
     def follow_jobs(self, engine: Engine) -> None:
-        """Make simulated GPUs as busy as the jobs on them would."""
+        """Make simulated GPUs as busy as the jobs on them would; they are read at once, so that it shows."""
         if self._simulated is not None:
-            attempts = engine.workload.attempts.values()
-            counts = Counter(gpu.uuid for attempt in attempts for gpu in attempt.allocation.gpus)
-            for device in engine.room.devices:
-                self._simulated.occupy(device.uuid, counts[device.uuid])
+            self._make_busy(engine)
             engine.room.read(engine.workload)
+
+    def _make_busy(self, engine: Engine) -> None:
+        from researchflow_tmux.simulation.load import uses_of
+
+        workload = engine.workload
+        if self._simulated is not None:
+            self._simulated.follow(lambda: uses_of(workload.attempts.values(), workload.jobs, self.clock.now()))
 
     def close(self) -> None:
         """Give back descriptors, threads and children."""

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from researchflow_tmux.domain.errors import ProbeError
 from researchflow_tmux.domain.resources import GpuDevice, GpuProcess, GpuReading
+from researchflow_tmux.simulation.load import JOB_UTIL_PCT, Use
+
+Uses = Mapping[str, Sequence[Use]]
+"""What the jobs on each GPU do to it, by UUID."""
 
 TOTAL_MIB = 24_576
 IDLE_MIB = 3
@@ -18,7 +22,6 @@ IDLE_W, FULL_W = 22.0, 285.0
 class _Gpu:
     device: GpuDevice
     total_mib: int
-    jobs: int = 0
     foreign: dict[int, int] = field(default_factory=dict)
     """Pid → MiB of processes that are not ours."""
     error: str | None = None
@@ -27,17 +30,10 @@ class _Gpu:
 class ScriptedGpus:
     """A GpuProbe whose figures follow what it is told: how many jobs run where, who else is there, what is broken."""
 
-    def __init__(
-        self,
-        devices: Iterable[GpuDevice],
-        *,
-        total_mib: int = TOTAL_MIB,
-        job_mib: int = 9_000,
-        job_util_pct: int = 72,
-    ) -> None:
-        """Give each device `total_mib`, unless it has a size; each job holds `job_mib` and is `job_util_pct` busy."""
+    def __init__(self, devices: Iterable[GpuDevice], *, total_mib: int = TOTAL_MIB) -> None:
+        """Give each device `total_mib`, unless it has a size; until `follow` says otherwise no job is on any."""
         self._gpus = {device.uuid: _Gpu(device=device, total_mib=device.total_mib or total_mib) for device in devices}
-        self._job_mib, self._job_util_pct = job_mib, job_util_pct
+        self._uses: Callable[[], Uses] = dict
         self._broken: str | None = None
 
     def read(self) -> list[GpuReading]:
@@ -45,11 +41,12 @@ class ScriptedGpus:
         if self._broken is not None:
             raise ProbeError(self._broken)
         ordered = sorted(self._gpus.values(), key=lambda gpu: gpu.device.index)
-        return [self._reading(gpu) for gpu in ordered]
+        uses = self._uses()
+        return [self._reading(gpu, uses.get(gpu.device.uuid, ())) for gpu in ordered]
 
-    def occupy(self, uuid: str, jobs: int) -> None:
-        """From now on `jobs` jobs run on the GPU."""
-        self._gpus[uuid].jobs = jobs
+    def follow(self, uses: Callable[[], Uses]) -> None:
+        """From now on ask this at each reading what the jobs do."""
+        self._uses = uses
 
     def intrude(self, uuid: str, pid: int, used_mib: int) -> None:
         """A process that is not ours takes memory; 0 = it leaves."""
@@ -65,24 +62,22 @@ class ScriptedGpus:
         """Reading as a whole fails with this error; None = it works again."""
         self._broken = error
 
-    def _reading(self, gpu: _Gpu) -> GpuReading:
+    def _reading(self, gpu: _Gpu, uses: Sequence[Use]) -> GpuReading:
         device = gpu.device
         if gpu.error is not None:
             return GpuReading(uuid=device.uuid, index=device.index, name=device.name, error=gpu.error)
-        used = IDLE_MIB + gpu.jobs * self._job_mib + sum(gpu.foreign.values())
-        load = min(1.0, (gpu.jobs + len(gpu.foreign)) * self._job_util_pct / 100)
+        used = dict(sorted(gpu.foreign.items())) | {use.pid: use.memory_mib for use in uses}
+        busy_pct = sum(use.util_pct for use in uses) + len(gpu.foreign) * JOB_UTIL_PCT
+        load = min(1.0, busy_pct / 100)
         return GpuReading(
             uuid=device.uuid,
             index=device.index,
             name=device.name,
             total_mib=gpu.total_mib,
-            used_mib=min(gpu.total_mib, used),
+            used_mib=min(gpu.total_mib, IDLE_MIB + sum(used.values())),
             util_pct=round(100 * load),
             temperature_c=round(IDLE_C + load * (FULL_C - IDLE_C)),
             power_w=round(IDLE_W + load * (FULL_W - IDLE_W), 1),
-            processes=self._processes(gpu),
+            max_power_w=FULL_W,
+            processes=tuple(GpuProcess(pid=pid, used_mib=mib) for pid, mib in used.items()),
         )
-
-    def _processes(self, gpu: _Gpu) -> tuple[GpuProcess, ...]:
-        """Only the others': our simulated jobs are real processes elsewhere, of which a GPU knows nothing."""
-        return tuple(GpuProcess(pid=pid, used_mib=used) for pid, used in sorted(gpu.foreign.items()))

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from researchflow_tmux.domain.attempt import Exited, Outcome
+from researchflow_tmux.simulation.load import JobLoad
 
 SUCCESS = Exited(code=0, succeeded=True)
 
@@ -26,6 +27,10 @@ class Script(msgspec.Struct, frozen=True, kw_only=True):
     """Processes that outlive it, until `destroy`."""
     unkillable: int = 0
     """Those of them that `destroy` cannot kill."""
+    load: JobLoad = JobLoad(memory_mib=0, util_pct=0)
+    """What it does to each of its GPUs."""
+    ram_mib: int = 0
+    """Memory of the machine that it uses."""
     peak_rss_mib: float | None = None
     cpu_s: float | None = None
 

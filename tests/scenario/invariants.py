@@ -13,6 +13,7 @@ from researchflow_tmux.domain.job import Job, JobState
 from researchflow_tmux.domain.resources import SHARE_TOLERANCE
 from researchflow_tmux.engine.workload import Workload, order_key
 from researchflow_tmux.simulation.clock import EPOCH
+from researchflow_tmux.simulation.gpus import TOTAL_MIB
 
 if TYPE_CHECKING:
     from tests.scenario.world import World
@@ -23,6 +24,7 @@ def check_invariants(world: World) -> None:
     workload = world.engine.workload
     check_workload(workload)
     _no_slot_overbooked(world, workload)
+    _no_memory_promised_twice(world, workload)
     _started_at_most_once(world)
     _nothing_runs_unknown(world, workload)
     if not workload.changed and world.checked != (world.engine, world.store.commits):
@@ -68,6 +70,16 @@ def _no_slot_overbooked(world: World, workload: Workload) -> None:
             running[gpu.uuid] += gpu.share * (attempt.key in truly)
     for uuid, share in [*booked.items(), *running.items()]:
         assert share <= 1 + SHARE_TOLERANCE, f"{uuid} is booked {share} times"
+
+
+def _no_memory_promised_twice(world: World, workload: Workload) -> None:
+    promised: dict[str, int] = defaultdict(int)
+    for attempt in workload.attempts.values():
+        for gpu in attempt.allocation.gpus:
+            promised[gpu.uuid] += gpu.memory_mib
+    for uuid, memory_mib in promised.items():
+        size = next(device.total_mib for device in world.devices if device.uuid == uuid) or TOTAL_MIB
+        assert memory_mib <= size, f"{memory_mib} MiB of {uuid} are promised, it has {size}"
 
 
 def _started_at_most_once(world: World) -> None:

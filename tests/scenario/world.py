@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
 
+from researchflow_tmux.domain.attempt import Attempt
 from researchflow_tmux.domain.job import Condition, Job, JobSpec, JobState
+from researchflow_tmux.domain.limits import RoomRules
 from researchflow_tmux.domain.resources import GpuDevice, ResourceRequest
 from researchflow_tmux.engine.context import Rules
 from researchflow_tmux.engine.loop import Engine
 from researchflow_tmux.engine.room import RoomReader
 from researchflow_tmux.engine.submitting import Draft, Submission
-from researchflow_tmux.ports import Wakeup
+from researchflow_tmux.ports import GpuRanker, Wakeup
 from researchflow_tmux.simulation.clock import VirtualClock
 from researchflow_tmux.simulation.drive import MemoryWaiter
 from researchflow_tmux.simulation.gpus import ScriptedGpus
 from researchflow_tmux.simulation.leases import ScriptedLeases
+from researchflow_tmux.simulation.load import Use
 from researchflow_tmux.simulation.memory_store import MemoryStore
+from researchflow_tmux.simulation.ram import ScriptedRam
+from researchflow_tmux.simulation.run import Run
 from researchflow_tmux.simulation.script import Script, Scripts
 from researchflow_tmux.simulation.session_host import MemoryHost
 from tests.scenario.invariants import check_invariants
@@ -85,6 +90,8 @@ class World:
         cpu_places: int = 2,
         leased: bool = False,
         deaf: bool = False,
+        room: RoomRules | None = None,
+        ranker: GpuRanker | None = None,
         **rules: Any,
     ) -> None:
         """Scripts by job name; `sizes_mib` = the GPUs, by size; `rules` change Rules.
@@ -108,7 +115,11 @@ class World:
             )
             for i in range(len(sizes_mib) or gpus)
         ]
-        self.probe = ScriptedGpus(self.devices, job_mib=0)
+        self.probe = ScriptedGpus(self.devices)
+        self.probe.follow(self._uses)
+        self.ram = ScriptedRam(64 * 1024, self._ram_used)
+        self.room = room or RoomRules()
+        self.ranker = ranker
         self.leases = ScriptedLeases()
         self.share = 1.0 / jobs_per_gpu if jobs_per_gpu else 0.0
         self.cpu_places = cpu_places
@@ -147,6 +158,9 @@ class World:
             share=self.share,
             max_cpu_jobs=self.cpu_places,
             own_tag_prefix=f"{WORKSPACE}/",
+            rules=self.room,
+            ram=self.ram,
+            ranker=self.ranker,
         )
         engine = Engine(
             rules=self.rules,
@@ -161,6 +175,27 @@ class World:
         self._woken = None
         self._idle = 0
         return engine
+
+    # -- what running jobs do to the machine
+
+    def _running(self) -> Iterator[tuple[Attempt, Run, float]]:
+        """The attempts that really run, whatever the scheduler knows of it, and for how long."""
+        known = {attempt.key: attempt for attempt in self.engine.workload.attempts.values()}
+        for key in self.host.runners():
+            run = self.host._runs[key]
+            if key in known and run.claims_at is not None:
+                yield known[key], run, (self.virtual.now() - run.claims_at).total_seconds()
+
+    def _uses(self) -> dict[str, list[Use]]:
+        found: dict[str, list[Use]] = {}
+        for attempt, run, age_s in self._running():
+            for gpu in attempt.allocation.gpus:
+                load = run.script.load
+                found.setdefault(gpu.uuid, []).append(Use(run.pid, load.memory_at(age_s), load.util_pct))
+        return found
+
+    def _ram_used(self) -> dict[int, int]:
+        return {run.pid: run.script.ram_mib for _, run, age_s in self._running() if age_s >= 0}
 
     def _pass(self, step: str) -> None:
         self.passes[step] += 1
@@ -263,9 +298,10 @@ class World:
         priority: int = 0,
         held: bool = False,
         when: Condition = "success",
+        needs: Mapping[str, Any] | None = None,
         **submission: Any,
     ) -> int:
-        """Submit jobs through the inbox; the request's id."""
+        """Submit jobs through the inbox; the request's id. `needs` = further fields of the request."""
         drafts = tuple(
             Draft(
                 spec=JobSpec(
@@ -275,7 +311,7 @@ class World:
                     shell="true",
                     workdir="/",
                     env_digest="env",
-                    request=ResourceRequest(gpus=gpus, pinned=pinned),
+                    request=ResourceRequest(gpus=gpus, pinned=pinned, **(needs or {})),
                     retries=retries,
                     priority=priority,
                     when=when,
