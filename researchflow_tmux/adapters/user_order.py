@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import msgspec
 
@@ -45,14 +45,13 @@ class UserOrder:
         self._monotonic = monotonic
         self._child: subprocess.Popen[bytes] | None = None
         self._received = b""
-        self._sent = 0
-        self._answered = 0
-        self._asked_s = 0.0
         self._loaded = False
+        self._begun_s = 0.0
+        self._patience_s = deadline_s
+        """For how long the next decision waits for the module to be loaded."""
         self._pause_s = PAUSE_S
         self._not_before = float("-inf")
         self._trouble = ""
-        self._latest: dict[str, Any] = {}
         with contextlib.suppress(OSError):  # `rank` tries again, and says why not
             self._ready_child()
 
@@ -65,7 +64,7 @@ class UserOrder:
             raise self._error(self._trouble)
         try:
             answer = self._ask(infos)
-        except OSError as error:
+        except (OSError, ValueError) as error:
             self.close()
             raise self._error(f"its process ended ({error})") from error
         if answer is None:
@@ -90,21 +89,22 @@ class UserOrder:
                 child.wait(1.0)
 
     def _ask(self, infos: Sequence[GpuInfo]) -> dict[str, Any] | None:
-        """The answer to this very question; None = still loading."""
+        """The answer; None = still loading."""
         child = self._ready_child()
-        waiting = self._sent > self._answered  # only while it loads: then nobody waits a second time
-        if not waiting:
-            self._send(child, infos)
-        limit_s = 0.0 if waiting else self._deadline_s
-        until = self._monotonic() + limit_s
-        while self._receive(child, until):
-            if self._sent == self._answered and not waiting:
-                return self._latest
-            if self._sent == self._answered:  # the answer to an old question: now it is loaded, ask anew
-                return self._ask(infos)
-        if self._loaded or self._monotonic() - self._asked_s > self._loading_s:
-            self._give_up_for_a_while()
-        return None
+        if not self._loaded:
+            self._loaded = self._receive(child, self._patience_s) is not None
+            self._patience_s = 0.0
+        if not self._loaded:
+            if self._monotonic() - self._begun_s > self._loading_s:
+                self._give_up_for_a_while("is not loaded in time")
+            return None
+        assert child.stdin is not None
+        request = {"deadline_s": self._deadline_s, "infos": msgspec.to_builtins(infos)}
+        child.stdin.write(json.dumps(request).encode() + b"\n")
+        answer = self._receive(child, self._deadline_s)
+        if answer is None:
+            self._give_up_for_a_while(f"gave no answer within {self._deadline_s:g} s")
+        return answer
 
     def _ready_child(self) -> subprocess.Popen[bytes]:
         if self._child is None or self._child.poll() is not None:
@@ -119,40 +119,32 @@ class UserOrder:
                 bufsize=0,
                 cwd=self._directory,
             )
-            self._received, self._answered, self._loaded = b"", self._sent, False
+            self._received, self._loaded = b"", False
+            self._begun_s, self._patience_s = self._monotonic(), self._deadline_s
         return self._child
 
-    def _send(self, child: subprocess.Popen[bytes], infos: Sequence[GpuInfo]) -> None:
-        assert child.stdin is not None
-        self._sent += 1
-        self._asked_s = self._monotonic()
-        deadline_s = self._deadline_s if self._loaded else self._loading_s
-        request = {"id": self._sent, "deadline_s": deadline_s, "infos": msgspec.to_builtins(infos)}
-        child.stdin.write(json.dumps(request).encode() + b"\n")
-
-    def _receive(self, child: subprocess.Popen[bytes], until: float) -> bool:
-        """Read one answer; False = there is none by then. Raises OSError when the child is gone."""
+    def _receive(self, child: subprocess.Popen[bytes], limit_s: float) -> dict[str, Any] | None:
+        """The next line; None = there is none within `limit_s`. Raises OSError when the child is gone."""
         assert child.stdout is not None
         fd = child.stdout.fileno()
         poller = select.poll()
         poller.register(fd, select.POLLIN)
+        until = self._monotonic() + limit_s
         while b"\n" not in self._received:
             if not poller.poll(max(0.0, until - self._monotonic()) * 1000):
-                return False
+                return None
             part = os.read(fd, 65536)
             if not part:
                 raise OSError(f"exit code {child.wait(1.0)}")
             self._received += part
         line, _, self._received = self._received.partition(b"\n")
-        self._latest = json.loads(line)
-        self._answered, self._loaded = int(self._latest["id"]), True
-        return True
+        answer: dict[str, Any] = json.loads(line)
+        return answer
 
-    def _give_up_for_a_while(self) -> None:
+    def _give_up_for_a_while(self, did: str) -> NoReturn:
         self.close()
         self._not_before = self._monotonic() + self._pause_s
         self._pause_s = min(self._pause_s * 2, MAX_PAUSE_S)
-        did = f"gave no answer within {self._deadline_s:g} s" if self._loaded else "is not loaded in time"
         self._trouble = f"it {did} and is asked again later"
         raise self._error(self._trouble)
 

@@ -43,16 +43,22 @@ def main(module: str, function: str, directory: str, loading_s: str) -> int:
     except BaseException as error:  # noqa: BLE001 - a module may raise what it likes, SystemExit too
         failed = words(error, directory)
     signal.setitimer(signal.ITIMER_REAL, 0)
+    send(answers, {"loaded": compare is not None})
     for line in requests:
         request = json.loads(line)
         signal.setitimer(signal.ITIMER_REAL, float(request["deadline_s"]) + 1.0)
         answer = {"error": failed} if compare is None else reply(request["infos"], compare, directory)
         signal.setitimer(signal.ITIMER_REAL, 0)
-        try:
-            os.write(answers, json.dumps({**answer, "id": request["id"]}).encode() + b"\n")
-        except BrokenPipeError:
-            break
+        send(answers, answer)
     return 0
+
+
+def send(fd: int, answer: dict[str, Any]) -> None:
+    """One line to the parent; without one there is nothing left to do."""
+    try:
+        os.write(fd, json.dumps(answer).encode() + b"\n")
+    except BrokenPipeError:
+        os._exit(0)
 
 
 def reply(infos: list[dict[str, Any]], compare: Compare, directory: str) -> dict[str, Any]:

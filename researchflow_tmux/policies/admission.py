@@ -66,9 +66,9 @@ def refusal(view: GpuView, need: Need) -> Refusal | None:
     lasting = next((each for each in found if not each.passing), None)
     if lasting is not None:
         return lasting
-    if view.settles is not None:
-        return Refusal(view.settles, passing=True)
-    return found[0] if found else None
+    if found or view.settles is None:
+        return found[0] if found else None
+    return Refusal(view.settles, passing=True)
 
 
 def fits_when_empty(view: GpuView, need: Need) -> bool:
@@ -150,8 +150,14 @@ def _unknown(view: GpuView, text: str) -> Refusal:
 
 
 def together(reasons: Sequence[Reason]) -> Reason:
-    """The reasons of several GPUs as one: each names its GPU, and the first one gives the kind."""
-    texts = list(dict.fromkeys(reason.text for reason in reasons))
+    """The reasons of several GPUs as one: GPUs with the same one are named together, and the first gives the kind."""
+    by_fact: dict[str, list[str]] = {}
+    for reason in reasons:
+        gpu, _, fact = reason.text.partition(": ")
+        index = gpu.removeprefix("GPU ")
+        known = index.isdecimal() and fact
+        by_fact.setdefault(fact if known else reason.text, []).extend([index] if known else [])
+    texts = [f"GPU {', '.join(indices)}: {fact}" if indices else fact for fact, indices in by_fact.items()]
     more = f" and {len(texts) - 4} more" if len(texts) > 4 else ""
     ends = [reason.until for reason in reasons if reason.until is not None]
     return Reason(code=reasons[0].code, text="; ".join(texts[:4]) + more, until=min(ends, default=None))

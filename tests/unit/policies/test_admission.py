@@ -226,6 +226,18 @@ def test_when_it_is_known_to_end_is_told() -> None:
     assert next_opening(room, at(40)) is None
 
 
+def test_gpus_with_the_same_reason_are_named_together() -> None:
+    room = seen(Gpu(load()), Gpu(load(20 * GIB)), Gpu(load()))
+    refused = asked(room, wants(max_util_pct=80))
+    assert str(refused).endswith("GPU 0, 1, 2: how busy it is cannot be read, and there is a limit on it (max_util)")
+
+
+def test_what_lasts_longer_is_told_rather_than_the_grace_period() -> None:
+    room = seen(Gpu(load(3), ours=20 * GIB, touched=Touched(at(-1))), rules=RoomRules(grace_s=60.0))
+    assert "needed" in str(asked(room, wants(12 * GIB)))
+    assert "grace_period" in str(asked(room, wants(2 * GIB)))
+
+
 # -- one start is seen by the next
 
 
