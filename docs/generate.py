@@ -18,7 +18,7 @@ import msgspec
 
 from researchflow_tmux.adapters.config_reference import reference_markdown
 from researchflow_tmux.adapters.live_file import LiveSources
-from researchflow_tmux.api import adding, cleaning, control, gpus, pipelining, saved, sweeping, views, why
+from researchflow_tmux.api import adding, cleaning, control, gpus, hooking, pipelining, saved, sweeping, views, why
 from researchflow_tmux.cli.main import ALIASES, COMMANDS, HIDDEN, cli
 from researchflow_tmux.domain.reasons import WORDS
 from researchflow_tmux.engine.steering import Steered
@@ -41,6 +41,8 @@ JSON_OUTPUTS: tuple[tuple[str, str, tuple[type[msgspec.Struct], ...]], ...] = (
     ("rfsched.pipeline/1", "pipeline --json", (pipelining.Piped, pipelining.PipedJob)),
     ("rfsched.kill-all/1", "kill-all --json", (control.Killed,)),
     ("rfsched.checkpoints/1", "checkpoint list --json", (saved.CheckpointList, saved.CheckpointView)),
+    ("rfsched.hooks/1", "hooks list --json: `hooks`, a list of", (hooking.HookView,)),
+    ("rfsched.hooks-test/1", "hooks test --json: `hooks`, a list of", (hooking.HookTest,)),
     ("rfsched.clean/1", "clean --json", (cleaning.Cleaned,)),
     ("rfsched.diff/1", "results diff --json", (Comparison, Difference)),
     ("rfsched.prune/1", "results prune --json", (Pruned,)),

@@ -26,6 +26,7 @@ from researchflow_tmux.domain.units import counted
 from researchflow_tmux.domain.wording import describe
 from researchflow_tmux.domain.workspace import META_TASK_NAME, WorkspacePaths
 from researchflow_tmux.engine.loop import Engine
+from researchflow_tmux.hooks.telling import Telling
 from researchflow_tmux.intake.submissions import META_WATCH
 from researchflow_tmux.intake.watching import SourceWatch
 from researchflow_tmux.ports import Sessions
@@ -77,6 +78,7 @@ class Daemon:
         self.log = SchedulerLog(paths, self.settings)
         self.sources = SourceWatch(self.parts, self.engine, self._nudge)
         self.recorder = Recorder(paths, self.log.complain)
+        self.hooks = Telling(paths, os.uname().nodename, self.log.complain)
         self.moved = False
         """Another session's scheduler is to take over."""
         self._ending = False
@@ -97,6 +99,7 @@ class Daemon:
             self.engine.notice(warning, level="warning")
         self.engine.adopt_sessions()
         self.sources.switch(self.parts.store.load_meta().get(META_WATCH, ""))
+        self.hooks.begin(self.settings.hooks, self.parts.environ)
         self.recorder.attempt_ended()  # what ended while no scheduler ran
         wakeup = None
         while True:
@@ -125,6 +128,7 @@ class Daemon:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         live_file.remove(self.paths.live)
         self.recorder.close()
+        self.hooks.close()
         self.parts.close()
         self.log.close()
         self.lock.release()
@@ -180,6 +184,8 @@ class Daemon:
         except (ConfigError, ProbeError) as error:
             self.parts.settings = self.settings
             return {"error": str(error)}
+        if settings.hooks != self.settings.hooks:
+            self.hooks.begin(settings.hooks, self.parts.environ)
         self.settings = settings
         self.engine.remember({META_TASK_NAME: settings.task_name})
         self.parts.retune(self.engine)
@@ -267,6 +273,7 @@ class Daemon:
     def _told(self, events: list[Event]) -> None:
         jobs = self.engine.workload.jobs
         self.sources.saved(events)
+        self.hooks.saved(events)
         for event in events:
             self._record(event.payload)
             line = describe(event.payload, lambda job_id: jobs[job_id].name if job_id in jobs else f"job {job_id}")

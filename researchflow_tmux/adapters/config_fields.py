@@ -19,6 +19,8 @@ MAX_INT = 2**53
 
 Check = Callable[[Any], str | None]
 """Looks at a value of the right type; returns what is wrong with it."""
+Special = Callable[["Reader", Entry, str], Any]
+"""Reads the value of a key that has a form of its own; its problems go to the reader."""
 
 _BOOL_WORDS = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false"}
 
@@ -43,7 +45,12 @@ class Reader:
         self.problems.append(self.document.problem(node.start, message, hint))
 
     def fields(
-        self, mapping: Mapping, struct: type[msgspec.Struct], checks: dict[str, Check], prefix: str = ""
+        self,
+        mapping: Mapping,
+        struct: type[msgspec.Struct],
+        checks: dict[str, Check],
+        prefix: str = "",
+        special: dict[str, Special] | None = None,
     ) -> dict[str, tuple[Any, Entry]]:
         """The given values by key, with their entries. Keys that are empty and may be are left out.
 
@@ -52,6 +59,7 @@ class Reader:
             struct: What may be there.
             checks: Further conditions by key.
             prefix: Put before the key in messages (`rfsched.`).
+            special: Keys with a form of their own, and what reads each.
         """
         known = {field.name: field for field in msgspec.structs.fields(struct)}
         for first, again in mapping.duplicates():
@@ -62,6 +70,9 @@ class Reader:
             name = entry.name
             if name is None or name not in known:
                 self._unknown(entry, list(known), prefix)
+                continue
+            if special and name in special:
+                found[name] = (special[name](self, entry, prefix + name), entry)
                 continue
             try:
                 value = self._field(known[name], entry, prefix + name, checks.get(name))

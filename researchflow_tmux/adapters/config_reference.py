@@ -9,6 +9,7 @@ from msgspec import inspect
 
 from researchflow_tmux.adapters.config_fields import show
 from researchflow_tmux.adapters.config_words import default_of, description, expected, members, type_of
+from researchflow_tmux.adapters.hook_config import hooks_schema
 from researchflow_tmux.domain.workspace import JobSection, Settings
 
 SCHEMA_NAME = "scheduler_config.schema.json"
@@ -19,6 +20,7 @@ def settings_schema() -> dict[str, Any]:
     schema = msgspec.json.schema(Settings)
     body: dict[str, Any] = schema["$defs"]["Settings"]
     properties = body["properties"]
+    properties["hooks"] = hooks_schema() | {"description": properties["hooks"]["description"]}
     for field in msgspec.structs.fields(Settings):
         _allow_empty(properties[field.name], field.type, field.required)
     return {

@@ -119,4 +119,6 @@ def _text(value: Any) -> str:
         return f"{value:g}"
     if isinstance(value, str):
         return value if value else '""'
-    return json.dumps(value, ensure_ascii=False)
+    import msgspec
+
+    return json.dumps(msgspec.to_builtins(value), ensure_ascii=False)

@@ -42,6 +42,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "history": ("explaining", "history", "Show what happened."),
     "results": ("results", "results", "Find runs by config and metrics; show, compare, draw them."),
     "checkpoint": ("checkpointing", "checkpoint", "List, check and keep checkpoints."),
+    "hooks": ("hooking", "hooks", "List and try what is told to others about jobs."),
     "clean": ("tidying", "clean", "Remove old ended jobs; shows first what would go."),
     "autostart": ("tidying", "autostart", "Bring the scheduler back after a reboot."),
     "doctor": ("tidying", "doctor", "Check this machine and say what to do."),

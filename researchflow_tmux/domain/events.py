@@ -127,6 +127,14 @@ class GpuIdle(msgspec.Struct, frozen=True, kw_only=True, tag="gpu_idle"):
     job_id: None = None
 
 
+class QueueEmpty(msgspec.Struct, frozen=True, kw_only=True, tag="queue_empty"):
+    """The last job that could run has ended: nothing waits in the queue and nothing runs."""
+
+    counts: dict[str, int]
+    """Jobs by state."""
+    job_id: None = None
+
+
 class Notice(msgspec.Struct, frozen=True, kw_only=True, tag="notice"):
     """Something worth telling that changed no state."""
 
@@ -148,6 +156,7 @@ Payload = (
     | QuarantineLifted
     | GpuChanged
     | GpuIdle
+    | QueueEmpty
     | Notice
 )
 

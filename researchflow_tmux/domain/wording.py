@@ -18,6 +18,7 @@ from researchflow_tmux.domain.events import (
     Notice,
     Payload,
     QuarantineLifted,
+    QueueEmpty,
 )
 from researchflow_tmux.domain.job import JobState
 from researchflow_tmux.domain.names import gpu_suffix
@@ -38,6 +39,9 @@ def describe(payload: Payload, name_of: Callable[[int], str]) -> str | None:
         case GpuIdle(index=index, idle_s=idle_s, waiting=waiting):
             waits = f"; {counted(waiting, 'job')} in the queue" if waiting else ""
             return f"GPU {index} has had no job for {_about(idle_s)}{waits}"
+        case QueueEmpty(counts=counts):
+            told = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
+            return f"the queue is empty: {told}"
         case Notice(job_id=None, text=text):
             return text
         case Notice(job_id=int(job_id), text=text):

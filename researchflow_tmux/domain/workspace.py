@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from researchflow_tmux.domain.hooks import Hook
 from researchflow_tmux.domain.job import CompletionRule, Condition, SuccessRule
 
 STATE_DIR = ".rfsched"
@@ -254,6 +255,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             description="Queue a job again whose runner was killed or whose machine went down. It may then run twice."
         ),
     ] = False
+
+    # -- telling others
+    hooks: Annotated[
+        dict[str, tuple[Hook, ...]],
+        Meta(
+            description="Commands and webhooks by event: `start`, `success`, `failure`, `oom`, `queue_empty` or "
+            "`gpu_idle`."
+        ),
+    ] = {}
 
     # -- watching
     watch_configs: Annotated[

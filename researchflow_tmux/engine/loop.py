@@ -31,6 +31,7 @@ from researchflow_tmux.domain.reasons import Reason, ReasonCode
 from researchflow_tmux.engine import by_hand, inbox
 from researchflow_tmux.engine.context import Context, Rules
 from researchflow_tmux.engine.decide import Capacity, decide, goes_on
+from researchflow_tmux.engine.emptiness import Emptiness
 from researchflow_tmux.engine.launching import Launcher
 from researchflow_tmux.engine.pause import Pause
 from researchflow_tmux.engine.ram_guard import RamGuard
@@ -92,6 +93,7 @@ class Engine:
         self._replies: dict[int, dict[str, Any]] = {}
         self._unsaved = False
         self._idle = IdleGpus()
+        self._emptiness = Emptiness(self.context)
         self._guard = RamGuard(self.context)
         self._seen_room: Capacity | None = None
         """What the last decision left, while jobs wait."""
@@ -120,6 +122,7 @@ class Engine:
         for news in self.room.take_news():
             self.context.apply(news, now)
         self._tell_idle_gpus(now)
+        self._emptiness.look(now)
         self.context.step("planned")
         if self._save(now):
             self.context.step("intent saved")

@@ -25,6 +25,7 @@ from researchflow_tmux.domain.events import (
     Notice,
     Payload,
     QuarantineLifted,
+    QueueEmpty,
 )
 from researchflow_tmux.domain.gpus import Conditions, GpuCondition
 from researchflow_tmux.domain.job import TRANSITIONS, Job, JobSpec, JobState
@@ -146,7 +147,7 @@ class Workload:
                 self._change(payload, at)
             case GpuChanged(gpu=gpu):
                 self._put_gpu(gpu)
-            case GpuIdle() | Notice():
+            case GpuIdle() | QueueEmpty() | Notice():
                 pass
             case _:
                 self._apply_to_attempt(payload, at)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.support import eventually
+from tests.unit.hooks.web import serving
 from tests.workspaces import Factory, new_workspace
 
 __all__ = ["new_workspace"]
@@ -56,3 +57,41 @@ def test_out_of_memory_then_a_larger_gpu_then_a_verification_then_a_failure_that
         "later": "succeeded",
         "last": "succeeded",
     }
+
+
+def test_hooks_are_told_by_the_scheduler_and_not_again_after_a_restart(new_workspace: Factory) -> None:
+    with serving() as web:
+        web.answers = [503, 0]
+        ws = new_workspace(
+            hooks={
+                "failure": {"url": f"{web.url}/${{TOKEN}}", "headers": {"Authorization": "Bearer ${TOKEN}"}},
+                "success": 'echo "$RFSCHED_HOOK_JOB" >> told',
+                "queue_empty": "echo empty >> told",
+            },
+        )
+        told = ws.root / "told"
+        ws.ok("add", "--hold", "--name", "good", "--", "true", TOKEN="s3cret-token")
+        ws.ok("add", "--hold", "--name", "bad", "--", "false", TOKEN="s3cret-token")
+        ws.ok("start", TOKEN="s3cret-token")
+        ws.ok("release", "good", "bad")
+        ws.call("wait")
+        eventually(lambda: len(web.got) == 3, 20.0)
+        eventually(lambda: sorted(told.read_text().split()) == ["empty", "good"])
+        assert [body["job"]["name"] for body in web.got] == ["bad"] * 3
+        assert web.headers[-1]["authorization"] == "Bearer s3cret-token"
+        eventually(lambda: "works again" in (ws.root / "logs/t_scheduler.log").read_text())
+        ws.ok("stop")
+        ws.ok("start", TOKEN="s3cret-token")
+        ws.ok("add", "--name", "good2", "--", "true")
+        ws.ok("wait", "good2")
+        eventually(lambda: sorted(told.read_text().split()[2:]) == ["empty", "good2"])
+        assert len(web.got) == 3
+        log = (ws.root / "logs/t_scheduler.log").read_text()
+        assert log.count("hook for failure") == 2, "that it fails, and that it works again"
+        assert "s3cret" not in log + ws.ok("history") + ws.ok("hooks", "list")
+
+        assert "ok" in ws.ok("hooks", "test", "success")
+        web.answers = [404]
+        tried = ws.call("hooks", "test", "failure", TOKEN="s3cret-token")
+        assert (tried.returncode, tried.stdout) == (1, f"{web.url}/…: the answer was 404 Not Found\n")
+        assert "there is no hook for oom" in ws.call("hooks", "test", "oom").stderr

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from researchflow_tmux.domain.attempt import Exited, OutOfMemory
-from researchflow_tmux.domain.events import AttemptPlanned
+from researchflow_tmux.domain.events import AttemptPlanned, QueueEmpty
 from researchflow_tmux.domain.job import JobState
 from researchflow_tmux.engine.context import META_FAILURE
 from researchflow_tmux.simulation.script import Script
@@ -193,3 +193,40 @@ def test_one_that_has_the_largest_gpu_for_itself_stops_at_the_cap_and_says_so() 
     world.finish()
     assert gpus_of(world, "big") == [(0,), (1,), (1,), (1,)]
     assert "(4 times in a row, at last with the largest GPU for itself)" in str(world.job("big").reason)
+
+
+def emptied(world: World) -> list[dict[str, int]]:
+    """What was noted each time that the queue became empty, without the zeros."""
+    noted = [event.payload.counts for event in world.store.events() if isinstance(event.payload, QueueEmpty)]
+    return [{state: count for state, count in counts.items() if count} for counts in noted]
+
+
+def test_that_the_queue_is_empty_is_noted_once_each_time() -> None:
+    world = World({"bad": BAD})
+    world.scripts._default = GOOD
+    world.run(10.0)
+    assert emptied(world) == []
+    world.add("bad", "row1", "row2")
+    world.add("held", held=True)
+    world.run(30.0)
+    assert emptied(world) == [{"held": 1, "failed": 1, "succeeded": 2}]
+    world.restart()
+    world.tell("cancel", "held")
+    world.run(10.0)
+    assert len(emptied(world)) == 1, "it was empty already"
+    world.add("row3")
+    world.tell("requeue", "bad")
+    world.run(30.0)
+    assert emptied(world)[1:] == [{"cancelled": 1, "failed": 1, "succeeded": 3}]
+
+
+@pytest.mark.parametrize("step", ["before commit", "after commit", "observed", "planned", "acted"])
+@pytest.mark.parametrize("number", range(1, 9))
+def test_it_is_noted_once_whatever_the_scheduler_is_killed_at(step: str, number: int) -> None:
+    world = World()
+    world.scripts._default = GOOD
+    world.crash_at(step, number)
+    world.add("row1", "row2", "row3")
+    world.finish(downtime_s=3.0)
+    world.run(10.0)
+    assert emptied(world) == [{"succeeded": 3}]

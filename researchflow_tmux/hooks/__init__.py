@@ -1,0 +1,1 @@
+"""Telling the outside world what happened: commands and webhooks, beside the scheduler's loop."""
