@@ -7,6 +7,7 @@ import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from operator import itemgetter
 from typing import Any
 
 from researchflow_tmux.adapters import sqlite_environments as environments
@@ -18,6 +19,7 @@ from researchflow_tmux.domain.attempt import Attempt
 from researchflow_tmux.domain.errors import StoreError
 from researchflow_tmux.domain.events import Event, Payload
 from researchflow_tmux.domain.job import ENDED, Job, JobState
+from researchflow_tmux.engine.sharing import Sharing
 from researchflow_tmux.ports import Request, StoredState
 
 KEEP_REPLIES = timedelta(hours=1)
@@ -42,7 +44,7 @@ class SqliteStore:
         with in_words(self.path), readable(self.path), _without_gc():
             self._db.execute("BEGIN")  # one snapshot for all four
             try:
-                jobs = [rows.decode_job(doc) for (doc,) in self._db.execute("SELECT doc FROM jobs ORDER BY id")]
+                jobs = _shared(map(itemgetter(0), self._db.execute("SELECT doc FROM jobs ORDER BY id")))
                 live = self._db.execute("SELECT doc FROM attempts WHERE live = 1 ORDER BY job_id, number")
                 attempts = [rows.decode_attempt(doc) for (doc,) in live]
                 meta = rows.read_meta(self._db)
@@ -155,6 +157,17 @@ class SqliteStore:
             if ids and not dry_run:
                 delete_jobs(self._db, ids)
         return ids
+
+
+def _shared(docs: Iterable[str]) -> list[Job]:
+    """The jobs, each with what it has in common with others given up at once: later, the memory would not come back."""
+    sharing = Sharing()
+    jobs = []
+    for doc in docs:
+        job = rows.decode_job(doc)
+        sharing.share(job)
+        jobs.append(job)
+    return jobs
 
 
 @contextmanager

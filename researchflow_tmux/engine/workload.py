@@ -32,6 +32,7 @@ from researchflow_tmux.domain.job import TRANSITIONS, Job, JobSpec, JobState
 from researchflow_tmux.domain.names import clean, short_hash
 from researchflow_tmux.domain.reasons import Reason, ReasonCode
 from researchflow_tmux.domain.resources import ResourceRequest
+from researchflow_tmux.engine.sharing import Sharing
 from researchflow_tmux.policies import conditions
 from researchflow_tmux.policies.grace import Touched
 from researchflow_tmux.policies.retry import in_backoff
@@ -68,7 +69,9 @@ class Workload:
         """Whether `gpus` is not durable yet."""
         self.next_job_id = next_job_id
         self.dependents: dict[int, set[int]] = defaultdict(set)
-        self._by_key: dict[tuple[str, str], int] = {}
+        self._by_key: defaultdict[str, dict[str, int]] = defaultdict(dict)
+        """Id by source and key."""
+        self._sharing = Sharing()
         self._slugs: dict[str, int] = {}
         self._queue: list[OrderKey] = []
         self.queued_cpu_jobs = 0
@@ -110,7 +113,7 @@ class Workload:
 
     def find(self, source: str, key: str) -> Job | None:
         """The job a source knows under `key`."""
-        job_id = self._by_key.get((source, key))
+        job_id = self._by_key[source].get(key)
         return None if job_id is None else self.jobs[job_id]
 
     def live_attempt(self, job_id: int) -> Attempt | None:
@@ -216,7 +219,7 @@ class Workload:
         if not job.state.ended or job_id in self._dirty_jobs or (job_id, job.attempts) in self.attempts:
             return False
         del self.jobs[job_id]
-        self._by_key.pop((job.spec.source, job.spec.key), None)
+        self._by_key[job.spec.source].pop(job.spec.key, None)
         self._slugs.pop(job.slug, None)
         self.dependents.pop(job_id, None)
         for upstream in job.spec.after:
@@ -226,8 +229,9 @@ class Workload:
     # -- inside --------------------------------------------------------------------------------------------------------
 
     def _index(self, job: Job) -> None:
+        self._sharing.share(job)
         self.jobs[job.id] = job
-        self._by_key[(job.spec.source, job.spec.key)] = job.id
+        self._by_key[job.spec.source][job.spec.key] = job.id
         self._slugs[job.slug] = job.id
         for upstream in job.spec.after:
             self.dependents[upstream].add(job.id)
