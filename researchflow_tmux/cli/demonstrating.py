@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from researchflow_tmux.api.demo import Result
     from researchflow_tmux.api.views import StatusView
@@ -34,12 +34,19 @@ ENDED = ("succeeded", "failed", "cancelled", "skipped")
     help="--crash: kill two trainings with SIGKILL too, and see them go on from their checkpoints; --no-crash: kill "
     "nothing. Default: only the scheduler is killed.",
 )
+@click.option("--mixed", is_flag=True, help="Jobs from a job file, a table, a sweep, a pipeline and Python.")
 @click.option("--keep", is_flag=True, help="Leave the scheduler and all sessions open at the end, for a look.")
 @click.option("--no-tty", is_flag=True, help="Plain lines, no redrawing.")
 @click.option("--socket", metavar="PATH", help="Another tmux socket than the default one.")
 @click.pass_context
 def demo(
-    ctx: click.Context, directory: str | None, crash: bool | None, keep: bool, no_tty: bool, socket: str | None
+    ctx: click.Context,
+    directory: str | None,
+    crash: bool | None,
+    mixed: bool,
+    keep: bool,
+    no_tty: bool,
+    socket: str | None,
 ) -> None:
     """Watch a workspace train eight real models on two simulated GPUs; takes half a minute.
 
@@ -51,12 +58,19 @@ def demo(
     from researchflow_tmux.api.demo import free_directory, prepare, results
 
     path = directory or free_directory("demo-workspace")
+    if mixed:
+        from researchflow_tmux.cli.demonstrating_mixed import show_mixed
+
+        if crash:
+            raise click.UsageError("--mixed and --crash are two demos; choose one")
+        live = sys.stdout.isatty() and not no_tty
+        ctx.exit(0 if show_mixed(path, socket, crash=crash is None, keep=keep, live=live) else 1)
     workspace = prepare(path, socket, demo_crash.settings() if crash else None)
     show = Show(workspace, live=sys.stdout.isatty() and not no_tty)
     try:
         began = control.start(workspace, None)
         show.say(f"a workspace with {len(began.submitted.queued)} training configs: {workspace.paths.root}")
-        show.say(f"scheduler started; look at it from another terminal: {_tmux(workspace)} attach -t {began.session}")
+        show.say(where_it_runs(workspace, began.session))
         show.watch(scheduler=crash is not False, trainings=bool(crash))
         found = results(workspace)
     except BaseException:
@@ -68,9 +82,11 @@ def demo(
     ctx.exit(0 if all(result.good for result in found) else 1)
 
 
-def _tmux(workspace: Workspace) -> str:
+def where_it_runs(workspace: Workspace, session: str | None) -> str:
+    """How to look at the scheduler while the demo runs."""
     socket = workspace.settings.tmux_socket
-    return f"tmux -S {shlex.quote(socket)}" if socket else "tmux"
+    tmux = f"tmux -S {shlex.quote(socket)}" if socket else "tmux"
+    return f"scheduler started; look at it from another terminal: {tmux} attach -t {session}"
 
 
 class Show:
@@ -93,13 +109,16 @@ class Show:
         if not self.live:
             click.echo(text)
 
-    def watch(self, *, scheduler: bool, trainings: bool) -> None:
-        """Follow the jobs to their end; kill the scheduler once, when some are done and some still run."""
+    def watch(self, *, scheduler: bool, trainings: bool, more: Callable[[], bool] = lambda: False) -> None:
+        """Follow the jobs to their end; kill the scheduler once, when some are done and some still run.
+
+        `more` = whether somebody is still about to add jobs.
+        """
         deadline = time.monotonic() + LONGEST_S
         while True:
             view = self.workspace.status()
             self._show(view)
-            if all(job.state in ENDED for job in view.jobs):
+            if all(job.state in ENDED for job in view.jobs) and not more():
                 return
             if time.monotonic() > deadline:
                 raise TimeoutError(f"the demo did not end within {LONGEST_S:g} s")
@@ -191,14 +210,15 @@ def _tell(workspace: Workspace, path: str, found: list[Result], verdict: str, *,
             cells.append(Cell("" if result.resumed_step is None else f"epoch {result.resumed_step}"))
         rows.append((*cells, state))
     blocks: list[Block] = [line(), Table(rows, right=frozenset({1, 2, 3})), line(), line(verdict, "bold"), line()]
-    show([*blocks, *_where_to_look(workspace, path, found, keep=keep)])
+    first = found[0].name if found else "JOB"
+    show([*blocks, *where_to_look(path, first, keep=keep)])
 
 
-def _where_to_look(workspace: Workspace, path: str, found: list[Result], *, keep: bool) -> list[Block]:
+def where_to_look(path: str, first: str, *, keep: bool) -> list[Block]:
+    """What may be typed next; `first` = one of the jobs."""
     from researchflow_tmux.cli.layout import line
 
     here = shlex.quote(path)
-    first = found[0].name if found else "JOB"
     lines = [f"results:  {os.path.join(path, 'out')}", f"logs:     rfsched -w {here} logs {first}"]
     if keep:
         lines.append(f"sessions: rfsched -w {here} attach {first}, or without a name the scheduler's")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -66,3 +67,22 @@ def test_a_directory_with_something_in_it_is_left_alone(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "is not empty" in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+def test_every_way_in_shares_two_gpus(server: Server, tmp_path: Path) -> None:
+    done = run_demo(server, tmp_path, "--mixed")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "16 of 16 jobs from 5 places succeeded, each in exactly one attempt, although" in done.stdout
+    counts = Counter(re.findall(r"^(jobs/\S+|submit\.py) +\S+ +(?:[01]|cpu) .* 1 +succeeded$", done.stdout, re.M))
+    assert counts == {
+        "jobs/commands.txt": 3,
+        "jobs/grid.yml": 4,
+        "jobs/report.yml": 4,
+        "jobs/todo.csv": 3,
+        "submit.py": 2,
+    }
+    assert re.search(r"submit\.py: python_24 returned \d+\.\d%", done.stdout)
+    workspace = tmp_path / "demo-workspace"
+    assert (workspace / "jobs" / "todo.csv").read_text().splitlines()[2].endswith(",2")
+    marks = [line[:2] for line in (workspace / "processed" / "commands.txt.old").read_text().splitlines()]
+    assert marks == ["##", "# ", "# ", "#@", "# "]
