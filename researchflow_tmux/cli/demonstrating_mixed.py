@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from researchflow_tmux.cli.demonstrating import Show, where_it_runs, where_to_look
+from researchflow_tmux.cli.demo_show import Show, where_it_runs, where_to_look
 
 if TYPE_CHECKING:
     from researchflow_tmux.api.demo_mixed import Done
