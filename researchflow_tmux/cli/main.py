@@ -187,10 +187,11 @@ def main(argv: Sequence[str] | None = None) -> None:
             stream.reconfigure(errors="replace")  # a name that the terminal cannot show must not end a command
     if args[:1] == ["help"]:
         args = [*args[1:2], "--help"]
-    sys.exit(_run(args))
+    sys.exit(run(args))
 
 
-def _run(args: list[str]) -> int:
+def run(args: list[str]) -> int:
+    """One command line in this process; its exit code. Errors become words on stderr."""
     try:
         result: Any = cli.main(args, prog_name="rfsched", standalone_mode=False)
         return result if isinstance(result, int) else 0

@@ -78,11 +78,13 @@ def arguments(function: "Callable[..., Any]", row: Row, gpus: "list[Any]") -> "l
 def load(place: str) -> "Callable[..., Any]":
     """The function at `module:function` or `path/to/file.py:function`."""
     module_name, _, name = place.rpartition(":")
+    outermost = IMPORTING not in os.environ  # what is imported may load something itself
     os.environ[IMPORTING] = "1"
     try:
         module = load_file(module_name) if module_name.endswith(".py") else importlib.import_module(module_name)
     finally:
-        del os.environ[IMPORTING]
+        if outermost:
+            del os.environ[IMPORTING]
     found: Callable[..., Any] = getattr(module, name)
     return found
 
