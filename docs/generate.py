@@ -18,7 +18,19 @@ import msgspec
 
 from researchflow_tmux.adapters.config_reference import reference_markdown
 from researchflow_tmux.adapters.live_file import LiveSources
-from researchflow_tmux.api import adding, cleaning, control, gpus, hooking, pipelining, saved, sweeping, views, why
+from researchflow_tmux.api import (
+    adding,
+    cleaning,
+    control,
+    gpus,
+    hooking,
+    pipelining,
+    saved,
+    sweeping,
+    threadwarding,
+    views,
+    why,
+)
 from researchflow_tmux.cli.main import ALIASES, COMMANDS, HIDDEN, cli
 from researchflow_tmux.domain.reasons import WORDS
 from researchflow_tmux.engine.steering import Steered
@@ -39,6 +51,7 @@ JSON_OUTPUTS: tuple[tuple[str, str, tuple[type[msgspec.Struct], ...]], ...] = (
     ("rfsched.add-many/1", "add --json with --array or -", (adding.AddedMany,)),
     ("rfsched.sweep/1", "sweep --json", (sweeping.Swept, sweeping.SweptJob)),
     ("rfsched.pipeline/1", "pipeline --json", (pipelining.Piped, pipelining.PipedJob)),
+    ("rfsched.threadward/1", "threadward run --json", (threadwarding.Warded, threadwarding.WardTask)),
     ("rfsched.kill-all/1", "kill-all --json", (control.Killed,)),
     ("rfsched.checkpoints/1", "checkpoint list --json", (saved.CheckpointList, saved.CheckpointView)),
     ("rfsched.hooks/1", "hooks list --json: `hooks`, a list of", (hooking.HookView,)),

@@ -32,6 +32,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "add": ("adding", "add", "Queue any command as a job."),
     "sweep": ("sweeping", "sweep", "Queue the jobs that one file with variables stands for."),
     "pipeline": ("pipelining", "pipeline", "Queue what there is to do of one file with jobs that need each other."),
+    "threadward": ("threadwarding", "threadward", "Run the tasks of a threadward project as jobs."),
     "run": ("adding", "run", "Queue a command, follow it, return its exit code."),
     "wait": ("adding", "wait", "Block until jobs have ended."),
     "cancel": ("changing", "cancel", "Cancel waiting jobs and stop running ones."),
