@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from researchflow_tmux.adapters.sources.jobfiles.lines import mark_of, parse, remark, split
 
 MARKS = ("", "!", "#", "?")
-PIECES = [
+PIECES = [b"#", b"!", b"?", b"@", b" ", b"\t", b"\n", b"\r\n", b"echo x", b"\\", b"\xef\xbb\xbf", b"\xff", b"\0", b"a="]
     b"#",
     b"!",
     b"?",

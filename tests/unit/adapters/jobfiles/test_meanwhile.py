@@ -1,0 +1,165 @@
+"""Files that others write while we do, and schedulers that are killed at any point."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from researchflow_tmux.adapters.sources.ledger import Ledger
+from researchflow_tmux.domain.job import JobState
+from tests.unit.adapters.jobfiles.world import World
+
+APPENDER = """
+import sys, time
+for number in range(200):
+    time.sleep(0.001)  # an editor is no faster
+    with open(sys.argv[1], "a") as file:
+        file.write(f"echo {number}\\n")
+"""
+
+
+def test_lines_appended_while_marks_are_written(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.put("echo first\n")
+    world.look()
+    process = subprocess.Popen([sys.executable, "-c", APPENDER, str(world.path())])
+    while process.poll() is None:
+        world.look()
+        waiting = [name for name, state in world.states().items() if state == "queued"][:1]
+        world.start(*waiting)
+        world.end(*waiting)
+        assert not world.told()
+    for _ in range(3):
+        world.look()
+    assert process.returncode == 0
+    commands = Counter(line.lstrip("# ") for line in world.text().splitlines())
+    assert commands == Counter(["echo first", *(f"echo {number}" for number in range(200))])
+    assert len(world.states()) == 201
+    done = sum(state == "succeeded" for state in world.states().values())
+    assert world.text().count("# ") == done > 3
+
+
+def test_a_generator_that_keeps_the_file_open(tmp_path: Path) -> None:
+    """Its lines would go to a file that we replaced: no mark is written before it has closed it."""
+    world = World(tmp_path)
+    world.put("echo first\n")
+    world.look()
+    with world.path().open("a") as file:
+        world.start("a_l1")
+        file.write("echo second\n")
+        file.flush()
+        world.look()
+        assert world.text() == "echo first\necho second\n"
+        assert world.states() == {"a_l1": "running"}
+        world.look()  # quiet since: what is there counts, although there may be more to come
+        assert world.states() == {"a_l1": "running", "a_l2": "queued"}
+        file.write("echo third\n")
+    world.look()
+    assert world.text() == "! echo first\necho second\necho third\n"
+    assert world.told() == ""
+
+
+def test_a_write_that_began_in_the_very_last_moment(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.put("echo one\necho two\n")
+    world.look()
+    world.start("a_l1", show=False)
+    world.end("a_l1", show=False)
+    late = os.open(world.path(), os.O_RDONLY)
+    world.show()
+    assert world.text() == "# echo one\necho two\n"
+    with open(f"/proc/self/fd/{late}", "ab") as file:
+        file.write(b"echo late\n")
+    os.close(late)
+    world.look()
+    world.look()
+    assert world.text() == "# echo one\necho two\necho late\n"
+    assert world.states() == {"a_l1": "succeeded", "a_l2": "queued", "a_l3": "queued"}
+    assert world.runs == {"a_l1": 1}
+
+
+OPS = [
+    "start",
+    "succeed",
+    "fail",
+    "add",
+    "copy",
+    "swap",
+    "killed",
+    "killed unread",
+    "killed unnoted",
+    "comment",
+    "look",
+]
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(st.tuples(st.sampled_from(OPS), st.integers(0, 7)), max_size=25))
+def test_each_line_runs_once_whatever_is_killed_and_moved(ops: list[tuple[str, int]]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        world = World(Path(folder), archive_job_files="never")
+        wanted = Counter({"one": 2, "two": 1})
+        world.put("echo one\necho two\necho one\n")
+        world.look()
+        for op, number in ops:
+            do(world, op, number, wanted)
+            assert all(count == 1 for count in world.runs.values())
+        for _ in range(2):
+            world.restart()
+            world.look()
+        while waiting := [name for name, state in world.states().items() if state == "queued"]:
+            world.run(*waiting)
+        world.end(*(name for name, state in world.states().items() if state == "running"))
+        world.look()
+        jobs = world.workload.jobs.values()
+        ran = Counter((job.spec.shell or "").split()[1] for job in jobs for _ in range(world.runs[job.name]))
+        assert ran == wanted
+        lines = [line for line in world.text().splitlines() if not line.startswith("##")]
+        assert Counter(line.split()[2] for line in lines) == wanted
+        marks = Counter({"#": 0, "?": 0}) + Counter(line[0] for line in lines)
+        states = Counter(str(job.state) for job in jobs)
+        assert (marks["#"], marks["?"]) == (states["succeeded"], states["failed"])
+
+
+def do(world: World, op: str, number: int, wanted: Counter[str]) -> None:
+    queued = [name for name, state in world.states().items() if state == "queued"]
+    running = [name for name, state in world.states().items() if state == "running"]
+    lines = world.text().splitlines(keepends=True)
+    match op:
+        case "start" if queued:
+            world.start(queued[number % len(queued)], show=number % 2 == 0)
+        case "succeed" | "fail" if running:
+            state = JobState.SUCCEEDED if op == "succeed" else JobState.FAILED
+            world.end(running[number % len(running)], state=state, show=number % 3 != 0)
+        case "add":
+            world.put("".join([*lines[: number % 4], f"echo w{number}\n", *lines[number % 4 :]]))
+            wanted[f"w{number}"] += 1
+            world.look()
+        case "copy":
+            world.put("".join([*lines, "echo one\n"]))
+            wanted["one"] += 1
+            world.look()
+        case "swap":
+            world.put("".join([*lines[number % 3 :], *lines[: number % 3]]))
+        case "killed":
+            world.restart()
+        case "killed unread":
+            world.feed.read()
+            world.restart()
+        case "killed unnoted":
+            ledger = Path(Ledger(str(world.root / ".rfsched/sources/jobfile"), "jobs/a.txt").path)
+            before = ledger.read_bytes()
+            world.show()
+            ledger.write_bytes(before)
+            world.restart()
+        case "comment":
+            world.put("".join(["## a comment\n", *lines]))
+        case "look":
+            world.look()
