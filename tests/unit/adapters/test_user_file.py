@@ -161,7 +161,7 @@ def test_lines_appended_while_we_write_are_never_lost(path: Path) -> None:
         with suppress(user_file.ChangedMeanwhile, user_file.BeingWritten):
             content = user_file.read(str(path), MOST)
             assert content is not None
-            new, old = user_file.replace(str(path), content.data, content.seen)
+            _, old = user_file.replace(str(path), content.data, content.seen)
             writes += 1
             kept.append((old, content.seen))
     late = [data for old, expected in kept if (data := user_file.written_late(old, expected)) is not None]

@@ -101,7 +101,7 @@ OPS = [
 
 
 @settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
-@given(st.lists(st.tuples(st.sampled_from(OPS), st.integers(0, 7)), max_size=25))
+@given(st.lists(st.tuples(st.sampled_from(OPS + EDITS), st.integers(0, 7)), max_size=25))
 def test_each_line_runs_once_whatever_is_killed_and_moved(ops: list[tuple[str, int]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         world = World(Path(folder), archive_job_files="never")
@@ -109,7 +109,7 @@ def test_each_line_runs_once_whatever_is_killed_and_moved(ops: list[tuple[str, i
         world.put("echo one\necho two\necho one\n")
         world.look()
         for op, number in ops:
-            do(world, op, number, wanted)
+            edit(world, op, number, wanted) if op in EDITS else happen(world, op, number)
             assert all(count == 1 for count in world.runs.values())
         for _ in range(2):
             world.restart()
@@ -128,26 +128,15 @@ def test_each_line_runs_once_whatever_is_killed_and_moved(ops: list[tuple[str, i
         assert (marks["#"], marks["?"]) == (states["succeeded"], states["failed"])
 
 
-def do(world: World, op: str, number: int, wanted: Counter[str]) -> None:
+def happen(world: World, op: str, number: int) -> None:
     queued = [name for name, state in world.states().items() if state == "queued"]
     running = [name for name, state in world.states().items() if state == "running"]
-    lines = world.text().splitlines(keepends=True)
     match op:
         case "start" if queued:
             world.start(queued[number % len(queued)], show=number % 2 == 0)
         case "succeed" | "fail" if running:
             state = JobState.SUCCEEDED if op == "succeed" else JobState.FAILED
             world.end(running[number % len(running)], state=state, show=number % 3 != 0)
-        case "add":
-            world.put("".join([*lines[: number % 4], f"echo w{number}\n", *lines[number % 4 :]]))
-            wanted[f"w{number}"] += 1
-            world.look()
-        case "copy":
-            world.put("".join([*lines, "echo one\n"]))
-            wanted["one"] += 1
-            world.look()
-        case "swap":
-            world.put("".join([*lines[number % 3 :], *lines[: number % 3]]))
         case "killed":
             world.restart()
         case "killed unread":
@@ -159,7 +148,22 @@ def do(world: World, op: str, number: int, wanted: Counter[str]) -> None:
             world.show()
             ledger.write_bytes(before)
             world.restart()
-        case "comment":
-            world.put("".join(["## a comment\n", *lines]))
         case "look":
             world.look()
+
+
+def edit(world: World, op: str, number: int, wanted: Counter[str]) -> None:
+    lines = world.text().splitlines(keepends=True)
+    if op == "add":
+        lines.insert(number % 4, f"echo w{number}\n")
+        wanted[f"w{number}"] += 1
+    elif op == "copy":
+        lines.append("echo one\n")
+        wanted["one"] += 1
+    elif op == "swap":
+        lines = [*lines[number % 3 :], *lines[: number % 3]]
+    else:
+        lines.insert(0, "## a comment\n")
+    world.put("".join(lines))
+    if op in ("add", "copy"):
+        world.look()
