@@ -85,19 +85,8 @@ def test_a_write_that_began_in_the_very_last_moment(tmp_path: Path) -> None:
     assert world.runs == {"a_l1": 1}
 
 
-OPS = [
-    "start",
-    "succeed",
-    "fail",
-    "add",
-    "copy",
-    "swap",
-    "killed",
-    "killed unread",
-    "killed unnoted",
-    "comment",
-    "look",
-]
+OPS = ["start", "succeed", "fail", "killed", "killed unread", "killed unnoted", "look"]
+EDITS = ["add", "copy", "swap", "comment"]
 
 
 @settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
