@@ -99,29 +99,55 @@ def open_regular(path: str) -> Iterator[int]:
 
 
 def is_being_written(fd: int) -> bool:
-    """Whether a program has the file open for writing, as far as the system tells (not for other people's files)."""
+    """Whether a program has the file open for writing, as far as the system tells (see `Guard`)."""
     try:
-        fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGURG)  # ignored by default, should somebody open it in this moment
-        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
-    except BlockingIOError:
+        with Guard(fd):
+            return False
+    except BeingWritten:
         return True
-    except OSError:
-        return False
-    with contextlib.suppress(OSError):
-        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
-    return False
 
 
-def replace(path: str, data: bytes, expected: Seen) -> tuple[Seen, int]:
+class Guard:
+    """While it is held, nobody begins to write to a file: who opens it for that waits, and `broken` tells of it.
+
+    This is the kernel's lease: there is none on some network file systems, and on files of other people. Then a guard
+    keeps nobody out and tells of nobody. Raises BeingWritten on entry if somebody writes already.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._held = False
+
+    def __enter__(self) -> Guard:
+        try:
+            fcntl.fcntl(self._fd, fcntl.F_SETSIG, signal.SIGURG)  # instead of SIGIO: nobody minds it
+            fcntl.fcntl(self._fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+            self._held = True
+        except BlockingIOError:
+            raise BeingWritten from None
+        except OSError:
+            pass
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._held:
+            with contextlib.suppress(OSError):
+                fcntl.fcntl(self._fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+
+    @property
+    def broken(self) -> bool:
+        """Somebody waits to write to it."""
+        return self._held and fcntl.fcntl(self._fd, fcntl.F_GETLEASE) != fcntl.F_RDLCK
+
+
+def replace(path: str, data: bytes, expected: Seen) -> Seen:
     """Put `data` in the place of the file that looked like `expected`; owner, mode and link stay. On disk on return.
 
-    Returns:
-        What it looks like now, and a descriptor of the file that was there before, for the caller to close: by
-        `written_late` it tells whether a program that opened it in the last moment has written to it since.
+    Returns what it looks like now.
 
     Raises:
         ChangedMeanwhile: It does not look like that any more; nothing was written.
-        BeingWritten: Nothing was written.
+        BeingWritten: A program is about to write to it; nothing was written.
         Unusable: It cannot be written.
     """
     target = os.path.realpath(path)  # a link stays a link
@@ -136,30 +162,40 @@ def replace(path: str, data: bytes, expected: Seen) -> tuple[Seen, int]:
             if status.st_nlink > 1:  # each name would be a file of its own afterwards
                 raise Unusable("has several names (hard links), so no marks are written", "keep one of the names")
             stack.callback(_unlink, temporary)
-            seen = _write_beside(temporary, data, status, old)
-            if is_being_written(old):
-                raise BeingWritten
+            _write_beside(temporary, data, status, old)
+            guard = stack.enter_context(Guard(old))
             if look(target) != expected:
                 raise ChangedMeanwhile
-            os.replace(temporary, target)
+            exchanged = _put_in_place(temporary, target)
+            if exchanged and (guard.broken or not _same_content(os.fstat(old), expected)):
+                os.rename(temporary, target)  # who was faster has that file open, and goes on writing to it
+                raise BeingWritten
             sync_directory(directory)
-            return seen._replace(changed_ns=os.stat(target).st_ctime_ns), os.dup(old)
+            return _seen(os.stat(target))
     except FileNotFoundError:
         raise ChangedMeanwhile from None
     except OSError as error:
         raise Unusable(f"cannot be written: {error.strerror or error}", _hint(error)) from None
 
 
-def written_late(old: int, expected: Seen) -> bytes | None:
-    """What a replaced file holds if it was written to after it was replaced; else None."""
-    now = _seen(os.fstat(old))
-    if (now.size, now.modified_ns) == (expected.size, expected.modified_ns):
-        return None
-    os.lseek(old, 0, os.SEEK_SET)
-    return _read_all(old, now.size)
+def _put_in_place(temporary: str, target: str) -> bool:
+    """Exchange the two files in one step, so that it can be undone; False = the file system cannot, so replace it."""
+    import ctypes
+
+    call = getattr(ctypes.CDLL(None), "renameat2", None)
+    here = -100  # AT_FDCWD
+    exchange = 2  # RENAME_EXCHANGE
+    if call is not None and call(here, os.fsencode(temporary), here, os.fsencode(target), exchange) == 0:
+        return True
+    os.replace(temporary, target)
+    return False
 
 
-def _write_beside(temporary: str, data: bytes, status: os.stat_result, old: int) -> Seen:
+def _same_content(status: os.stat_result, expected: Seen) -> bool:
+    return (status.st_size, status.st_mtime_ns) == (expected.size, expected.modified_ns)
+
+
+def _write_beside(temporary: str, data: bytes, status: os.stat_result, old: int) -> None:
     """The new content as a file of its own, the old one's owner, mode and attributes on it, and on disk."""
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
@@ -174,7 +210,6 @@ def _write_beside(temporary: str, data: bytes, status: os.stat_result, old: int)
         while view:
             view = view[os.write(fd, view) :]
         os.fsync(fd)
-        return _seen(os.fstat(fd))
     finally:
         os.close(fd)
 

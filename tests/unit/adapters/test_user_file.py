@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from researchflow_tmux.adapters import user_file
+from tests.support import eventually
 
 MOST = 1 << 20
 
@@ -24,9 +25,7 @@ def seen(path: Path) -> user_file.Seen:
 
 
 def replace(path: Path, data: bytes, expected: user_file.Seen) -> user_file.Seen:
-    now, old = user_file.replace(str(path), data, expected)
-    os.close(old)
-    return now
+    return user_file.replace(str(path), data, expected)
 
 
 @pytest.fixture
@@ -92,15 +91,23 @@ def test_a_file_that_a_program_has_open_for_writing_is_left_alone(path: Path) ->
         replace(path, b"two\n", seen(path))
 
 
-def test_what_was_written_to_a_replaced_file_is_found(path: Path) -> None:
-    before = seen(path)
-    _, old = user_file.replace(str(path), b"two\n", before)
-    late = os.open(f"/proc/self/fd/{old}", os.O_WRONLY | os.O_APPEND)
-    assert user_file.written_late(old, before) is None
-    os.write(late, b"late\n")
-    os.close(late)
-    assert user_file.written_late(old, before) == b"one\nlate\n"
-    os.close(old)
+def test_who_begins_to_write_in_the_very_moment_waits_and_wins(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the last look and the exchange: the writer has opened the old file, and will write to that."""
+    put_in_place = user_file._put_in_place
+    appender = [sys.executable, "-c", "import sys; open(sys.argv[1], 'a').write('late\\n')", str(path)]
+    writers = []
+
+    def late(temporary: str, target: str) -> bool:
+        writers.append(subprocess.Popen(appender))
+        eventually(lambda: Path("/proc/locks").read_text().count("LEASE  BREAKING"), 10.0)
+        return put_in_place(temporary, target)
+
+    monkeypatch.setattr(user_file, "_put_in_place", late)
+    with pytest.raises(user_file.BeingWritten):
+        replace(path, b"two\n", seen(path))
+    assert writers[0].wait() == 0
+    assert path.read_bytes() == b"one\nlate\n"
+    assert [item.name for item in path.parent.iterdir()] == ["f.txt"]
 
 
 def test_what_is_no_file(tmp_path: Path) -> None:
@@ -117,13 +124,14 @@ def test_what_is_no_file(tmp_path: Path) -> None:
 WRITER = """
 import os, sys
 from researchflow_tmux.adapters import user_file
+from tests.support import eventually
 path, n = sys.argv[1], 0
 while True:
     n += 1
     content = user_file.read(path, 1 << 30)
     mark = b"!#?"[n % 3:n % 3 + 1]
     data = b"".join(mark + line[1:] for line in content.data.splitlines(keepends=True))
-    os.close(user_file.replace(path, data, content.seen)[1])
+    user_file.replace(path, data, content.seen)
     print(n, flush=True)
 """
 
@@ -153,20 +161,17 @@ for number in range(2000):
 
 
 def test_lines_appended_while_we_write_are_never_lost(path: Path) -> None:
-    path.write_bytes(b"! line -1\n")
+    path.write_bytes(b" line -1\n")
     process = subprocess.Popen([sys.executable, "-c", APPENDER, str(path)])
-    kept: list[tuple[int, user_file.Seen]] = []
-    writes = 0
-    while process.poll() is None or writes < 20:
+    while process.poll() is None:
         with suppress(user_file.ChangedMeanwhile, user_file.BeingWritten):
-            content = user_file.read(str(path), MOST)
-            assert content is not None
-            _, old = user_file.replace(str(path), content.data, content.seen)
-            writes += 1
-            kept.append((old, content.seen))
-    late = [data for old, expected in kept if (data := user_file.written_late(old, expected)) is not None]
-    for old, _ in kept:
-        os.close(old)
-    found = set(path.read_bytes().splitlines()) | {line for data in late for line in data.splitlines()}
+            again(path)
     assert process.returncode == 0
-    assert found == {b"! line -1", *(b" line %d" % number for number in range(2000))}
+    assert path.read_bytes() == b"".join(b" line %d\n" % number for number in range(-1, 2000))
+
+
+def again(path: Path) -> None:
+    """Write what is there, as we do with marks."""
+    content = user_file.read(str(path), MOST)
+    assert content is not None
+    replace(path, content.data, content.seen)

@@ -16,17 +16,15 @@ def put_away(path: str, expected: user_file.Seen, directory: str, name: str) -> 
     """
     place = ""
     try:
-        with user_file.open_regular(path) as fd:
-            if user_file.is_being_written(fd):
-                raise user_file.BeingWritten
-        if user_file.look(path) != expected:
-            raise user_file.ChangedMeanwhile
-        place = _reserve(os.path.join(directory, f"{name}.old"))
-        os.rename(path, place)
-        if not _is_the_same(place, expected):  # somebody put another file there in this moment: give it back
-            os.link(place, path)
-            os.unlink(place)
-            raise user_file.ChangedMeanwhile
+        with user_file.open_regular(path) as fd, user_file.Guard(fd) as guard:
+            if user_file.look(path) != expected:
+                raise user_file.ChangedMeanwhile
+            place = _reserve(os.path.join(directory, f"{name}.old"))
+            os.rename(path, place)
+            if guard.broken or not _is_the_same(place, expected):
+                os.link(place, path)  # somebody wants to write to it, or put another file there in this moment
+                os.unlink(place)
+                raise user_file.ChangedMeanwhile
         sync_directory(os.path.dirname(place))
         sync_directory(os.path.dirname(path))
     except FileNotFoundError:

@@ -7,9 +7,7 @@ disk, and `verdicts` says what follows where a crash came between.
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Collection, Mapping, Sequence
-from typing import NamedTuple
 
 import msgspec
 from msgspec.structs import replace
@@ -44,15 +42,6 @@ class News(msgspec.Struct, kw_only=True):
     again: Sequence[str] = ()
 
 
-class _Replaced(NamedTuple):
-    """The file that our last write replaced, kept open for a moment: somebody may have been about to write to it."""
-
-    descriptor: int
-    seen: user_file.Seen
-    notes: dict[str, str]
-    """Those that the write changed, as they were before."""
-
-
 class JobFile:
     """`problems` and `warnings` are what there is to say of it now."""
 
@@ -80,14 +69,12 @@ class JobFile:
         """Given away, and not known to be in the queue."""
         self._doubtful: user_file.Seen | str = ""
         """A look of the file that may be a moment's: it counts when the next one is the same."""
-        self._replaced: _Replaced | None = None
 
     # -- reading -------------------------------------------------------------------------------------------------------
 
     def read(self, jobs: Jobs, *, first: bool) -> News:
         """What the queue does not know yet; `first` = nobody has looked before, so what is missing is gone for good."""
         try:
-            self.recover_late_writes()
             return self._read(jobs, first=first)
         except user_file.Unusable as error:
             self.problems = (self._problem(error.message, error.hint),)
@@ -174,7 +161,6 @@ class JobFile:
         if not self.owed:
             return []
         try:
-            self.recover_late_writes()
             self._write(jobs)
         except user_file.BeingWritten:
             return []  # when it is closed we are told, and read it: then the marks are written
@@ -209,10 +195,8 @@ class JobFile:
                 notes[key] = note.encode()
                 written |= self._remark(raw, key, note.mark)
         if written:
-            before = {key: self.notes[key] for key in notes}
-            seen, descriptor = user_file.replace(self.path, b"\n".join(raw), content.seen)
-            self._replaced = _Replaced(descriptor, content.seen, before)
-            self._seen, self.identity = seen, f"{seen.device}:{seen.inode}"
+            self._seen = user_file.replace(self.path, b"\n".join(raw), content.seen)
+            self.identity = f"{self._seen.device}:{self._seen.inode}"
         self._unsaved = self._unsaved or bool(notes)
         self.notes.update(notes)
         self.owed.clear()
@@ -238,23 +222,6 @@ class JobFile:
             return False
         raw[place] = text.remark(raw[place], place, mark)
         return True
-
-    def recover_late_writes(self) -> None:
-        """Take over what a program wrote to the file that we replaced, if it opened that in the very last moment."""
-        if self._replaced is None:
-            return
-        replaced, self._replaced = self._replaced, None
-        try:
-            data = user_file.written_late(replaced.descriptor, replaced.seen)
-        finally:
-            os.close(replaced.descriptor)
-        if data is None or user_file.look(self.path) != self._seen or self._seen is None:
-            return
-        with contextlib.suppress(user_file.ChangedMeanwhile, user_file.BeingWritten):
-            _, descriptor = user_file.replace(self.path, data, self._seen)
-            os.close(descriptor)
-            self.notes.update(replaced.notes)  # the marks are those of before our write, and not taken away by anybody
-            self._unsaved = True
 
     # -- the end -------------------------------------------------------------------------------------------------------
 
