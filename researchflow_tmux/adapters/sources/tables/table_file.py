@@ -8,7 +8,6 @@ Whoever finds an `i` looks at the number in the table.
 from __future__ import annotations
 
 import contextlib
-import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 
@@ -220,7 +219,7 @@ class TableFile:
         for row, done in targets:
             self._notes.update({turn: intent(job, row.run, runs[row.record]) for turn, job in done.items()})
         self._write_ledger()
-        seen = self._replace(grid.content(), table)
+        seen = user_file.replace(self.path, grid.content(), table.seen)
         for _, done in targets:
             for turn, job in done.items():
                 self._notes[turn] = counted(job)
@@ -235,19 +234,6 @@ class TableFile:
         self._looked = seen
         self._write_ledger()
         return problems
-
-    def _replace(self, data: bytes, table: Table) -> user_file.Seen:
-        """Put the new content in place. Raises what `user_file.replace` does; then nothing of it is in the file."""
-        seen, old = user_file.replace(self.path, data, table.seen)
-        try:
-            late = user_file.written_late(old, table.seen)
-        finally:
-            os.close(old)
-        if late is None:
-            return seen
-        _, ours = user_file.replace(self.path, late, seen)  # what they wrote in this very moment comes back
-        os.close(ours)
-        raise user_file.ChangedMeanwhile
 
     def _targets(self, table: Table) -> tuple[list[tuple[Row, dict[Turn, Job]]], list[Problem]]:
         """Rows whose count grows, with the successes that it grows by; and why others cannot."""
