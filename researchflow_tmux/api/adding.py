@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
+from msgspec.structs import replace
 
 from researchflow_tmux import scheduler_session
 from researchflow_tmux.api import asking, control
+from researchflow_tmux.api.command_lines import Command
 from researchflow_tmux.api.drafting import Drafter, Wish
 from researchflow_tmux.api.workspace import Workspace
 from researchflow_tmux.domain.arrays import Indices
-from researchflow_tmux.domain.errors import UsageError
 from researchflow_tmux.domain.job import Job
 from researchflow_tmux.engine.submitting import Draft
 
-__all__ = ["Added", "AddedMany", "Wish", "add", "add_array", "add_lines", "commands_in", "ensure_scheduler", "job_of"]
+__all__ = ["Added", "AddedMany", "Wish", "add", "add_array", "add_lines", "ensure_scheduler", "job_of"]
 
 SchedulerWord = Literal["running", "started", "stopped_by_hand", "not_running"]
-COMMENT = "##"
-"""How a line of commands begins that is none."""
 
 
 class Added(msgspec.Struct, kw_only=True):
@@ -60,20 +59,17 @@ def add_array(
     return _queue(workspace, drafter, list(drafter.array(words, wish, indices)), may_start=may_start)
 
 
-def add_lines(workspace: Workspace, lines: Sequence[str], wish: Wish, *, may_start: bool = True) -> AddedMany:
-    """Queue each line as a job. Raises ConfigError or UsageError; then nothing was queued."""
+def add_lines(workspace: Workspace, commands: Sequence[Command], wish: Wish, *, may_start: bool = True) -> AddedMany:
+    """Queue commands together; with a name in `wish` they are `NAME_1`, `NAME_2` and so on, unless they have their own.
+
+    Raises ConfigError or UsageError; then nothing was queued.
+    """
     drafter = _drafter(workspace)
-    return _queue(workspace, drafter, list(drafter.lines(lines, wish)), may_start=may_start)
-
-
-def commands_in(text: Iterable[str]) -> Iterator[str]:
-    """The commands among lines: not the blank ones and not those that begin with `##`."""
-    for number, line in enumerate(text, 1):
-        command = line.strip()
-        if "\0" in command:
-            raise UsageError(f"line {number} holds a NUL character", hint="is this a file of commands, one a line?")
-        if command and not command.startswith(COMMENT):
-            yield command
+    drafts = []
+    for number, command in enumerate(commands, 1):
+        numbered = replace(wish, name=f"{wish.name}_{number}") if wish.name else wish
+        drafts.append(drafter.draft([command.text], command.wish(numbered)))
+    return _queue(workspace, drafter, drafts, may_start=may_start)
 
 
 def ensure_scheduler(workspace: Workspace, digest: str, *, may_start: bool) -> tuple[SchedulerWord, str | None]:

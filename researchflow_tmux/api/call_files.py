@@ -76,6 +76,11 @@ def _dump(content: Any, file: IO[bytes], what: str) -> None:
         raise UsageError(said, hint="open files, locks and connections belong inside the function") from error
 
 
+def file_of(key: str) -> str:
+    """The name of the call file in which the call of a job with this key is."""
+    return key.partition(":")[0]
+
+
 def result_of(paths: WorkspacePaths, job: Job) -> Any:
     """What the function of a job that succeeded returned. Raises ResultError."""
     with _opened(paths, job) as file:

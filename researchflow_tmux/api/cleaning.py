@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 
@@ -15,7 +15,7 @@ from researchflow_tmux.adapters import workspace_lock
 from researchflow_tmux.adapters.clock import SystemClock
 from researchflow_tmux.adapters.places import resolve_places
 from researchflow_tmux.adapters.sqlite_store import SqliteStore
-from researchflow_tmux.api import asking
+from researchflow_tmux.api import asking, call_files
 from researchflow_tmux.api.workspace import Workspace
 from researchflow_tmux.domain.errors import UsageError
 from researchflow_tmux.domain.job import Job, JobState
@@ -76,9 +76,26 @@ def clean(workspace: Workspace, older_than: str, *, really: bool) -> Cleaned:
     files = _Files(workspace)
     names = [jobs[job_id].name for job_id in ids if job_id in jobs]
     done = Cleaned(jobs=names, ids=ids, kept_configs=list(kept.values()))
+    for path in _calls_of(workspace, ids, jobs.values()):
+        _count(path, done)
+        if really:
+            with suppress(OSError):
+                os.unlink(path)
     for job_id in ids:
         _take(files, job_id, logs.get(job_id, []), done, really=really)
     return done
+
+
+def _calls_of(workspace: Workspace, ids: Sequence[int], jobs: Iterable[Job]) -> list[str]:
+    """The call files that no job needs once these are gone: one may serve thousands of jobs."""
+    gone = frozenset(ids)
+    candidates = {call_files.file_of(job.spec.key) for job in jobs if job.spec.source == call_files.SOURCE}
+    if not candidates:
+        return []
+    with workspace.reader() as reader:
+        rows = reader.jobs()
+    needed = {call_files.file_of(row.key) for row in rows if row.source == call_files.SOURCE and row.id not in gone}
+    return [os.path.join(workspace.paths.calls, name) for name in sorted(candidates - needed)]
 
 
 def _would_come_back(job: Job, paths: WorkspacePaths, job_dir: str) -> bool:

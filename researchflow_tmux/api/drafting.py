@@ -122,12 +122,6 @@ class Drafter:
             said = replace(wish, name=f"{base}_{index}", group=wish.group or base)
             yield self.draft([_INDEX.sub(str(index), word) for word in words], said, array=array, index=index)
 
-    def lines(self, lines: Sequence[str], wish: Wish) -> Iterator[Draft]:
-        """One draft for each shell line; with a name in `wish` they are `NAME_1`, `NAME_2` and so on."""
-        for number, line in enumerate(lines, 1):
-            said = replace(wish, name=f"{wish.name}_{number}") if wish.name else wish
-            yield self.draft([line], said)
-
 
 def check(wish: Wish) -> None:
     """Raise UsageError when the name, the group or a label cannot be one."""

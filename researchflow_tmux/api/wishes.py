@@ -10,6 +10,7 @@ from typing import Any
 
 from researchflow_tmux.api.drafting import Wish
 from researchflow_tmux.domain.errors import UsageError
+from researchflow_tmux.domain.limits import GpuLimits
 from researchflow_tmux.domain.units import parse_duration, parse_size
 
 
@@ -56,6 +57,12 @@ def _plain(value: Any) -> str:
     return str(value)
 
 
+def _percent(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 100:
+        raise ValueError(f"expected a percentage above 0 and up to 100, got {value!r}")
+    return value
+
+
 def _share(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 1:
         raise ValueError(f"expected a fraction above 0 and up to 1, got {value!r}")
@@ -84,33 +91,44 @@ _OPTIONS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "hold": ("held", bool),
     "env": ("env", _words),
     "workdir": ("workdir", _directory),
-    "completion": ("completion", _one_of("exit_code", "marker", "marker_and_exit")),
+    "success": ("success", _one_of("no_error_only", "no_error_and_verify", "verify_only", "always")),
+    "verify": ("verify", _text),
+    "verify_timeout": ("verify_timeout_s", parse_duration),
 }
+
+
+_LIMITS: dict[str, tuple[str, Callable[[Any], Any]]] = {
+    # as above, of GpuLimits
+    "max_memory": ("max_memory_pct", _percent),
+    "max_util": ("max_util_pct", _percent),
+    "min_free_memory": ("min_free_mib", lambda value: math.ceil(parse_size(value))),
+}
+_KNOWN = {*_OPTIONS, *_LIMITS, "after"}
 
 
 def check_options(options: Iterable[str]) -> None:
     """Raise UsageError naming every option that is none, with what could have been meant."""
-    known = {*_OPTIONS, "after"}
     lines = []
     for option in options:
-        if option not in known:
-            close = difflib.get_close_matches(option, sorted(known), n=1)
+        if option not in _KNOWN:
+            close = difflib.get_close_matches(option, sorted(_KNOWN), n=1)
             lines.append(f"no option {option!r}" + (f"; did you mean {close[0]!r}?" if close else ""))
     if lines:
-        raise UsageError("\n".join(lines), hint=f"there are: {', '.join(sorted(known))}")
+        raise UsageError("\n".join(lines), hint=f"there are: {', '.join(sorted(_KNOWN))}")
 
 
 def wish_of(options: Mapping[str, Any], root: str) -> Wish:
     """The wish that these options of a job in the workspace at `root` make. Raises UsageError with every problem."""
     check_options(options)
     fields: dict[str, Any] = {}
+    limits: dict[str, Any] = {}
     problems = []
     for option, value in options.items():
         if option == "after" or value is None:
             continue
-        field, convert = _OPTIONS[option]
+        field, convert = _OPTIONS.get(option) or _LIMITS[option]
         try:
-            fields[field] = convert(value)
+            (limits if option in _LIMITS else fields)[field] = convert(value)
         except (ValueError, TypeError) as error:
             problems.append(f"{option}: {error}")
     try:
@@ -119,7 +137,7 @@ def wish_of(options: Mapping[str, Any], root: str) -> Wish:
         problems.append(f"after: {error}")
     if problems:
         raise UsageError("\n".join(problems))
-    return Wish(**fields, after=names, after_ids=ids)
+    return Wish(**fields, limits=GpuLimits(**limits), after=names, after_ids=ids)
 
 
 def upstream(after: Any, root: str) -> tuple[tuple[str, ...], tuple[int, ...]]:

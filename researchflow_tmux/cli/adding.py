@@ -16,6 +16,7 @@ from researchflow_tmux.cli.output import count, json_option, names, print_json
 
 if TYPE_CHECKING:
     from researchflow_tmux.api.adding import Added, AddedMany, SchedulerWord, Wish
+    from researchflow_tmux.api.command_lines import Command
     from researchflow_tmux.api.workspace import Workspace
     from researchflow_tmux.domain.arrays import Indices
     from researchflow_tmux.domain.job import Job
@@ -169,7 +170,7 @@ def add(
     """Queue any command as a job; it runs here, in this shell's environment.
 
     With --array it is many jobs: {index} in the command is the index, as is $RFSCHED_ARRAY_INDEX. The command `-` means
-    one command a line from standard input; blank lines and those that begin with ## are none.
+    one command a line from standard input, as in a text job file: ## begins a comment, #@ gpus=2 asks for the next one.
 
     \b
     rfsched add -- python train.py --lr 0.1
@@ -202,20 +203,19 @@ def add(
     tell_impossible(workspace, many.ids[:1])
 
 
-def _commands(array: Indices | None) -> list[str]:
-    """The commands on standard input. Raises UsageError when there are none."""
-    from researchflow_tmux.api.adding import commands_in
+def _commands(array: Indices | None) -> Sequence[Command]:
+    """The commands on standard input. Raises UsageError when there are none, ConfigError for lines that are none."""
+    from researchflow_tmux.api.command_lines import read
     from researchflow_tmux.domain.errors import UsageError
 
     if array is not None:
         raise UsageError("--array is for one command, `-` for many", hint="leave one of them out")
-    try:
-        found = [*commands_in(sys.stdin.buffer.read().decode("utf-8-sig").split("\n"))]
-    except UnicodeDecodeError as error:
-        raise UsageError(f"standard input is no UTF-8 text: {error}", hint="convert it with `iconv`") from None
-    if not found:
+    found = read(sys.stdin.buffer.read())
+    if found.marked:
+        click.echo(f"{count(found.marked, 'line')} marked as running or ended (!, #, ?) left out", err=True)
+    if not found.commands:
         raise UsageError("standard input has no command: nothing was queued", hint="write one command a line")
-    return found
+    return found.commands
 
 
 def _tell_many(many: AddedMany, *, held: bool) -> None:

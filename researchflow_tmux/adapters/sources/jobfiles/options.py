@@ -47,6 +47,11 @@ class OptionReader:
 
     def section(self, options: Iterable[Option]) -> LineSection | None:
         """What these lines say together, a later one over an earlier; None = one of them has a problem."""
+        found = self.given(options)
+        return None if found is None else LineSection(**found)
+
+    def given(self, options: Iterable[Option]) -> dict[str, Any] | None:
+        """The same, as the keys that are in the lines with their values."""
         found: dict[str, Any] = {}
         for option in options:
             if option.index not in self._values:
@@ -55,7 +60,7 @@ class OptionReader:
                 return None
             for key, value in self._values[option.index].items():
                 found[key] = {**found.get(key, {}), **value} if isinstance(value, dict) else value
-        return LineSection(**found)
+        return found
 
     def _read(self, option: Option) -> tuple[dict[str, Any], list[Problem]]:
         try:
