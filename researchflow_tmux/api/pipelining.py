@@ -193,9 +193,16 @@ def _told(
         up_to_date=sum(not job.run and job.state == JobState.SUCCEEDED for job in jobs),
         under_way=sum(not job.run and job.state in (JobState.QUEUED, JobState.HELD, JobState.ACTIVE) for job in jobs),
         gone=[job.name for job in here if job.spec.key not in keys],
-        warnings=list(found.warnings),
+        warnings=[*found.warnings, *_namesakes(found, known)],
         jobs=jobs,
     )
+
+
+def _namesakes(found: PipelineScan, known: Mapping[str, Job]) -> list[str]:
+    """A word about other files whose pipelines have the same name."""
+    others = (job for key, job in known.items() if job.spec.group == found.name and not key.startswith(found.prefix))
+    files = dict.fromkeys(job.spec.key.partition("#")[0] for job in others)
+    return [f"the pipeline of {file} is called {found.name} too: a `name:` tells them apart" for file in files]
 
 
 def _view(job: PipelineJob, known: Job | None, verdict: Verdict, names: Mapping[str, str]) -> PipedJob:

@@ -69,6 +69,8 @@ class Seen:
                 found.update(stamps)
                 if not stamps:
                     missing.append(pattern)
+        for name in self.outputs:
+            self.inputs.pop(name, None)  # what a pattern finds of its own work is no input
         self.upstream = {os.path.basename(path): _stamp(path) for path in rule.upstream}
 
 

@@ -169,6 +169,13 @@ def test_what_is_wrong_queues_nothing_and_json_says_all(exp: RealWorkspace) -> N
     assert (last["name"], last["needs"], last["values"]) == ("exp_eval_small", TRAININGS[3:], {"model": "small"})
 
 
+def test_two_pipelines_of_one_name_are_told_apart(exp: RealWorkspace) -> None:
+    exp.ok("pipeline", "pipeline.yml", "--only", "prepare", "--no-start")
+    shutil.copy(exp.root / "pipeline.yml", exp.root / "copy.yml")
+    said = exp.call("pipeline", "copy.yml", "--dry-run")
+    assert said.stderr == "note: the pipeline of pipeline.yml is called exp too: a `name:` tells them apart\n"
+
+
 def test_files_in_jobs_are_queued_by_start_when_they_appear_and_when_they_change(exp: RealWorkspace) -> None:
     jobs = exp.root / "jobs"
     jobs.mkdir()

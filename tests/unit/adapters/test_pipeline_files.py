@@ -219,6 +219,27 @@ def test_what_is_out_of_date_takes_along_what_needs_it(pipelines: Pipelines) -> 
     assert [verdict.run for verdict in forced.values()] == [False, False, False, True]
 
 
+def test_an_alarm_that_failed_and_has_nothing_to_tell_is_left_alone(pipelines: Pipelines) -> None:
+    found = pipelines.scan("jobs: {a: {command: a}, alarm: {command: x, needs: [a], when: failure}}")
+    made(found, pipelines.root)
+    for state in (F, C, K):
+        what = verdicts(found.jobs, known(found, {"a": S, "alarm": state}), force={"p.yml#alarm"})
+        assert [verdict.run for verdict in what.values()] == [False, False]
+
+
+def test_who_reads_what_another_writes_should_wait_for_it(pipelines: Pipelines) -> None:
+    text = "jobs: {a: {command: a, outputs: o}, b: {command: b, needs: [a]}, c: {command: c, inputs: o, needs: [b]}}"
+    assert pipelines.scan(text).warnings == ()
+    (said,) = pipelines.scan(text.replace(", needs: [b]", "")).warnings
+    assert said == "c reads what a writes (o), and does not need it: `needs: [a]`"
+
+
+def test_a_function_that_verifies_is_told_the_values(pipelines: Pipelines) -> None:
+    text = "jobs: {a: {command: a, matrix: {v: [1]}, verify: 'checks:good'}}"
+    assert pipelines.scan(text).jobs[0].draft.variables == {"v": 1}
+    assert pipelines.scan(text.replace("checks:good", "test -e o")).jobs[0].draft.variables == {}
+
+
 # Problems -------------------------------------------------------------------------------------------------------------
 
 

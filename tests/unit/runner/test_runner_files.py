@@ -166,6 +166,12 @@ def test_a_file_that_is_called_like_a_pattern_is_meant_itself(root: Path) -> Non
     assert set(Seen(as_rule(root, rule(root, inputs=["in/[ab].txt"]))).inputs) == {"in/a.txt", "in/b.txt"}
 
 
+def test_what_a_pattern_finds_of_its_own_outputs_is_no_input(root: Path, attempts: Attempts) -> None:
+    files = rule(root, inputs=["in/*"], outputs=["in/out"])
+    assert attempts.sh("cat in/*.txt > in/out", files=files).run()["outcome"] == "exited"
+    assert attempts.sh("cat in/*.txt > in/out", files=files).run()["outcome"] == "up_to_date"
+
+
 def test_many_inputs_are_noted_by_a_digest(root: Path) -> None:
     for number in range(600):
         (root / "in" / f"{number}.txt").touch()

@@ -21,7 +21,7 @@ from researchflow_tmux.adapters.sources.pipelines.entry import JobEntry
 from researchflow_tmux.adapters.sources.pipelines.file import PipelineFile
 from researchflow_tmux.adapters.sources.sweeps import templates
 from researchflow_tmux.domain.errors import ConfigError, Problem
-from researchflow_tmux.domain.job import JobFiles
+from researchflow_tmux.domain.job import JobFiles, names_function
 from researchflow_tmux.domain.sweeps import Choice
 from researchflow_tmux.domain.sweeps.expansion import canonical
 from researchflow_tmux.domain.workspace import JobSection, WorkspacePaths
@@ -68,13 +68,16 @@ class JobBuilder:
             "pipeline": self.file.name,
             "output_dir": self.places.output_dir,
         }
-        return Made(draft=self._draft(job, name, self._key(job, values), words, nicks), values=values, nicks=nicks)
+        return Made(draft=self._draft(job, name, values, words, nicks), values=values, nicks=nicks)
 
     def _key(self, job: JobEntry, values: Mapping[str, Any]) -> str:
         text = job.name + (canonical(dict(values)) if values else "")
         return self.prefix + (text if len(text) <= LONGEST_KEY else hashlib.sha256(text.encode()).hexdigest())
 
-    def _draft(self, job: JobEntry, name: str, key: str, words: dict[str, str], nicks: dict[str, str]) -> JobDraft:
+    def _draft(
+        self, job: JobEntry, name: str, values: dict[str, Any], words: dict[str, str], nicks: dict[str, str]
+    ) -> JobDraft:
+        key = self._key(job, values)
         config = self._config(job, words)
         section = self._section(job, config, words)
         output_dir = words["output_dir"]
@@ -91,6 +94,7 @@ class JobBuilder:
         )
         outputs = [_pattern(text, words) for text in job.outputs]
         asked = wishes(self.settings, section) | {"when": job.words.when}
+        asks_function = config is None and asked["verify"] is not None and names_function(asked["verify"])
         return JobDraft(
             source="pipeline",
             key=key,
@@ -102,6 +106,7 @@ class JobBuilder:
             marker=None if completion == "exit_code" else os.path.join(output_dir, f"{name}_completed.txt"),
             output_dir=output_dir,
             config_path=config[0] if config else None,
+            variables=values if asks_function else {},
             group=self.file.name,
             labels={"job": job.name, **nicks},
             files=JobFiles(

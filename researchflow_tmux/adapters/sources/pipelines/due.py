@@ -44,11 +44,13 @@ def _verdict(job: PipelineJob, known: Job | None, above: str | None, *, forced: 
         return Verdict(run=False, why=str(known.state))
     if above is not None:
         return Verdict(run=True, why=f"{above} runs")
+    if job.draft.when == "failure" and known.state is not JobState.SUCCEEDED:
+        return Verdict(run=False, why="not needed")  # nothing above it runs: nothing there has failed
     if forced:
         return Verdict(run=True, why="it was asked for")
     if known.state is JobState.SKIPPED:
         # Nothing above it runs: whatever kept it from running still does.
-        return Verdict(run=False, why="not needed" if known.not_needed else "skipped")
+        return Verdict(run=False, why="skipped")
     if known.state is not JobState.SUCCEEDED:
         return Verdict(run=True, why=str(known.state))
     why = out_of_date(job.draft)

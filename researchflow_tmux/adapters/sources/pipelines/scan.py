@@ -83,6 +83,7 @@ class _Scan:
         self.problems += self.builder.problems
         jobs = [one for job in self.file.jobs for one in self.with_needs(job)]
         self.refuse_equal(jobs)
+        self.note_missing_needs(jobs)
         if self.problems:
             raise ConfigError(self.problems)
         return PipelineScan(
@@ -162,6 +163,19 @@ class _Scan:
                     message = f"{other.draft.name} and {job.draft.name} would both write {path}"
                     hint = "name the variables of the matrix in `outputs`" if other.job == job.job else None
                     self.problems.append(_at(entries[job.job], message, hint))
+
+    def note_missing_needs(self, jobs: Sequence[PipelineJob]) -> None:
+        """A word about files that one job writes and another reads without waiting for it."""
+        makers = {path: job for job in jobs for path in _outputs(job)}
+        above: dict[str, frozenset[str]] = {}
+        for entry in self.file.jobs:  # each after those it needs
+            above[entry.name] = frozenset().union(*({need.name} | above[need.name] for need in entry.needs))
+        for job in jobs:
+            for path in job.draft.files.inputs if job.draft.files else ():
+                maker = makers.get(os.path.join(job.draft.workdir, path))
+                if maker is not None and maker.job not in (*above[job.job], job.job):
+                    told = f"{job.job} reads what {maker.job} writes ({path}), and does not need it"
+                    self.builder.warnings[f"{told}: `needs: [{maker.job}]`"] = None
 
 
 def _outputs(job: PipelineJob) -> list[str]:
