@@ -18,10 +18,12 @@ import msgspec
 
 from researchflow_tmux.adapters.config_reference import reference_markdown
 from researchflow_tmux.adapters.live_file import LiveSources
+from researchflow_tmux.adapters.sample_store import GpuSeries
 from researchflow_tmux.api import (
     adding,
     cleaning,
     control,
+    gpu_history,
     gpus,
     hooking,
     pipelining,
@@ -42,9 +44,14 @@ REFERENCE = Path(__file__).resolve().parent / "reference"
 WIDTH = 118
 NOTE = "<!-- Written by docs/generate.py; change the code, not this file. -->\n"
 JSON_OUTPUTS: tuple[tuple[str, str, tuple[type[msgspec.Struct], ...]], ...] = (
-    ("rfsched.status/1", "status --json", (views.StatusView, views.JobView, views.GpuView, views.SchedulerView)),
+    (
+        "rfsched.status/1",
+        "status --json",
+        (views.StatusView, views.JobView, views.UsageView, views.GpuView, views.SchedulerView),
+    ),
     ("rfsched.why/1", "why --json", (why.Why, why.AttemptLine, why.Upstream)),
     ("rfsched.gpus/1", "gpus --json", (gpus.GpusView, gpus.GpuDetail, gpus.JobOnGpu, gpus.OtherProcess)),
+    ("rfsched.gpu-history/1", "gpus --since 2h --json", (gpu_history.GpuHistory, GpuSeries)),
     ("rfsched.gpus-drain/1", "gpus drain --json (also gpus-enable, gpus-kill)", (Steered,)),
     ("rfsched.start/1", "start --json", (control.Started, Submitted, LiveSources)),
     ("rfsched.add/1", "add --json", (adding.Added,)),
@@ -204,7 +211,8 @@ _OTHERS = """\
 
 `results --json` prints `runs`, a list of objects with all that a record says: `uuid`, `job_id`, `job`, `attempt`,
 `group`, `config`, `finished`, `succeeded`, `outcome`, `reason_code`, `exit_code`, `signal`, `note`, `queued_at`,
-`started_at`, `ended_at`, `duration_s`, `host`, `gpus`, `gpu_uuids`, `session`, `peak_rss_mib`, `cpu_s`, `command`,
+`started_at`, `ended_at`, `duration_s`, `host`, `gpus`, `gpu_uuids`, `session`, `peak_rss_mib`, `cpu_s`,
+`peak_tree_mib`, `peak_cpu_pct`, `peak_gpu_mib`, `peak_gpu_util_pct`, `mean_gpu_util_pct`, `command`,
 `workdir`, `config_path`, `environment` (digest), `sha256` (digests by path), `log`, `marker` (its text), `outputs`,
 `metrics` (last values), `metrics_range` (`last`, `min`, `max`, `count` of each), `git` (`commit`, `branch`, `dirty`,
 `root`, `noted_at`), `files` (paths by name). With `--columns` only those. `results show --json` prints one of them.

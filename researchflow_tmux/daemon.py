@@ -31,6 +31,7 @@ from researchflow_tmux.intake.submissions import META_WATCH
 from researchflow_tmux.intake.watching import SourceWatch
 from researchflow_tmux.ports import Sessions
 from researchflow_tmux.records.recorder import Recorder
+from researchflow_tmux.watching.gpus import GpuWatching
 from researchflow_tmux.wiring import Parts
 
 KILL_AT = "RFSCHED_KILL_AT"
@@ -79,6 +80,7 @@ class Daemon:
         self.sources = SourceWatch(self.parts, self.engine, self._nudge)
         self.recorder = Recorder(paths, self.log.complain)
         self.hooks = Telling(paths, os.uname().nodename, self.log.complain)
+        self.gpus = GpuWatching(self.parts, self.engine, self.log.complain, self._nudge)
         self.moved = False
         """Another session's scheduler is to take over."""
         self._ending = False
@@ -106,6 +108,7 @@ class Daemon:
             self._stop_if_replaced()
             self._sweep()
             self.sources.take_in()
+            self.gpus.take_in()
             self.engine.tick(wakeup)
             self.sources.settle()
             self._publish()
@@ -117,6 +120,7 @@ class Daemon:
             if wakeup.directories & self._lease_dirs and self.engine.room.foreign_tickets():
                 self.engine.room.forget()
             self.sources.look(wakeup)
+            self.gpus.look(wakeup)
         self.engine.notice(f"scheduler stopped; still running: {counted(len(self.engine.workload.attempts), 'job')}")
         self.engine.tick()
         self.sources.close()
@@ -129,12 +133,13 @@ class Daemon:
         live_file.remove(self.paths.live)
         self.recorder.close()
         self.hooks.close()
+        self.gpus.close()
         self.parts.close()
         self.log.close()
         self.lock.release()
 
     def _timeout_s(self) -> float:
-        timeout_s = min(self.engine.wait_s(), self.sources.wait_s())
+        timeout_s = min(self.engine.wait_s(), self.sources.wait_s(), self.gpus.wait_s())
         return min(timeout_s, REDRAW_S) if self._attached and self._screen else timeout_s
 
     def _sweep(self) -> None:
@@ -143,6 +148,7 @@ class Daemon:
         if now >= self._next_sweep:
             self._next_sweep = now + self.engine.rules.sweep_s
             self._lease_dirs = self.parts.watch_leases(self.engine.room)
+            self.gpus.sweep()
             self.sources.sweep()
             self.engine.room.read(self.engine.workload)
 
@@ -189,6 +195,7 @@ class Daemon:
         self.settings = settings
         self.engine.remember({META_TASK_NAME: settings.task_name})
         self.parts.retune(self.engine)
+        self.gpus.retune()
         self._next_sweep = float("-inf")
         self.sources.begin()
         self.engine.notice("settings taken over from scheduler_config.yml")
@@ -297,7 +304,8 @@ class Daemon:
 
     def _publish(self) -> None:
         self.parts.follow_jobs(self.engine)
-        room = self.engine.room
+        workload, room = self.engine.workload, self.engine.room
+        self.gpus.follow()
         with contextlib.suppress(StoreError):  # the disk is full: status then says how old its view is
             live_file.publish(
                 self.paths.live,
@@ -307,7 +315,7 @@ class Daemon:
                     session=self.session,
                     devices=room.devices,
                     readings=room.readings,
-                    blocked=room.blocks(self.engine.workload),
+                    blocked=room.blocks(workload),
                     tickets=room.foreign_tickets(),
                     share=room.share,
                     cpu_places=room.max_cpu_jobs,

@@ -5,14 +5,16 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
+from researchflow_tmux.adapters import usage_file
 from researchflow_tmux.adapters.clock import SystemClock
 from researchflow_tmux.adapters.gpu_choice import Inventory
 from researchflow_tmux.adapters.gpu_inventory import inventory
 from researchflow_tmux.adapters.leases import FileLeases
 from researchflow_tmux.adapters.nvml import NvmlProbe
+from researchflow_tmux.adapters.prompt_probe import PromptProbe
 from researchflow_tmux.adapters.room_settings import room_rules, share
 from researchflow_tmux.adapters.session_host import TmuxHost
 from researchflow_tmux.adapters.sqlite_store import SqliteStore
@@ -24,9 +26,11 @@ from researchflow_tmux.adapters.user_order import UserOrder
 from researchflow_tmux.adapters.waiter import EpollWaiter
 from researchflow_tmux.adapters.wake import WakeReader
 from researchflow_tmux.adapters.workspace_identity import META_WORKSPACE, identify
+from researchflow_tmux.domain.attempt import AttemptKey
 from researchflow_tmux.domain.names import clean
 from researchflow_tmux.domain.resources import GpuDevice, GpuReading, Ticket
 from researchflow_tmux.domain.units import parse_duration
+from researchflow_tmux.domain.usage import Usage
 from researchflow_tmux.domain.workspace import Settings, WorkspacePaths
 from researchflow_tmux.engine.context import Rules
 from researchflow_tmux.engine.loop import Engine
@@ -107,6 +111,10 @@ class Parts:
         self.inventory: Inventory | None = None
         self._simulated: ScriptedGpus | None = None
         self._order: UserOrder | None = None
+        self.prompt: PromptProbe | None = None
+        """What reads real GPUs for the loop and the sampler."""
+        self.on_gpu_news: Callable[[], None] = lambda: None
+        """Called in another thread when a GPU is in trouble: the loop had better look."""
         self.wake: WakeReader | None = None
         self.waiter: EpollWaiter | None = None
         self.host: TmuxHost | None = None
@@ -134,11 +142,18 @@ class Parts:
             room=room,
             waiter=self.waiter,
         )
+        if not listen:
+            engine.context.usage = self._last_measured().get
         self._make_busy(engine)
         engine.remember(identity.news)
         if identity.original is not None:
             engine.disown(f"it runs in {identity.original}; this workspace is a copy of that one")
         return engine
+
+    def _last_measured(self) -> dict[AttemptKey, Usage]:
+        """What the last scheduler's sampler knew of each attempt: with none running, ends are recorded with that."""
+        watched = usage_file.read(self.paths.usage)
+        return {} if watched is None else {job.key: job.usage for job in watched.jobs}
 
     def retune(self, engine: Engine) -> None:
         """Let a running engine work by the current `settings` and GPUs."""
@@ -209,9 +224,12 @@ class Parts:
 
             self._simulated = ScriptedGpus(devices)
             return self._simulated
-        if "amd" in kinds:
-            return amd_probe()
-        return self.nvml if "nvml" in kinds else None
+        if not kinds & {"amd", "nvml"}:
+            return None
+        if self.prompt is None:
+            inner = amd_probe() if "amd" in kinds else self.nvml
+            self.prompt = PromptProbe(inner, monotonic=self.clock.monotonic, on_news=lambda: self.on_gpu_news())
+        return self.prompt
 
     def follow_jobs(self, engine: Engine) -> None:
         """Make simulated GPUs as busy as the jobs on them would; they are read at once, so that it shows."""
@@ -235,5 +253,7 @@ class Parts:
         if self._order is not None:
             self._order.close()
         self.tmux.close()
+        if self.prompt is not None:
+            self.prompt.close()
         self.nvml.close()
         self.store.close()

@@ -13,6 +13,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ NOT_SUPPORTED = -1
 NOT_AVAILABLE = -2
 """A figure that the driver writes as ~0."""
 DRIVER_NOT_LOADED = 9
+GPU_IS_LOST = 15
 LIB_RM_VERSION_MISMATCH = 18
 
 
@@ -37,6 +39,8 @@ class StubProcess:
     pid: int
     used_bytes: int = GIB
     kind: str = "c"
+    util_pct: int | None = None
+    """None = the driver has no sample of it."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,8 @@ class StubGpu:
     temperature_c: int = 35
     power_mw: int = 25_000
     lost: bool = False
+    xids: tuple[int, ...] = ()
+    """Critical errors so far, the latest last."""
     processes: tuple[StubProcess, ...] = ()
     parts: tuple[StubGpu, ...] | None = None
     """Its MIG devices; empty = it is in MIG mode and has none."""
@@ -98,6 +104,9 @@ def write_state(
         figures = (gpu.total_bytes, gpu.used_bytes, gpu.util_pct, gpu.temperature_c, gpu.power_mw, int(gpu.lost))
         lines.append("\t".join(["gpu", gpu.uuid, gpu.name, *map(str, figures)]))
         lines += _processes(index, gpu)
+        loads = [(proc.pid, proc.util_pct) for proc in gpu.processes if proc.util_pct is not None]
+        lines += [f"load\t{index}\t{pid}\t{util_pct}\t{time.monotonic_ns() // 1000}" for pid, util_pct in loads]
+        lines += [f"xid\t{index}\t{number}\t{serial}" for serial, number in enumerate(gpu.xids, 1)]
     parts = [(index, part) for index, gpu in enumerate(gpus) for part in gpu.parts or ()]
     lines += [f"split\t{index}" for index, gpu in enumerate(gpus) if gpu.parts is not None]
     for place, (index, part) in enumerate(parts):

@@ -144,11 +144,20 @@ class NvmlProbe:
 def _reading(gpu: dict[str, Any]) -> GpuReading:
     name = gpu["name"] or "unknown GPU"
     if gpu["error"]:
-        return GpuReading(uuid=gpu["uuid"], index=gpu["index"], name=name, error=gpu["error"])
+        return GpuReading(
+            uuid=gpu["uuid"],
+            index=gpu["index"],
+            name=name,
+            error=gpu["error"],
+            lost=gpu["lost"],
+            xids=tuple(gpu["xids"]),
+        )
     processes = gpu.pop("processes")
     return GpuReading(
-        **{**gpu, "name": name},
-        processes=None if processes is None else tuple(GpuProcess(pid=pid, used_mib=used) for pid, used in processes),
+        **{**gpu, "name": name, "xids": tuple(gpu["xids"])},
+        processes=None
+        if processes is None
+        else tuple(GpuProcess(pid=pid, used_mib=used, util_pct=util) for pid, used, util in processes),
     )
 
 

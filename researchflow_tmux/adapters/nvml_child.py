@@ -20,6 +20,12 @@ UNKNOWN_U64 = 2**64 - 1
 """What the driver writes where it has no figure."""
 
 
+MAX_EVENTS = 64
+"""Events taken at a time: a GPU that reports errors without end must not keep us from answering."""
+FIRST_SPAN_US = 10_000_000
+"""The driver keeps samples of minutes; the first look is at no more than this."""
+
+
 class Lost(Exception):  # noqa: N818 - it reads as the fact it states
     """This GPU does not answer any more; the others may."""
 
@@ -52,6 +58,12 @@ class Session:
     def __init__(self) -> None:
         self.nvml: Any = None
         self.fresh = False
+        self.events: Any = None
+        """The driver's event set; None = this driver has none."""
+        self.handles: dict[int | None, int] = {}
+        """GPU index by the address of its handle, as events name it."""
+        self.seen_us: dict[str | None, int] = {}
+        """By UUID, the time of the last sample of its processes' utilisation."""
 
     def answer(self) -> dict[str, Any]:
         """What goes back to the parent: `gpus`, `no_driver` or `error`."""
@@ -64,6 +76,7 @@ class Session:
         try:
             self._open()
             gpus = self._gpus(pynvml.nvmlDeviceGetCount())
+            self._add_xids(gpus)
             driver = self._figure(pynvml.nvmlSystemGetDriverVersion)
         except (pynvml.NVMLError, Lost) as error:
             self._close()
@@ -78,10 +91,12 @@ class Session:
         if not self.fresh:
             self.nvml.nvmlInit()
             self.fresh = True
+            self._listen()
 
     def _close(self) -> None:
         if self.fresh:
             self.fresh = False
+            self.events = None  # the driver drops it with the session
             try:
                 self.nvml.nvmlShutdown()
             except self.nvml.NVMLError:
@@ -112,15 +127,20 @@ class Session:
 
     def _one(self, handle_of: Callable[[], Any]) -> dict[str, Any]:
         """One device as the reading's fields; trouble with it is its own `error`."""
-        found: dict[str, Any] = {"uuid": None, "name": None, "error": None}
+        found: dict[str, Any] = {"uuid": None, "name": None, "error": None, "lost": False, "xids": []}
         nvml = self.nvml
         try:
             handle = handle_of()
             found["uuid"] = self._figure(nvml.nvmlDeviceGetUUID, handle)
             found["name"] = self._figure(nvml.nvmlDeviceGetName, handle)
-            found.update(self._figures(handle))
+            found.update(self._figures(handle, found["uuid"]))
         except (nvml.NVMLError, Lost) as error:
+            cause = error.__cause__ if isinstance(error, Lost) else error
             found["error"] = str(error)
+            found["lost"] = getattr(cause, "value", None) in (
+                nvml.NVML_ERROR_GPU_IS_LOST,
+                nvml.NVML_ERROR_RESET_REQUIRED,
+            )
         return found
 
     def _split(self, handle: Any) -> bool:
@@ -129,7 +149,36 @@ class Session:
         mode = None if call is None else self._figure(call, handle)
         return bool(mode and mode[0] == self.nvml.NVML_DEVICE_MIG_ENABLE)
 
-    def _figures(self, handle: Any) -> dict[str, Any]:
+    def _listen(self) -> None:
+        """Have the driver tell critical errors (Xid) of each GPU. Where it cannot, they go unheard."""
+        nvml = self.nvml
+        self.events, self.handles = None, {}
+        try:
+            events = nvml.nvmlEventSetCreate()
+        except nvml.NVMLError:
+            return
+        self.events = events
+        for index in range(nvml.nvmlDeviceGetCount()):
+            try:
+                handle = nvml.nvmlDeviceGetHandleByIndex(index)
+                nvml.nvmlDeviceRegisterEvents(handle, nvml.nvmlEventTypeXidCriticalError, events)
+            except nvml.NVMLError:
+                continue
+            self.handles[address(handle)] = index
+
+    def _add_xids(self, gpus: list[dict[str, Any]]) -> None:
+        """Put into each GPU's facts the Xids since the last look."""
+        nvml = self.nvml
+        for _ in range(MAX_EVENTS if self.events is not None else 0):
+            try:
+                event = nvml.nvmlEventSetWait_v2(self.events, 0)
+            except nvml.NVMLError:  # most likely NVML_ERROR_TIMEOUT: there are no more
+                return
+            index = self.handles.get(address(event.device))
+            if index is not None and index < len(gpus) and event.eventType == nvml.nvmlEventTypeXidCriticalError:
+                gpus[index]["xids"].append(event.eventData)
+
+    def _figures(self, handle: Any, uuid: str | None) -> dict[str, Any]:
         nvml = self.nvml
         total, used = self._memory(handle)
         rates = self._figure(nvml.nvmlDeviceGetUtilizationRates, handle)
@@ -143,7 +192,7 @@ class Session:
             "power_w": None if power is None else power / 1000,
             "max_power_w": None if limit is None else limit / 1000,
             "split": self._split(handle),
-            "processes": self._processes(handle, total),
+            "processes": self._with_load(self._processes(handle, total), handle, uuid),
         }
 
     def _figure(self, call: Callable[..., Any], *args: Any) -> Any:
@@ -190,6 +239,25 @@ class Session:
                 merged[pid] = max(-(-used // MIB), merged.get(pid) or 0)
         return [[pid, merged[pid]] for pid in sorted(merged)]
 
+    def _with_load(
+        self, processes: list[list[int | None]] | None, handle: Any, uuid: str | None
+    ) -> list[list[int | None]] | None:
+        """The same with the utilisation of each process added; None = the driver does not say."""
+        if not processes:
+            return processes
+        seen_us = self.seen_us.get(uuid, 0)
+        samples = self._figure(self.nvml.nvmlDeviceGetProcessUtilization, handle, seen_us)
+        if not samples:
+            return [[pid, used, None] for pid, used in processes]
+        last_us = max(sample.timeStamp for sample in samples)
+        self.seen_us[uuid] = last_us
+        busy: dict[int | None, list[int]] = {}
+        for sample in samples:
+            if sample.timeStamp > max(seen_us, last_us - FIRST_SPAN_US) and sample.smUtil <= 100:
+                busy.setdefault(sample.pid, []).append(sample.smUtil)
+        # The driver has samples only of what kept the GPU busy: the others' utilisation is 0.
+        return [[pid, used, round(sum(got) / len(got)) if (got := busy.get(pid)) else 0] for pid, used in processes]
+
     def _process_list(self, handle: Any, kind: str) -> list[tuple[int, int | None]] | None:
         name = f"nvmlDeviceGet{kind}RunningProcesses"
         for version in ("_v3", "_v2"):
@@ -219,6 +287,11 @@ class Session:
 
 def _itself(handle: Any) -> Any:
     return handle
+
+
+def address(handle: Any) -> int | None:
+    """What tells one handle from another."""
+    return ctypes.cast(handle, ctypes.c_void_p).value
 
 
 class OldProcess(ctypes.Structure):

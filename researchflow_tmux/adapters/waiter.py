@@ -13,6 +13,14 @@ from researchflow_tmux.adapters.wake import WakeReader
 from researchflow_tmux.ports import AttemptKey, Wakeup
 
 _TAG = re.compile(r"[A-Za-z0-9]+/(\d{1,18})\.(\d{1,9})")
+_ARRIVALS = inotify_simple.flags.CREATE | inotify_simple.flags.MOVED_TO | inotify_simple.flags.ONESHOT
+_OF_A_FILE = (
+    inotify_simple.flags.CLOSE_WRITE
+    | inotify_simple.flags.MODIFY
+    | inotify_simple.flags.ATTRIB
+    | inotify_simple.flags.MOVE_SELF
+    | inotify_simple.flags.DELETE_SELF
+)
 _CHANGES = (
     inotify_simple.flags.CLOSE_WRITE
     | inotify_simple.flags.MOVED_TO
@@ -76,6 +84,23 @@ class EpollWaiter:
 
         Asking again is right for one that was deleted and made anew.
         """
+        return self._watch(path, _CHANGES)
+
+    def watch_file(self, path: str) -> bool:
+        """Wake up (`directories`) when this one file changes, goes, or is replaced; False = it cannot be watched.
+
+        It is the file that is watched, not its name: ask again after it was replaced.
+        """
+        return self._watch(path, _OF_A_FILE)
+
+    def watch_arrivals(self, path: str) -> bool:
+        """Wake up, once, when something new is in the directory; False = it cannot be watched.
+
+        Ask again for the next time: jobs may make files there all the time. One that is watched already stays so.
+        """
+        return path in self._watched.values() or self._watch(path, _ARRIVALS)
+
+    def _watch(self, path: str, changes: int) -> bool:
         if self._inotify is None:
             try:
                 self._inotify = inotify_simple.INotify(nonblocking=True)
@@ -83,7 +108,7 @@ class EpollWaiter:
                 return False
             self._epoll.register(self._inotify.fileno(), select.EPOLLIN)
         try:
-            self._watched[self._inotify.add_watch(path, _CHANGES)] = path
+            self._watched[self._inotify.add_watch(path, changes)] = path
         except OSError:
             return False
         return True
@@ -120,6 +145,9 @@ class EpollWaiter:
     def _changed(self, fds: set[int]) -> frozenset[str]:
         if self._inotify is None or self._inotify.fileno() not in fds:
             return frozenset()
-        return frozenset(
-            self._watched[event.wd] for event in self._inotify.read(timeout=0) if event.wd in self._watched
-        )
+        events = self._inotify.read(timeout=0)
+        changed = frozenset(self._watched[event.wd] for event in events if event.wd in self._watched)
+        for event in events:
+            if event.mask & inotify_simple.flags.IGNORED:  # no longer watched: it is gone, or was told once
+                self._watched.pop(event.wd, None)
+        return changed

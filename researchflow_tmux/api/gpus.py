@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import msgspec
 
-from researchflow_tmux.adapters import live_file, procs
+from researchflow_tmux.adapters import available_gpus, live_file, procs, usage_file
 from researchflow_tmux.adapters.clock import SystemClock
 from researchflow_tmux.api import asking
+from researchflow_tmux.api.usage import state_of, usages_of
 from researchflow_tmux.api.workspace import Workspace
 from researchflow_tmux.domain.attempt import Attempt, AttemptKey, Running, Stopping
-from researchflow_tmux.domain.errors import UsageError
+from researchflow_tmux.domain.errors import ConfigError, UsageError
 from researchflow_tmux.domain.gpus import META_CONDITIONS, Conditions, decode_conditions
 from researchflow_tmux.domain.reasons import Reason
 from researchflow_tmux.domain.resources import GpuDevice, GpuReading
-from researchflow_tmux.domain.usage import GpuNow, GpuUse
+from researchflow_tmux.domain.usage import GpuUse, Watched
 from researchflow_tmux.engine.steering import Steered
 
 EVERY = "all"
+STALE = timedelta(seconds=60)
+"""A mean over the last minute that is older than this is none."""
 
 
 class JobOnGpu(msgspec.Struct, kw_only=True):
@@ -88,6 +91,8 @@ class GpusView(msgspec.Struct, kw_only=True, rename={"schema_name": "schema"}):
     note: str | None
     """Where the list of GPUs comes from."""
     gpus: list[GpuDetail]
+    problems: list[str]
+    """What makes no sense in `available_gpus_file`, which then changes nothing."""
 
 
 class _Seen(msgspec.Struct, kw_only=True):
@@ -99,8 +104,7 @@ class _Seen(msgspec.Struct, kw_only=True):
     read_at: datetime | None = None
     blocked: Reason | None = None
     leases: tuple[str, ...] = ()
-    now: GpuNow | None = None
-    """What the sampler says of it."""
+    util_mean_pct: float | None = None
     uses: dict[AttemptKey, GpuUse] = {}
     """What the attempts on it use of it."""
 
@@ -113,6 +117,8 @@ def view(workspace: Workspace) -> GpusView:
     running = asking.scheduler(workspace.paths) is not None
     live = live_file.read(workspace.paths.live) if running else None
     note, seen = _as_written(live) if live is not None else _as_read(workspace)
+    if running:
+        _add_watched(seen, usage_file.read(workspace.paths.usage))
     conditions, attempts, names = _state(workspace)
     return GpusView(
         at=SystemClock().now(),
@@ -121,6 +127,7 @@ def view(workspace: Workspace) -> GpusView:
         scheduler=running,
         note=note,
         gpus=[_detail(each, conditions, attempts, names) for each in seen],
+        problems=_problems(workspace),
     )
 
 
@@ -175,6 +182,14 @@ def _matching(token: str, known: Mapping[str, int], present: Mapping[str, int]) 
     return exact or {uuid: index for uuid, index in known.items() if uuid.startswith(token) and len(token) > 4}
 
 
+def _problems(workspace: Workspace) -> list[str]:
+    try:
+        available_gpus.read(available_gpus.place_of(workspace.usable_settings, workspace.paths.root))
+    except ConfigError as error:
+        return [str(problem) for problem in error.problems]
+    return []
+
+
 # -- where it is known from
 
 
@@ -211,6 +226,22 @@ def _as_read(workspace: Workspace) -> tuple[str | None, list[_Seen]]:
     ]
 
 
+def _add_watched(seen: Sequence[_Seen], watched: Watched | None) -> None:
+    """The sampler's figures: younger readings, means over the last minute, and whose part is how large."""
+    if watched is None:
+        return
+    gpus = {gpu.reading.uuid: gpu for gpu in watched.gpus}
+    for each in seen:
+        gpu = gpus.get(each.device.uuid)
+        if gpu is not None and (each.read_at is None or watched.at > each.read_at):
+            each.reading, each.read_at = gpu.reading, watched.at
+        if gpu is not None and SystemClock().now() - watched.at < STALE:
+            each.util_mean_pct = gpu.util_mean_pct
+        for key, usage in usages_of(watched).items():
+            if each.device.uuid in usage.now.gpus:
+                each.uses[key] = usage.now.gpus[each.device.uuid]
+
+
 def _state(workspace: Workspace) -> tuple[Conditions, list[Attempt], dict[int, str]]:
     """What is decided about GPUs, the live attempts, and the names of their jobs."""
     if not os.path.exists(workspace.paths.database):
@@ -244,7 +275,7 @@ def _detail(seen: _Seen, conditions: Conditions, attempts: Sequence[Attempt], na
         used_mib=reading.used_mib,
         total_mib=reading.total_mib,
         util_pct=reading.util_pct,
-        util_mean_pct=None if seen.now is None else seen.now.util_mean_pct,
+        util_mean_pct=seen.util_mean_pct,
         temperature_c=reading.temperature_c,
         power_w=reading.power_w,
         read_at=seen.read_at,
@@ -253,18 +284,6 @@ def _detail(seen: _Seen, conditions: Conditions, attempts: Sequence[Attempt], na
         leases=list(seen.leases),
         others=_others(reading, here),
     )
-
-
-def state_of(reason: Reason | None, *, busy: bool) -> str:
-    """One word for where a GPU stands; `busy` = jobs of this workspace are on it."""
-    match None if reason is None else reason.code:
-        case None:
-            return "ok"
-        case "gpu_lost":
-            return "lost"
-        case "drained":
-            return "draining" if busy else "drained"
-    return "blocked"
 
 
 def _job(attempt: Attempt, names: Mapping[int, str], use: GpuUse | None) -> JobOnGpu:

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from types import MappingProxyType
 
 from researchflow_tmux.adapters.live_file import Live
 from researchflow_tmux.adapters.workspace_lock import LockHolder
+from researchflow_tmux.api.usage import state_of, usage_view, usages_of
 from researchflow_tmux.api.views import GpuView, JobView, SchedulerView, StatusView
-from researchflow_tmux.domain.attempt import Attempt, Launching, Planned, Running
+from researchflow_tmux.domain.attempt import Attempt, AttemptKey, Launching, Planned, Running
 from researchflow_tmux.domain.job import Job, JobState
 from researchflow_tmux.domain.reasons import Reason, ReasonCode
+from researchflow_tmux.domain.usage import Usage, Watched
 from researchflow_tmux.domain.workspace import WorkspacePaths
 from researchflow_tmux.engine.capacity import Capacity, Seen, capacity
 from researchflow_tmux.engine.decide import explain
@@ -27,12 +30,17 @@ def build(
     live: Live | None,
     holder: LockHolder | None,
     now: datetime,
+    watched: Watched | None = None,
 ) -> StatusView:
-    """The whole view. `last_attempts` = the latest attempt of each job that has one."""
+    """The whole view.
+
+    `last_attempts` = the latest attempt of each job that has one, `watched` = what the sampler measured last.
+    """
+    usages = usages_of(watched)
     room = seen_room(workload, live, running=holder is not None, now=now)
     reasons = explain(workload, room, now)
     jobs = [
-        job_view(job, last_attempts.get(job.id), reasons.get(job.id), now, room.halted)
+        job_view(job, last_attempts.get(job.id), reasons.get(job.id), now, room.halted, usages)
         for job in workload.jobs.values()
     ]
     return StatusView(
@@ -41,7 +49,7 @@ def build(
         task_name=task_name,
         counts=counts(workload.jobs.values()),
         jobs=jobs,
-        gpus=gpu_views(workload, live),
+        gpus=gpu_views(workload, live, watched),
         scheduler=scheduler_view(live, holder),
         not_queued=list(live.sources.problems) if live is not None else [],
     )
@@ -80,7 +88,12 @@ def seen_room(workload: Workload, live: Live | None, *, running: bool, now: date
 
 
 def job_view(
-    job: Job, attempt: Attempt | None, waiting: Reason | None, now: datetime, halt: Reason | None = None
+    job: Job,
+    attempt: Attempt | None,
+    waiting: Reason | None,
+    now: datetime,
+    halt: Reason | None = None,
+    usages: Mapping[AttemptKey, Usage] = MappingProxyType({}),
 ) -> JobView:
     """One job; `waiting` = why it is not running, if it is queued, `halt` = why nothing is launched, if that is so."""
     reason = waiting or job.reason
@@ -118,14 +131,18 @@ def job_view(
         lost_s=attempt.lost_s if attempt is not None else None,
         ooms=job.ooms,
         gpu_memory_mib=job.needs.gpu_memory_mib,
+        gpu_losses=job.gpu_losses,
+        usage=usage_view(attempt, usages.get(attempt.key)) if attempt is not None else None,
     )
 
 
-def gpu_views(workload: Workload, live: Live | None) -> list[GpuView]:
-    """The GPUs with who is on them."""
+def gpu_views(workload: Workload, live: Live | None, watched: Watched | None = None) -> list[GpuView]:
+    """The GPUs with who is on them; the sampler's readings where they are younger."""
     if live is None:
         return []
     readings = {gpu.device.uuid: gpu.reading for gpu in live.gpus}
+    if watched is not None and watched.at > live.at:
+        readings |= {gpu.reading.uuid: gpu.reading for gpu in watched.gpus if gpu.reading.uuid in readings}
     slots = {gpu.device.uuid: gpu.slots for gpu in live.gpus}
     room = seen_room(workload, live, running=True)
     found = []
@@ -141,6 +158,7 @@ def gpu_views(workload: Workload, live: Live | None) -> list[GpuView]:
                 jobs=view.jobs,
                 others=view.other_holders,
                 blocked=None if view.blocked is None else str(view.blocked),
+                state=state_of(view.blocked, busy=bool(view.jobs)),
                 used_mib=reading.used_mib if reading else None,
                 total_mib=reading.total_mib if reading else None,
                 util_pct=reading.util_pct if reading else None,

@@ -7,6 +7,26 @@ from datetime import datetime
 import msgspec
 
 
+class UsageView(msgspec.Struct, kw_only=True):
+    """What an attempt uses, with its whole process tree. null = unknown, or not measured (yet)."""
+
+    at: datetime | None
+    """When the current figures were measured; null once it has ended."""
+    cpu_pct: float | None
+    """100 = one core busy."""
+    rss_mib: float | None
+    gpu_mib: int | None
+    """On that of its GPUs on which it is most."""
+    gpu_util_pct: float | None
+    """The mean over its GPUs."""
+    peak_cpu_pct: float | None
+    peak_rss_mib: float | None
+    peak_gpu_mib: int | None
+    peak_gpu_util_pct: float | None
+    mean_gpu_util_pct: float | None
+    """Over its GPUs and its time."""
+
+
 class JobView(msgspec.Struct, kw_only=True):
     """One job as shown. null = unknown or not yet."""
 
@@ -44,6 +64,10 @@ class JobView(msgspec.Struct, kw_only=True):
     """Times it ran out of memory since it was last queued by hand."""
     gpu_memory_mib: int | None = None
     """MiB it asks for on each of its GPUs: as declared, or more after it ran out of them; null = not said."""
+    gpu_losses: int = 0
+    """Times it was queued again because its GPU was lost."""
+    usage: UsageView | None = None
+    """What its latest attempt uses, or has used; null = it was never measured."""
 
 
 class GpuView(msgspec.Struct, kw_only=True):
@@ -59,6 +83,9 @@ class GpuView(msgspec.Struct, kw_only=True):
     others: list[str]
     """Holders of leases from other workspaces."""
     blocked: str | None
+    """Why nothing starts there now."""
+    state: str
+    """`ok`, `blocked`, `draining` (drained, with jobs on it), `drained`, or `lost`."""
     used_mib: int | None
     total_mib: int | None
     util_pct: int | None

@@ -8,7 +8,8 @@ from datetime import datetime
 import msgspec
 
 from researchflow_tmux.api.logs import last_line
-from researchflow_tmux.api.views import GpuView, JobView, StatusView
+from researchflow_tmux.api.usage import usage_view
+from researchflow_tmux.api.views import GpuView, JobView, StatusView, UsageView
 from researchflow_tmux.api.workspace import Workspace
 from researchflow_tmux.domain.attempt import Attempt, Ended, Planned, Running, Stopping
 from researchflow_tmux.domain.job import Job, JobState
@@ -63,6 +64,8 @@ class AttemptLine(msgspec.Struct, kw_only=True):
     """The step of the checkpoint it was given to go on from; null = it was given none."""
     lost_s: float | None = None
     """Seconds of the attempt before that the checkpoint does not have."""
+    usage: UsageView | None = None
+    """What it used at most; null = it still runs (see `job`), or was never measured."""
 
 
 class Upstream(msgspec.Struct, kw_only=True):
@@ -127,6 +130,7 @@ def _attempt(attempt: Attempt) -> AttemptLine:
         log=None if isinstance(phase, Planned) else attempt.log,
         resumed_step=attempt.resumed_step,
         lost_s=attempt.lost_s,
+        usage=usage_view(attempt, None),
     )
 
 

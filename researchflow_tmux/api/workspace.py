@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from researchflow_tmux.adapters import live_file, workspace_lock
+from researchflow_tmux.adapters import live_file, usage_file, workspace_lock
 from researchflow_tmux.adapters.clock import SystemClock
 from researchflow_tmux.adapters.sqlite_reader import SqliteReader
 from researchflow_tmux.api import asking, status
@@ -110,6 +110,7 @@ class Workspace:
             workload=Workload(jobs, attempts, gpus=decode_conditions(meta.get(META_CONDITIONS))),
             last_attempts=last,
             live=live_file.read(self.paths.live),
+            watched=usage_file.read(self.paths.usage),
             holder=holder,
             now=self._clock.now(),
         )

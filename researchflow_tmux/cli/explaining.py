@@ -48,6 +48,7 @@ def _blocks(found: Why, now: datetime) -> list[Block]:
     blocks += [line(f"  {each}", "dim") for each in found.command.splitlines()]
     asked = f"{job.gpus_wanted} GPU{'s' if job.gpus_wanted != 1 else ''}" if job.gpus_wanted else "no GPU"
     blocks.append(line(f"  asks for {asked}, priority {job.priority}, queued {moment(job.queued_at, now)}", "dim"))
+    blocks += _usage(found)
     if found.gpus:
         blocks += [line(), line("who holds the slots:"), *gpu_table(found.gpus, layout.terminal_width())]
     if found.after:
@@ -61,6 +62,21 @@ def _blocks(found: Why, now: datetime) -> list[Block]:
     if found.advice:
         blocks += [line(), *(line(f"→ {advice}") for advice in found.advice)]
     return blocks
+
+
+def _usage(found: Why) -> Iterator[Block]:
+    """What a running job uses now, and the most that the latest attempt used."""
+    from researchflow_tmux.cli.layout import line
+    from researchflow_tmux.cli.status_blocks import peak_words, used_words
+
+    usage = found.job.usage
+    facts = zip(("CPU", "RAM", "GPU", "GPU memory"), used_words(usage), strict=True)
+    now = ", ".join(f"{name} {words}" for name, words in facts if words)
+    if now:
+        yield line(f"  uses {now}", "dim")
+    peaks = peak_words(usage)
+    if peaks:
+        yield line(f"  at most {peaks}", "dim")
 
 
 def _chain(needs: list[Upstream], depth: int) -> Iterator[Block]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from researchflow_tmux.api.gpu_history import GpuHistory, busy_pct, columns
 from researchflow_tmux.api.gpus import GpuDetail, GpusView
 from researchflow_tmux.cli.layout import Block, Cell, Line, Table, bar, line
 from researchflow_tmux.cli.status_blocks import load_colour
@@ -13,6 +14,8 @@ BAR = 10
 NAME_FROM, POWER_FROM, BAR_FROM = 110, 96, 130
 """Columns of the terminal from which these are shown. Piped, names and power are, bars are not."""
 MOST_OTHERS = 20
+PAST_TEXT = 27
+"""Columns that everything but the blocks takes."""
 
 
 def picture(view: GpusView, width: int | None) -> list[Block]:
@@ -22,10 +25,32 @@ def picture(view: GpusView, width: int | None) -> list[Block]:
     if not view.scheduler:
         words = ": this is what the driver says now; `rfsched start` watches them"
         blocks.append(Line((Cell("no scheduler is running", "bold yellow"), Cell(words))))
+    blocks += [line(each, "yellow") for problem in view.problems for each in problem.splitlines()]
     if not view.gpus:
         return [*blocks, line(view.note or "there are no GPUs here: only CPU jobs run")]
     blocks += [line(), gpu_table(view.gpus, width), *_reasons(view.gpus), *_others(view.gpus)]
     return blocks
+
+
+def past(found: GpuHistory, width: int | None) -> list[Block]:
+    """How busy each GPU was, in a line of blocks from then till now; blanks = nothing was sampled."""
+    head = Cell(f"since {found.since.astimezone():%Y-%m-%d %H:%M}", "bold")
+    if not found.gpus:
+        words = ": nothing was sampled; GPUs are sampled while jobs run or wait (`sample_interval`)"
+        return [Line((head, Cell(words)))]
+    places = min(max((width or 80) - PAST_TEXT, 10), 120)
+    rows = [tuple(Cell(word, "dim") for word in ("GPU", "MEAN", "MEMORY", "UTILISATION"))]
+    for gpu in found.gpus:
+        mean = busy_pct(gpu)
+        most = max((value for value in gpu.used_max_mib if value is not None), default=None)
+        strip = "".join(map(_block, columns(gpu, found.since, found.until, places)))
+        memory = "" if most is None else f"≤ {most / 1024:.1f} GiB"
+        rows.append((Cell(str(gpu.index), "bold"), Cell(_pct(mean)), Cell(memory), Cell(strip, "green")))
+    return [Line((head,)), line(), Table(rows, right=frozenset({1, 2}))]
+
+
+def _block(part: float | None) -> str:
+    return " " if part is None else "▁▂▃▄▅▆▇█"[min(int(part / 12.5), 7)]
 
 
 def gpu_table(gpus: Sequence[GpuDetail], width: int | None) -> Table:

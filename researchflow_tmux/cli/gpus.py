@@ -21,13 +21,15 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 @click.group(invoke_without_command=True)
 @click.option("--watch", is_flag=True, help="Draw it again and again; leave with Ctrl-C.")
+@click.option("--since", metavar="WHEN", help="How they were used since then: 2h, today, 2026-01-31.")
 @json_option
 @pass_chosen
 @click.pass_context
-def gpus(ctx: click.Context, chosen: Chosen, watch: bool, as_json: bool) -> None:
+def gpus(ctx: click.Context, chosen: Chosen, watch: bool, since: str | None, as_json: bool) -> None:
     """Show the GPUs: memory, load, jobs, other people's processes, and which are not used and why.
 
     \b
+    rfsched gpus --since 2h      how busy they were
     rfsched gpus drain 0 1       no new jobs there; running ones go on to their ends
     rfsched gpus enable all      use them again
     rfsched gpus kill 2          end our jobs there now, and start none
@@ -35,7 +37,9 @@ def gpus(ctx: click.Context, chosen: Chosen, watch: bool, as_json: bool) -> None
     if ctx.invoked_subcommand is not None:
         return
     workspace = chosen.workspace()
-    if watch:
+    if since is not None:
+        _show_history(workspace, since, as_json=as_json)
+    elif watch:
         _watch(workspace, as_json=as_json)
     else:
         _show(workspace, as_json=as_json)
@@ -52,6 +56,21 @@ def _show(workspace: Workspace, *, as_json: bool) -> None:
     from researchflow_tmux.cli.gpu_blocks import picture
 
     layout.show(picture(found, layout.terminal_width()))
+
+
+def _show_history(workspace: Workspace, since: str, *, as_json: bool) -> None:
+    from researchflow_tmux.adapters.clock import SystemClock
+    from researchflow_tmux.api.gpu_history import history
+    from researchflow_tmux.api.since import moment_of
+
+    found = history(workspace, moment_of(since, SystemClock().now()))
+    if as_json:
+        print_json("gpu-history", found)
+        return
+    from researchflow_tmux.cli import layout
+    from researchflow_tmux.cli.gpu_blocks import past
+
+    layout.show(past(found, layout.terminal_width()))
 
 
 def _watch(workspace: Workspace, *, as_json: bool) -> None:

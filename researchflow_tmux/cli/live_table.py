@@ -8,8 +8,9 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from researchflow_tmux.adapters import live_file
+from researchflow_tmux.adapters import live_file, usage_file
 from researchflow_tmux.api import status
+from researchflow_tmux.api.usage import usages_of
 from researchflow_tmux.api.views import JobView, StatusView
 from researchflow_tmux.cli import layout
 from researchflow_tmux.cli.layout import Block, Cell, Line, Table, line
@@ -69,18 +70,22 @@ def seen(daemon: Daemon, most: int) -> tuple[StatusView, int]:
     """The view with the running and the first waiting jobs only (the queue may be long), and how many wait."""
     engine, now = daemon.engine, daemon.parts.clock.now()
     workload = engine.workload
-    live = live_file.read(daemon.paths.live)
+    live, watched = live_file.read(daemon.paths.live), usage_file.read(daemon.paths.usage)
+    usages = usages_of(watched)
     reasons = explain(workload, engine.look(), now, most)
     shown: dict[int, Reason | None] = {key[0]: None for key in sorted(workload.attempts)} | reasons
     attempts = {key[0]: attempt for key, attempt in workload.attempts.items()}
-    jobs = [status.job_view(workload.jobs[number], attempts.get(number), why, now) for number, why in shown.items()]
+    jobs = [
+        status.job_view(workload.jobs[number], attempts.get(number), why, now, usages=usages)
+        for number, why in shown.items()
+    ]
     view = StatusView(
         at=now,
         workspace=daemon.paths.root,
         task_name=daemon.settings.task_name,
         counts=status.counts(workload.jobs.values()),
         jobs=jobs,
-        gpus=status.gpu_views(workload, live),
+        gpus=status.gpu_views(workload, live, watched),
         scheduler=status.scheduler_view(live, daemon.lock.holder),
     )
     return view, workload.queue_length
@@ -104,7 +109,9 @@ def screen(view: StatusView, waiting: int, events: list[Told], width: int, heigh
     blocks += [line(), *table] if table else []
     left = height - 1 - _height(blocks)
     shown_running, shown_waiting, shown_events = share(left, len(running), waiting, len(events))
-    blocks += running_table(_latest_last(running), shown_running, len(running) if shown_running else 0, hint="")
+    blocks += running_table(
+        _latest_last(running), shown_running, len(running) if shown_running else 0, width=width, hint=""
+    )
     blocks += waiting_table(queued, shown_waiting, waiting if shown_waiting else 0, view.at, hint="")
     if shown_events:
         rows = [

@@ -132,6 +132,10 @@ def _facts(run: Run) -> Iterator[tuple[str, str]]:
     yield "took", duration(rest.get("duration_s"))
     if rest.get("peak_rss_mib") is not None:
         yield "peak memory", f"{rest['peak_rss_mib']:g} MiB"
+    if rest.get("peak_gpu_mib") is not None:
+        yield "peak GPU memory", f"{rest['peak_gpu_mib']:g} MiB"
+    if rest.get("mean_gpu_util_pct") is not None:
+        yield "GPU in use", f"{rest['mean_gpu_util_pct']:g} % (at most {rest['peak_gpu_util_pct']:g} %)"
     if rest.get("cpu_s") is not None:
         yield "CPU time", duration(rest["cpu_s"])
     for name in ("exit_code", "signal", "note", "session", "environment"):

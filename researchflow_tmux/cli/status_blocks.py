@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from researchflow_tmux.api.views import GpuView, JobView, StatusView
+from researchflow_tmux.api.views import GpuView, JobView, StatusView, UsageView
 from researchflow_tmux.cli.layout import Block, Cell, Line, Table, bar, line
 from researchflow_tmux.cli.output import count, duration, moment
 from researchflow_tmux.domain.wording import resumed_words
@@ -17,6 +17,9 @@ WORDS = {"queued": "waiting"}
 SILENT_S = 90.0
 """A scheduler that wrote nothing down for so long is busy with something, or stuck."""
 BAR = 14
+ROOMY = 110
+"""Columns of the terminal from which the running jobs are shown with what they use."""
+USED = ("CPU", "RAM", "GPU", "GPU MEM")
 FOLD_HINT = "; --all shows them"
 """What a folded list says."""
 
@@ -113,12 +116,16 @@ def _users(gpu: GpuView) -> Cell:
     return Cell(text)
 
 
-def running_table(jobs: Sequence[JobView], most: int | None, total: int, *, hint: str = FOLD_HINT) -> list[Block]:
-    """Running jobs with how long they take and where to look."""
+def running_table(
+    jobs: Sequence[JobView], most: int | None, total: int, *, width: int | None = None, hint: str = FOLD_HINT
+) -> list[Block]:
+    """Running jobs with how long they take, what they use (if there is room for that), and where to look."""
     if not total:
         return []
-    rows = [_header("RUNNING", "ID", "ELAPSED", "GPU", "SESSION")]
-    for job in jobs[:most]:
+    used = [used_words(job.usage) for job in jobs[:most]]
+    shown = [at for at in range(len(USED)) if any(each[at] for each in used)] if (width or 999) >= ROOMY else []
+    rows = [_header("RUNNING", "ID", "ELAPSED", "GPU", *(USED[at] for at in shown), "SESSION")]
+    for job, words in zip(jobs[:most], used, strict=False):
         where = job.session or ""
         if job.headless:
             where += " (gone; it runs on: `rfsched logs -f`)"
@@ -126,8 +133,42 @@ def running_table(jobs: Sequence[JobView], most: int | None, total: int, *, hint
         attempt = f" ({', '.join(filter(None, notes))})" if any(notes) else ""
         elapsed = "starting" if job.started_at is None else duration(job.elapsed_s)
         gpus = ",".join(map(str, job.gpus)) if job.gpus else "cpu"
-        rows.append((Cell(job.name, "green"), Cell(str(job.id)), Cell(elapsed + attempt), Cell(gpus), Cell(where)))
-    return [line(), Table(rows, give=(4, 0)), *_more(len(rows) - 1, total, "running", hint)]
+        facts = [Cell(job.name, "green"), Cell(str(job.id)), Cell(elapsed + attempt), Cell(gpus)]
+        rows.append((*facts, *(Cell(words[at]) for at in shown), Cell(where)))
+    right = frozenset(range(4, 4 + len(shown)))
+    table = Table(rows, give=(4 + len(shown), 0), right=right)
+    return [line(), table, *_more(len(rows) - 1, total, "running", hint)]
+
+
+def used_words(usage: UsageView | None) -> tuple[str, str, str, str]:
+    """What a job uses now, as USED names it; empty for what is unknown."""
+    if usage is None:
+        return ("", "", "", "")
+    return (_pct(usage.cpu_pct), _mib(usage.rss_mib), _pct(usage.gpu_util_pct), _mib(usage.gpu_mib))
+
+
+def peak_words(usage: UsageView | None) -> str:
+    """The most it used, such as `CPU 310 %, RAM 4.2 GiB, GPU 97 % (mean 81 %)`; empty = nothing is known."""
+    if usage is None:
+        return ""
+    mean = f" (mean {_pct(usage.mean_gpu_util_pct)})" if usage.mean_gpu_util_pct is not None else ""
+    facts = (
+        ("CPU", _pct(usage.peak_cpu_pct)),
+        ("RAM", _mib(usage.peak_rss_mib)),
+        ("GPU", _pct(usage.peak_gpu_util_pct) + mean if usage.peak_gpu_util_pct is not None else ""),
+        ("GPU memory", _mib(usage.peak_gpu_mib)),
+    )
+    return ", ".join(f"{name} {words}" for name, words in facts if words)
+
+
+def _pct(value: float | None) -> str:
+    return "" if value is None else f"{value:.0f} %"
+
+
+def _mib(value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value / 1024:.1f} GiB" if value >= 1024 else f"{value:.0f} MiB"
 
 
 def waiting_table(
@@ -204,7 +245,7 @@ def picture(view: StatusView, *, width: int | None, fold: Fold, everything: bool
     blocks = title(view)
     table = gpu_table(view.gpus, width)
     blocks += [line(), *table] if table else []
-    blocks += running_table(by_state["running"], fold.running, len(by_state["running"]))
+    blocks += running_table(by_state["running"], fold.running, len(by_state["running"]), width=width)
     blocks += waiting_table(waiting, fold.waiting, len(waiting), view.at)
     blocks += not_queued(view.not_queued, fold.ended)
     blocks += ended_table(by_state["failed"], fold.ended, len(by_state["failed"]), view.at, "FAILED")

@@ -124,7 +124,17 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True, tag="ended"):
     ended_at: datetime
     started_at: datetime | None = None
     peak_rss_mib: float | None = None
+    """Of the largest of its processes, as the kernel counted it."""
     cpu_s: float | None = None
+    peak_tree_mib: float | None = None
+    """Of all its processes together, in any one measurement (`sample_interval`)."""
+    peak_cpu_pct: float | None = None
+    """100 = one core; between two measurements."""
+    peak_gpu_mib: int | None = None
+    """On any one of its GPUs."""
+    peak_gpu_util_pct: float | None = None
+    mean_gpu_util_pct: float | None = None
+    """Over its GPUs and its time."""
     note: str = ""
     """What the runner had to add: leftovers killed, log output dropped, marker not written."""
 

@@ -34,6 +34,7 @@ class JobChanged(msgspec.Struct, frozen=True, kw_only=True, tag="job_changed"):
     retries_used: int | None = None
     """None = unchanged."""
     ooms: int | None = None
+    gpu_losses: int | None = None
     gpu_memory_mib: int | None = None
     """0 = what its request says again."""
     launch_failures: int | None = None

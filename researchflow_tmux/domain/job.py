@@ -153,6 +153,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     attempts: int = 0
     """Number of the latest attempt; 0 = none yet."""
     retries_used: int = 0
+    gpu_losses: int = 0
+    """Times it went back into the queue because its GPU was lost."""
     ooms: int = 0
     """Times it ran out of memory since somebody last queued it."""
     gpu_memory_mib: int | None = None

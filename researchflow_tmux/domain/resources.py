@@ -32,6 +32,8 @@ class GpuProcess(msgspec.Struct, frozen=True, kw_only=True):
     pid: int
     used_mib: int | None = None
     """None = the driver does not say."""
+    util_pct: int | None = None
+    """Part of the time since the reading before in which it kept the GPU busy."""
 
 
 class GpuReading(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,6 +56,10 @@ class GpuReading(msgspec.Struct, frozen=True, kw_only=True):
     processes: tuple[GpuProcess, ...] | None = None
     error: str | None = None
     """Why this GPU could not be read (lost, Xid…); then every figure is None."""
+    lost: bool = False
+    """The error is definite: the driver has lost this GPU, or it needs a reset. Other errors are merely unknown."""
+    xids: tuple[int, ...] = ()
+    """Critical errors (Xid numbers) that the driver met on it since the reading before."""
 
 
 class GpuDevice(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,6 +9,8 @@ import msgspec
 from researchflow_tmux.domain.attempt import AttemptKey
 from researchflow_tmux.domain.resources import GpuReading
 
+SCHEMA = "rfsched.usage/1"
+
 
 class GpuUse(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What the processes of one attempt use of one GPU."""
@@ -30,9 +32,9 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def gpu_mib(self) -> int | None:
-        """Over all its GPUs; None if one is unknown, or if it has none."""
-        parts = [use.used_mib for use in self.gpus.values()]
-        return None if not parts or None in parts else sum(part for part in parts if part is not None)
+        """The most on any one of its GPUs; None if one is unknown, or if it has none."""
+        parts = [use.used_mib for use in self.gpus.values() if use.used_mib is not None]
+        return None if not parts or len(parts) < len(self.gpus) else max(parts)
 
     @property
     def gpu_util_pct(self) -> float | None:
@@ -52,7 +54,7 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     peak_cpu_pct: float | None = None
     peak_rss_mib: float | None = None
     peak_gpu_mib: int | None = None
-    """Over all its GPUs together."""
+    """On any one of its GPUs, as `gpu_memory` is meant."""
     peak_gpu_util_pct: float | None = None
     mean_gpu_util_pct: float | None = None
     gpu_samples: int = 0
@@ -83,7 +85,7 @@ class JobUsage(msgspec.Struct, frozen=True, kw_only=True):
 class Watched(msgspec.Struct, frozen=True, kw_only=True):
     """Everything as last sampled."""
 
-    schema: str = "rfsched.usage/1"
+    schema: str = SCHEMA
     at: datetime
     gpus: tuple[GpuNow, ...] = ()
     jobs: tuple[JobUsage, ...] = ()

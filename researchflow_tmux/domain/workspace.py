@@ -149,6 +149,21 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     avoid_foreign: Annotated[
         bool, Meta(description="Do not use a GPU that is filled by processes which are no rfsched jobs.")
     ] = True
+    available_gpus_file: Annotated[
+        str,
+        Meta(
+            description="File that lists the GPUs to be used (indices or UUIDs), read again whenever it changes; "
+            "without such a file all are. A GPU that it leaves out is drained.",
+            min_length=1,
+        ),
+    ] = "available_gpus.txt"
+    available_gpus_kill: Annotated[
+        bool, Meta(description="Also stop the jobs on GPUs that this file leaves out; they wait for another GPU.")
+    ] = False
+    sample_interval: Annotated[
+        Seconds,
+        Meta(description="Seconds between measurements of GPUs and jobs while jobs run or wait; 0 = none are made."),
+    ] = 5.0
     gpu_idle_after: Annotated[
         str | Natural | None,
         Meta(description="A GPU that has had no job for so long is told to be idle (history, hooks); empty = never."),
@@ -351,6 +366,16 @@ class WorkspacePaths(msgspec.Struct, frozen=True, kw_only=True):
     def calls(self) -> str:
         """Where the calls of function jobs are until the jobs are forgotten."""
         return os.path.join(self.state, "calls")
+
+    @property
+    def usage(self) -> str:
+        """What the sampler last measured of GPUs and jobs (JSON, replaced atomically)."""
+        return os.path.join(self.state, "usage.json")
+
+    @property
+    def samples(self) -> str:
+        """How the GPUs were used over time (SQLite); may be deleted."""
+        return os.path.join(self.state, "samples.db")
 
     def attempt_dir(self, job_id: int, number: int) -> str:
         """Where one attempt's spec, claim and exit record are."""

@@ -41,8 +41,9 @@ def stop_attempt(book: Book, job: Job, *, by: str, grace_s: float, requeue: bool
         return
     phase = attempt.phase
     if isinstance(phase, Stopping):
-        if phase.requeue != requeue:  # the last word counts: cancelled after all, or queued again after all
-            stopping = replace(phase, requeue=requeue)
+        # The last word counts: cancelled after all, or queued again after all.
+        if phase.requeue != requeue or phase.by != by:
+            stopping = replace(phase, requeue=requeue, by=by)
             book.apply(AttemptStopping(job_id=job.id, number=attempt.number, stopping=stopping))
         return
     kill_at = book.now + timedelta(seconds=grace_s + 40.0)  # the runner's own KILL and its bounded reaping come first
@@ -87,14 +88,20 @@ def requeue(
 
 def requeue_one(book: Book, job: Job, by: str) -> None:
     """Queue one ended job again, and with it what was skipped because of it, unless another keeps that skipped."""
-    ahead = [job.id]
+    book.change(job, JobState.QUEUED, ReasonCode.REQUEUED, by=by)
+    revive_dependents(book, job.id, by)
+
+
+def revive_dependents(book: Book, job_id: int, by: str) -> None:
+    """Queue again what was skipped because of a job that runs again, unless another keeps that skipped."""
+    jobs, ahead = book.workload.jobs, [job_id]
     while ahead:
-        jobs = book.workload.jobs
-        again = jobs[ahead.pop(0)]
-        if again.state.ended and (again is job or standing(jobs, again.spec) is not Standing.NEVER):
-            book.change(again, JobState.QUEUED, ReasonCode.REQUEUED, by=by)
-            below = sorted(book.workload.dependents.get(again.id, ()))
-            ahead += [child for child in below if jobs[child].state is JobState.SKIPPED]
+        upstream = ahead.pop(0)
+        for child in sorted(book.workload.dependents.get(upstream, ())):
+            again = jobs[child]
+            if again.state is JobState.SKIPPED and standing(jobs, again.spec) is not Standing.NEVER:
+                book.change(again, JobState.QUEUED, ReasonCode.REQUEUED, by=by)
+                ahead.append(child)
 
 
 def hold(book: Book, job_ids: Iterable[int], by: str) -> dict[str, list[str]]:

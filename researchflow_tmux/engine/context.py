@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from typing import NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 
-from researchflow_tmux.domain.attempt import Attempt, Ended, LaunchFailed, OutOfMemory, Stopping
+from researchflow_tmux.domain.attempt import (
+    Attempt,
+    AttemptKey,
+    Ended,
+    Killed,
+    LaunchFailed,
+    Outcome,
+    OutOfMemory,
+    Stopping,
+)
 from researchflow_tmux.domain.events import AttemptEnded, JobChanged, Payload
 from researchflow_tmux.domain.gpus import META_CONDITIONS, decode_conditions
 from researchflow_tmux.domain.job import Job, JobState
 from researchflow_tmux.domain.resources import GpuReading
+from researchflow_tmux.domain.usage import Usage
 from researchflow_tmux.engine.by_hand import settle_dependents
 from researchflow_tmux.engine.kept_sessions import KeptSessions
 from researchflow_tmux.engine.reconcile import is_success
@@ -19,7 +32,10 @@ from researchflow_tmux.engine.workload import Book, Workload
 from researchflow_tmux.policies import retry
 from researchflow_tmux.policies.grace import META_TOUCHED, decode_touched
 from researchflow_tmux.policies.memory_growth import Growth, grown
+from researchflow_tmux.policies.usage import with_usage
 from researchflow_tmux.ports import Clock, SessionHost, Store, Waiter
+
+FAILURES = 200
 
 
 class Rules(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,6 +68,16 @@ META_FAILURE = "stopped_after"
 """In the store's meta table: the failure after which nothing more is started, in words; empty = there is none."""
 
 
+class Failure(NamedTuple):
+    """An attempt after which its job failed."""
+
+    job_id: int
+    number: int
+    gpus: frozenset[str]
+    at_s: float
+    """Monotonic."""
+
+
 class Context:
     """Shared by the parts of one engine."""
 
@@ -73,6 +99,10 @@ class Context:
         """See META_FAILURE."""
         self.readings: Callable[[], Sequence[GpuReading]] = list
         """The GPUs as they were last read."""
+        self.lately_failed: deque[Failure] = deque(maxlen=FAILURES)
+        """The last failures of jobs on GPUs: one of these may turn out to be lost."""
+        self.usage: Callable[[AttemptKey], Usage | None] = lambda _key: None
+        """What was measured of an attempt."""
         self.step: Callable[[str], None] = lambda _name: None
         """Called at each named step; crash tests kill the process there."""
 
@@ -101,19 +131,24 @@ class Context:
         """The attempt is over: decide what becomes of its job, in the same transaction."""
         attempt = self.workload.attempts[(payload.job_id, payload.number)]
         job = self.workload.jobs[payload.job_id]
+        payload = replace(payload, ended=with_usage(payload.ended, self.usage(attempt.key)))
         self.apply(payload, now)
         self.waiter.forget_runner(attempt.key)
         self.kept.add(attempt.session, self.tag(attempt), ok=is_success(payload))
         stopping = attempt.phase if isinstance(attempt.phase, Stopping) else None
         change = retry.after(
             job,
-            payload.ended.outcome,
+            _by_the_last_word(payload.ended.outcome, stopping),
             requeue=bool(stopping and stopping.requeue),
             limits=self.rules.limits,
             growth=self._growth(job, attempt, payload.ended),
+            lost_gpu=any(gpu.uuid in self.workload.lost_gpus for gpu in attempt.allocation.gpus),
             now=now,
         )
         self.apply(change, now)
+        if change.state is JobState.FAILED:
+            gpus = frozenset(gpu.uuid for gpu in attempt.allocation.gpus)
+            self.lately_failed.append(Failure(job.id, attempt.number, gpus, self.clock.monotonic()))
         if change.state.ended:
             settle_dependents(Book(self.workload, now), job.id)
 
@@ -122,10 +157,17 @@ class Context:
         outcome = ended.outcome
         if not isinstance(outcome, OutOfMemory) or outcome.where != "gpu" or not attempt.allocation.gpus:
             return None
-        return grown(job, attempt, getattr(ended, "peak_gpu_mib", None), self.readings())
+        return grown(job, attempt, ended.peak_gpu_mib, self.readings())
 
     def give_up_launch(self, attempt: Attempt, why: str, *, host: bool, now: datetime) -> None:
         """End an attempt that never ran, if no runner was faster: then it is an ordinary running attempt."""
         if self.host.fence(attempt):
             ended = Ended(outcome=LaunchFailed(reason=why, host=host), ended_at=now)
             self.end(AttemptEnded(job_id=attempt.job_id, number=attempt.number, ended=ended), now)
+
+
+def _by_the_last_word(outcome: Outcome, stopping: Stopping | None) -> Outcome:
+    """The outcome with who ended it: the runner knows only who asked first, and somebody may have cancelled since."""
+    if stopping is None or not isinstance(outcome, Killed) or stopping.by not in retry.CANCELLING:
+        return outcome
+    return replace(outcome, by=stopping.by)

@@ -9,6 +9,7 @@ from itertools import islice
 
 import msgspec
 
+from researchflow_tmux.domain.attempt import Ended, Exited, OutOfMemory
 from researchflow_tmux.domain.job import Job
 from researchflow_tmux.domain.reasons import Reason, ReasonCode
 from researchflow_tmux.domain.resources import Allocation, ResourceRequest
@@ -108,7 +109,15 @@ def _gate(workload: Workload, room: Capacity, job: Job, now: datetime) -> Reason
             return why_waiting(unmet, job.spec)
     if in_backoff(job, now):
         return job.reason or Reason(code=ReasonCode.BACKOFF, until=job.not_before)
-    return room.halted or _machine_full(room, job)
+    return _still_there(workload, job) or room.halted or _machine_full(room, job)
+
+
+def _still_there(workload: Workload, job: Job) -> Reason | None:
+    """Its last attempt was ended from outside, and its program may be among what could not be killed: never twice."""
+    left = workload.attempts.get((job.id, job.attempts))
+    if left is None or not isinstance(left.phase, Ended) or isinstance(left.phase.outcome, Exited | OutOfMemory):
+        return None
+    return Reason(code=ReasonCode.UNKILLED, text=", ".join(f"pid {pid}" for pid in left.quarantined))
 
 
 def _machine_full(room: Capacity, job: Job) -> Reason | None:

@@ -8,7 +8,7 @@ is durable before its act, and every act may be repeated.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -21,7 +21,6 @@ from researchflow_tmux.domain.events import (
     AttemptLaunching,
     AttemptStarted,
     Event,
-    GpuIdle,
     Notice,
     Payload,
     QuarantineLifted,
@@ -32,6 +31,7 @@ from researchflow_tmux.engine import by_hand, inbox
 from researchflow_tmux.engine.context import Context, Rules
 from researchflow_tmux.engine.decide import Capacity, decide, goes_on
 from researchflow_tmux.engine.emptiness import Emptiness
+from researchflow_tmux.engine.gpu_watch import GpuWatch
 from researchflow_tmux.engine.launching import Launcher
 from researchflow_tmux.engine.pause import Pause
 from researchflow_tmux.engine.ram_guard import RamGuard
@@ -41,7 +41,6 @@ from researchflow_tmux.engine.submitting import Submission, Submitted, submit
 from researchflow_tmux.engine.taking_in import SourceNews, TakenIn, take_in
 from researchflow_tmux.engine.workload import Book, Workload
 from researchflow_tmux.policies.grace import META_TOUCHED, encode_touched
-from researchflow_tmux.policies.idleness import IdleGpus
 from researchflow_tmux.ports import (
     ClaimFree,
     Clock,
@@ -92,8 +91,8 @@ class Engine:
         self._told: set[AttemptKey] = set()
         self._replies: dict[int, dict[str, Any]] = {}
         self._unsaved = False
-        self._idle = IdleGpus()
         self._emptiness = Emptiness(self.context)
+        self.gpus = GpuWatch(self.context)
         self._guard = RamGuard(self.context)
         self._seen_room: Capacity | None = None
         """What the last decision left, while jobs wait."""
@@ -121,7 +120,7 @@ class Engine:
             self._plan(now)
         for news in self.room.take_news():
             self.context.apply(news, now)
-        self._tell_idle_gpus(now)
+        self.gpus.tell_idle(self.room.free_devices(self.workload), now)
         self._emptiness.look(now)
         self.context.step("planned")
         if self._save(now):
@@ -169,7 +168,7 @@ class Engine:
             return 0.0
         now = self.clock.now()
         due = [self._next_sweep - self.clock.monotonic(), self.rules.sweep_s]
-        due.append(self._idle.due_s(self.clock.monotonic(), self.rules.gpu_idle_s))
+        due.append(self.gpus.due_s())
         due.append(self._guard.due_s(self.room.rules))
         waits = None if self.stopping or self._pause.left_s else self._seen_room
         due.append(self.room.due_s(self.workload, waits))
@@ -347,15 +346,6 @@ class Engine:
         for start in starts:
             if not self._launcher.prepare(start, now):
                 break
-
-    def _tell_idle_gpus(self, now: datetime) -> None:
-        free = {device.uuid: device.index for device in self.room.free_devices(self.workload)}
-        found = self._idle.see(free, self.clock.monotonic(), self.rules.gpu_idle_s)
-        for uuid, idle_s in found.items():
-            since, waiting = now - timedelta(seconds=idle_s), self.workload.queue_length
-            self.context.apply(
-                GpuIdle(uuid=uuid, index=free[uuid], since=since, idle_s=round(idle_s, 3), waiting=waiting), now
-            )
 
     def _close_sessions(self) -> None:
         keep_successes = not self.rules.cleanup_on_complete

@@ -116,6 +116,11 @@ class Workload:
         job_id = self._by_key[source].get(key)
         return None if job_id is None else self.jobs[job_id]
 
+    @property
+    def lost_gpus(self) -> frozenset[str]:
+        """UUIDs of the GPUs that count as lost."""
+        return frozenset(uuid for uuid, gpu in self.gpus.items() if gpu.lost_at is not None)
+
     def live_attempt(self, job_id: int) -> Attempt | None:
         """The attempt of a job that still runs (or is about to)."""
         job = self.jobs[job_id]
@@ -291,6 +296,7 @@ class Workload:
                 exit_code=change.exit_code,
                 retries_used=job.retries_used if change.retries_used is None else change.retries_used,
                 ooms=job.ooms if change.ooms is None else change.ooms,
+                gpu_losses=job.gpu_losses if change.gpu_losses is None else change.gpu_losses,
                 gpu_memory_mib=job.gpu_memory_mib if change.gpu_memory_mib is None else change.gpu_memory_mib or None,
                 launch_failures=job.launch_failures if change.launch_failures is None else change.launch_failures,
                 slot_waits=change.slot_waits,
@@ -350,4 +356,4 @@ class Book:
         """Change one job's state by hand; retries and backoff start afresh."""
         reason = Reason(code=code, text=text)
         change = JobChanged(job_id=job.id, state=state, reason=reason, by=by, retries_used=0, launch_failures=0)
-        self.apply(replace(change, ooms=0, gpu_memory_mib=0))
+        self.apply(replace(change, ooms=0, gpu_losses=0, gpu_memory_mib=0))

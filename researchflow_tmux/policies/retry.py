@@ -31,6 +31,10 @@ MAX_SLOT_WAIT_S = 15.0
 OWN_LIMIT = "limit"
 """Evidence of a job that was stopped at its own memory limit: the same limit would stop it again."""
 LONGEST_SHOWN = 160
+GPU_LOST = "gpu_lost"
+"""Who stopped an attempt whose GPU was lost."""
+MAX_GPU_LOSSES = 3
+"""How often a job goes to another GPU because it lost one: a job that breaks GPUs must not get all of them."""
 CANCELLING = frozenset({"user", "session_killed", "scheduler"})
 
 
@@ -75,6 +79,8 @@ _BY = {"user": "by hand", "session_killed": "its tmux session was closed", "sche
 def _killed(outcome: Killed) -> Reason:
     if outcome.by in CANCELLING:
         return Reason(code=ReasonCode.CANCELLED, text=_BY[outcome.by])
+    if outcome.by == GPU_LOST:
+        return Reason(code=ReasonCode.GPU_LOST, text="the GPU it ran on")
     if outcome.by == ram.STOPPED_BY:
         return Reason(code=ReasonCode.RAM, text="it was stopped to make room")
     return Reason(code=ReasonCode.SIGNALLED, text=f"signal {outcome.signal}" if outcome.signal else outcome.by)
@@ -118,13 +124,21 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def after(
-    job: Job, outcome: Outcome, *, requeue: bool, limits: Limits, growth: Growth | None = None, now: datetime
+    job: Job,
+    outcome: Outcome,
+    *,
+    requeue: bool,
+    limits: Limits,
+    growth: Growth | None = None,
+    lost_gpu: bool = False,
+    now: datetime,
 ) -> JobChanged:
     """The one place that decides whether a job runs again.
 
     Named policies: `retry` (spec.retries after a failure), `oom_retries` (out of memory, counted apart, with the memory
     that `growth` says), `restart_lost`, a slot taken by others and launches the host refused (neither ran anything),
-    a stop because the machine's memory ran short, and `requeue` by hand.
+    a stop because the machine's memory ran short, the loss of its GPU (`lost_gpu` = one that it ran on is lost now),
+    and `requeue` by hand.
     """
     reason = why(outcome)
 
@@ -135,7 +149,7 @@ def after(
         return _ended(job, JobState.SUCCEEDED, reason, outcome)
     if requeue:
         return queue(0.0, retries_used=0, ooms=0, gpu_memory_mib=0)
-    again = _not_its_fault(job, outcome, limits)
+    again = _gpu_was_lost(job, outcome, lost_gpu=lost_gpu) or _not_its_fault(job, outcome, limits)
     if again is not None:
         delay_s, counts = again
         return queue(delay_s, **counts)
@@ -164,6 +178,16 @@ def _not_its_fault(job: Job, outcome: Outcome, limits: Limits) -> tuple[float, d
             return backoff_s(ram.FIRST_WAIT_S, max(job.ram_stops - 1, 0)), {}
         case _:
             return None
+
+
+def _gpu_was_lost(job: Job, outcome: Outcome, *, lost_gpu: bool) -> tuple[float, dict[str, int]] | None:
+    """As `_not_its_fault`: stopped because its GPU was lost, or it died of that before anybody stopped it."""
+    if isinstance(outcome, Killed) and outcome.by in CANCELLING:
+        return None
+    died_of_it = (isinstance(outcome, Killed) and outcome.by == GPU_LOST) or (
+        lost_gpu and isinstance(outcome, Exited | Killed | OutOfMemory)
+    )
+    return (0.0, {"gpu_losses": job.gpu_losses + 1}) if died_of_it and job.gpu_losses < MAX_GPU_LOSSES else None
 
 
 def _queued(job: Job, text: str, delay_s: float, now: datetime, **counts: int | None) -> JobChanged:

@@ -12,7 +12,7 @@ import msgspec
 from researchflow_tmux.records.runs import Run
 
 MAX_LINES = 400
-RUN_FACTS = ("outcome", "duration_s", "peak_rss_mib", "host", "gpus", "command", "workdir")
+RUN_FACTS = ("outcome", "duration_s", "peak_rss_mib", "peak_gpu_mib", "host", "gpus", "command", "workdir")
 
 
 class Difference(msgspec.Struct, frozen=True, kw_only=True):

@@ -94,6 +94,11 @@ def _place(attempt: Attempt, ended: Ended) -> dict[str, Any]:
         "session": attempt.session,
         "peak_rss_mib": None if ended.peak_rss_mib is None else round(ended.peak_rss_mib, 1),
         "cpu_s": ended.cpu_s,
+        "peak_tree_mib": ended.peak_tree_mib,
+        "peak_cpu_pct": ended.peak_cpu_pct,
+        "peak_gpu_mib": ended.peak_gpu_mib,
+        "peak_gpu_util_pct": ended.peak_gpu_util_pct,
+        "mean_gpu_util_pct": ended.mean_gpu_util_pct,
     }
 
 

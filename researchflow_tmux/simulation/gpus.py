@@ -25,6 +25,8 @@ class _Gpu:
     foreign: dict[int, int] = field(default_factory=dict)
     """Pid → MiB of processes that are not ours."""
     error: str | None = None
+    lost: bool = False
+    xids: tuple[int, ...] = ()
 
 
 class ScriptedGpus:
@@ -54,9 +56,14 @@ class ScriptedGpus:
         if not used_mib:
             del self._gpus[uuid].foreign[pid]
 
-    def fail(self, uuid: str, error: str | None) -> None:
-        """The GPU falls off the bus with this error; None = it is back."""
-        self._gpus[uuid].error = error
+    def fail(self, uuid: str, error: str | None, *, lost: bool = False) -> None:
+        """The GPU cannot be read, with this error, which says (or does not) that it is lost; None = it is back."""
+        gpu = self._gpus[uuid]
+        gpu.error, gpu.lost = error, lost and error is not None
+
+    def fault(self, uuid: str, xid: int) -> None:
+        """The driver meets a critical error on the GPU, and tells it with the next reading."""
+        self._gpus[uuid].xids += (xid,)
 
     def fail_all(self, error: str | None) -> None:
         """Reading as a whole fails with this error; None = it works again."""
@@ -64,9 +71,13 @@ class ScriptedGpus:
 
     def _reading(self, gpu: _Gpu, uses: Sequence[Use]) -> GpuReading:
         device = gpu.device
+        xids, gpu.xids = gpu.xids, ()
         if gpu.error is not None:
-            return GpuReading(uuid=device.uuid, index=device.index, name=device.name, error=gpu.error)
+            return GpuReading(
+                uuid=device.uuid, index=device.index, name=device.name, error=gpu.error, lost=gpu.lost, xids=xids
+            )
         used = dict(sorted(gpu.foreign.items())) | {use.pid: use.memory_mib for use in uses}
+        loads = {use.pid: round(use.util_pct) for use in uses}
         busy_pct = sum(use.util_pct for use in uses) + len(gpu.foreign) * JOB_UTIL_PCT
         load = min(1.0, busy_pct / 100)
         return GpuReading(
@@ -79,5 +90,6 @@ class ScriptedGpus:
             temperature_c=round(IDLE_C + load * (FULL_C - IDLE_C)),
             power_w=round(IDLE_W + load * (FULL_W - IDLE_W), 1),
             max_power_w=FULL_W,
-            processes=tuple(GpuProcess(pid=pid, used_mib=mib) for pid, mib in used.items()),
+            processes=tuple(GpuProcess(pid=pid, used_mib=mib, util_pct=loads.get(pid)) for pid, mib in used.items()),
+            xids=xids,
         )

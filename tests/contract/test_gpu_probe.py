@@ -28,6 +28,9 @@ class Machine(Protocol):
     def intrude(self, gpu: int, pid: int, used_mib: int) -> None: ...
     def lose(self, gpu: int, lost: bool) -> None: ...
     def break_driver(self, broken: bool) -> None: ...
+    def fault(self, gpu: int, xid: int) -> bool:
+        """The driver meets a critical error on the GPU; False = this driver tells nobody."""
+        ...
 
 
 class ScriptedMachine:
@@ -42,15 +45,21 @@ class ScriptedMachine:
         self.scripted.intrude(self.uuids[gpu], pid, used_mib)
 
     def lose(self, gpu: int, lost: bool) -> None:
-        self.scripted.fail(self.uuids[gpu], "GPU is lost" if lost else None)
+        self.scripted.fail(self.uuids[gpu], "GPU is lost" if lost else None, lost=True)
 
     def break_driver(self, broken: bool) -> None:
         self.scripted.fail_all("the driver hangs" if broken else None)
 
+    def fault(self, gpu: int, xid: int) -> bool:
+        self.scripted.fault(self.uuids[gpu], xid)
+        return True
+
 
 class StubMachine:
-    def __init__(self, lib: Path, state: Path) -> None:
+    def __init__(self, lib: Path, state: Path, *, tells_xids: bool) -> None:
         self.uuids = ["GPU-aaaa", "GPU-bbbb"]
+        self.tells_xids = tells_xids
+        self.xids: list[tuple[int, ...]] = [(), ()]
         self.lost, self.broken = [False, False], False
         self.processes: list[dict[int, int]] = [{}, {}]
         self.state = state
@@ -63,6 +72,7 @@ class StubMachine:
             StubGpu(
                 uuid,
                 lost=self.lost[index],
+                xids=self.xids[index],
                 used_bytes=sum(self.processes[index].values()) * MIB,
                 processes=tuple(StubProcess(pid, used * MIB) for pid, used in self.processes[index].items()),
             )
@@ -82,6 +92,11 @@ class StubMachine:
         self.broken = broken
         self.write()
 
+    def fault(self, gpu: int, xid: int) -> bool:
+        self.xids[gpu] += (xid,)
+        self.write()
+        return self.tells_xids
+
 
 @pytest.fixture(scope="module")
 def libs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
@@ -94,7 +109,8 @@ def machine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Machine]
     if request.param == "scripted":
         yield ScriptedMachine()
         return
-    stub = StubMachine(request.getfixturevalue("libs")[request.param], tmp_path / "state")
+    lib = request.getfixturevalue("libs")[request.param]
+    stub = StubMachine(lib, tmp_path / "state", tells_xids=request.param == "nvml")
     yield stub
     stub.nvml.close()
 
@@ -132,12 +148,19 @@ def test_a_lost_gpu_is_an_error_of_its_own_and_may_come_back(machine: Machine) -
     assert len(machine.probe.read()) == 2
     machine.lose(0, True)
     lost, well = machine.probe.read()
-    assert (lost.uuid, lost.error) == (machine.uuids[0], "GPU is lost")
+    assert (lost.uuid, lost.error, lost.lost) == (machine.uuids[0], "GPU is lost", True)
     assert (lost.total_mib, lost.used_mib, lost.util_pct, lost.processes) == (None, None, None, None)
-    assert well.error is None
+    assert (well.error, well.lost) == (None, False)
     assert well.total_mib == 24_576
     machine.lose(0, False)
     assert [reading.error for reading in machine.probe.read()] == [None, None]
+
+
+def test_a_critical_error_comes_with_one_reading_only(machine: Machine) -> None:
+    assert [reading.xids for reading in machine.probe.read()] == [(), ()]
+    if machine.fault(1, 79):
+        assert [reading.xids for reading in machine.probe.read()] == [(), (79,)]
+    assert [reading.xids for reading in machine.probe.read()] == [(), ()]
 
 
 def test_nothing_to_be_said_is_an_error_and_not_an_empty_list(machine: Machine) -> None:

@@ -9,6 +9,8 @@
  *   gpu <uuid> <name> <total> <used> <util> <temperature> <power mW> <lost 0|1>     (-1 = not supported, -2 = ~0)
  *   proc <gpu index> <c|g> <pid> <bytes or -2>      (a MIG device's index is 1000 plus its place among all of them)
  *   mig <gpu index> <uuid> <name> <total> <used>    a part of that GPU; without parts: `split <gpu index>`
+ *   load <gpu index> <pid> <sm %> <time us>         a sample of a process's utilisation
+ *   xid <gpu index> <number> <serial>               a critical error; told once to each process, by its serial
  *
  * -DOLD_DRIVER leaves out the _v2 and _v3 calls, as drivers of 2019 do.
  */
@@ -19,7 +21,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { SUCCESS = 0, INVALID_ARGUMENT = 2, NOT_SUPPORTED = 3, NOT_FOUND = 6, INSUFFICIENT_SIZE = 7, DRIVER_NOT_LOADED = 9, GPU_IS_LOST = 15 };
+enum { SUCCESS = 0, INVALID_ARGUMENT = 2, NOT_SUPPORTED = 3, NOT_FOUND = 6, INSUFFICIENT_SIZE = 7, TIMEOUT = 10, DRIVER_NOT_LOADED = 9, GPU_IS_LOST = 15 };
 enum { MAX_GPUS = 32, MAX_PROCS = 256, FIRST_MIG = 1000 };
 
 typedef long long i64;
@@ -31,10 +33,19 @@ typedef struct { unsigned pid; u64 used; unsigned gpu_instance, compute_instance
 typedef struct { u64 total, free, used; } memory_v1;
 typedef struct { unsigned version; u64 total, reserved, free, used; } memory_v2;
 typedef struct { unsigned gpu, memory; } util_t;
+typedef struct { unsigned pid; u64 time; unsigned sm, memory, encoder, decoder; } sample_t;
+typedef struct { int gpu; unsigned number, serial; } xid_t;
+typedef struct { void *device; u64 type, data; unsigned gpu_instance, compute_instance; } event_t;
 
 static gpu_t gpus[MAX_GPUS], migs[MAX_GPUS];
 static proc_t procs[MAX_PROCS];
-static int gpu_count, mig_count, proc_count, init_code, call_code;
+static sample_t samples[MAX_PROCS];
+static int sample_gpu[MAX_PROCS];
+static xid_t xids[MAX_PROCS];
+static int gpu_count, mig_count, proc_count, sample_count, xid_count, init_code, call_code;
+#ifndef OLD_DRIVER
+static unsigned xids_told[MAX_GPUS], registered;
+#endif
 static char driver[80];
 
 static u64 figure(i64 value) { return value == -2 ? ~0ULL : (u64)value; }
@@ -45,7 +56,7 @@ static void load(const char *call) {
     int code;
     const char *path = getenv("RFSTUB_STATE");
     FILE *file = path ? fopen(path, "r") : NULL;
-    gpu_count = mig_count = proc_count = call_code = 0;
+    gpu_count = mig_count = proc_count = sample_count = xid_count = call_code = 0;
     memset(gpus, 0, sizeof gpus);
     memset(migs, 0, sizeof migs);
     init_code = file ? SUCCESS : DRIVER_NOT_LOADED;
@@ -54,6 +65,8 @@ static void load(const char *call) {
         gpu_t *g = &gpus[gpu_count];
         gpu_t *m = &migs[mig_count];
         proc_t *p = &procs[proc_count];
+        sample_t *s = &samples[sample_count];
+        xid_t *x = &xids[xid_count];
         if (sscanf(line, "init\t%d", &code) == 1) init_code = code;
         else if (sscanf(line, "driver\t%79s", name) == 1) strcpy(driver, name);
         else if (sscanf(line, "hang\t%127s\t%lf", name, &seconds) == 2) {
@@ -74,6 +87,10 @@ static void load(const char *call) {
             gpus[code].split = 1;
         } else if (sscanf(line, "proc\t%d\t%c\t%u\t%lld", &p->gpu, &p->kind, &p->pid, &p->used) == 4) {
             if (proc_count < MAX_PROCS - 1) proc_count++;
+        } else if (sscanf(line, "load\t%d\t%u\t%u\t%llu", &sample_gpu[sample_count], &s->pid, &s->sm, &s->time) == 4) {
+            if (sample_count < MAX_PROCS - 1) sample_count++;
+        } else if (sscanf(line, "xid\t%d\t%u\t%u", &x->gpu, &x->number, &x->serial) == 3) {
+            if (xid_count < MAX_PROCS - 1) xid_count++;
         }
     }
     if (file) fclose(file);
@@ -222,6 +239,50 @@ int nvmlDeviceGetEnforcedPowerLimit(void *handle, unsigned *limit) {
     if (code == SUCCESS && gpu->power == -1) return NOT_SUPPORTED;
     *limit = 350000;
     return code;
+}
+
+/* Utilisation by process: only samples newer than the given time, and none at all is an error of its own. */
+int nvmlDeviceGetProcessUtilization(void *handle, sample_t *out, unsigned *count, u64 since) {
+    gpu_t *gpu;
+    int code = enter("nvmlDeviceGetProcessUtilization", handle, &gpu);
+    if (code != SUCCESS) return code;
+    unsigned room = *count, found = 0;
+    for (int i = 0; i < sample_count; i++) {
+        if (sample_gpu[i] != (int)(gpu - gpus) || samples[i].time <= since) continue;
+        if (out && found < room) out[found] = samples[i];
+        found++;
+    }
+    *count = found;
+    if (found == 0) return NOT_FOUND;
+    return found > room ? INSUFFICIENT_SIZE : SUCCESS;
+}
+
+/* One event set a process; a GPU that is lost cannot be registered, as on a real driver. */
+int nvmlEventSetCreate(void **set) { load("nvmlEventSetCreate"); *set = (void *)1; registered = 0; return call_code; }
+int nvmlEventSetFree(void *set) { (void)set; registered = 0; return SUCCESS; }
+
+int nvmlDeviceRegisterEvents(void *handle, u64 types, void *set) {
+    gpu_t *gpu;
+    int code = enter("nvmlDeviceRegisterEvents", handle, &gpu);
+    (void)set;
+    if (code == SUCCESS && (types & 8)) registered |= 1u << (gpu - gpus);
+    return code;
+}
+
+int nvmlEventSetWait_v2(void *set, event_t *event, unsigned timeout_ms) {
+    (void)set; (void)timeout_ms;
+    load("nvmlEventSetWait");
+    if (call_code) return call_code;
+    for (int i = 0; i < xid_count; i++) {
+        if (xids[i].serial <= xids_told[xids[i].gpu] || !(registered >> xids[i].gpu & 1)) continue;
+        xids_told[xids[i].gpu] = xids[i].serial;
+        memset(event, 0, sizeof *event);
+        event->device = (void *)((size_t)xids[i].gpu + 1);
+        event->type = 8;
+        event->data = xids[i].number;
+        return SUCCESS;
+    }
+    return TIMEOUT;
 }
 
 int nvmlDeviceGetMemoryInfo_v2(void *handle, memory_v2 *out) {

@@ -19,6 +19,7 @@ from researchflow_tmux.domain.errors import ProbeError
 from tests.nvml_stub import (
     DRIVER_NOT_LOADED,
     GIB,
+    GPU_IS_LOST,
     LIB_RM_VERSION_MISMATCH,
     NOT_AVAILABLE,
     NOT_SUPPORTED,
@@ -123,6 +124,53 @@ def test_a_gpu_lost_from_the_start_has_no_name_but_a_number(bench: Bench) -> Non
     lost, well = bench.probe.read()
     assert (lost.uuid, lost.index, lost.error) == ("index-0", 0, "GPU is lost")
     assert well.uuid == "GPU-b"
+
+
+def test_a_loss_is_definite_only_if_the_driver_says_so_of_this_gpu(bench: Bench) -> None:
+    write_state(bench.state, [StubGpu("GPU-a", lost=True), StubGpu("GPU-b")], fail={})
+    lost, well = bench.probe.read()
+    assert (lost.lost, well.lost) == (True, False)
+    write_state(bench.state, ONE, fail={"nvmlDeviceGetUUID": GPU_IS_LOST})
+    assert bench.probe.read()[0].lost
+    write_state(bench.state, ONE, fail={"nvmlDeviceGetHandleByIndex": UNKNOWN})
+    (unknown,) = bench.probe.read()
+    assert unknown.error is not None
+    assert not unknown.lost, "trouble of any other kind is unknown, not lost"
+
+
+def test_utilisation_by_process_is_that_since_the_look_before(bench: Bench) -> None:
+    def read(*loads: tuple[int, int | None]) -> list[tuple[int, int | None]]:
+        processes = tuple(StubProcess(pid, util_pct=util_pct) for pid, util_pct in loads)
+        write_state(bench.state, [StubGpu("GPU-a", processes=processes)])
+        return [(process.pid, process.util_pct) for process in bench.probe.read()[0].processes or ()]
+
+    assert read((10, None), (20, None)) == [(10, None), (20, None)], "the driver has no samples at all"
+    assert read((10, 60), (20, None)) == [(10, 60), (20, 0)], "only what keeps the GPU busy has samples"
+    assert read((10, 20), (20, 70)) == [(10, 20), (20, 70)]
+    stale = bench.state.read_bytes()
+    bench.state.write_bytes(stale)
+    assert [process.util_pct for process in bench.probe.read()[0].processes or ()] == [None, None], "nothing new"
+
+
+def test_critical_errors_are_told_once_each_with_their_gpu(bench: Bench) -> None:
+    def read(*gpus: StubGpu) -> list[tuple[int, ...]]:
+        write_state(bench.state, gpus)
+        return [reading.xids for reading in bench.probe.read()]
+
+    well = StubGpu("GPU-b")
+    assert read(StubGpu("GPU-a"), well) == [(), ()]
+    assert read(StubGpu("GPU-a", xids=(13, 79)), well) == [(13, 79), ()]
+    assert read(StubGpu("GPU-a", xids=(13, 79)), StubGpu("GPU-b", xids=(31,))) == [(), (31,)]
+    many = tuple([43] * 100)
+    assert len(read(StubGpu("GPU-a", xids=(13, 79, *many)), StubGpu("GPU-b", xids=(31,)))[0]) == 64
+    assert len(bench.probe.read()[0].xids) == 36, "the rest with the next reading"
+
+
+@pytest.mark.parametrize("call", ["nvmlEventSetCreate", "nvmlDeviceRegisterEvents", "nvmlEventSetWait"])
+def test_a_driver_without_events_is_read_all_the_same(bench: Bench, call: str) -> None:
+    write_state(bench.state, [StubGpu("GPU-a", xids=(79,))], fail={call: UNKNOWN})
+    (reading,) = bench.probe.read()
+    assert (reading.error, reading.xids) == (None, ())
 
 
 def test_no_gpus(bench: Bench) -> None:

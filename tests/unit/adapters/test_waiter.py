@@ -77,3 +77,50 @@ def test_a_runner_that_is_gone_already(waiter: EpollWaiter) -> None:
     waiter.watch_runner((2, 1), process.pid)
     assert waiter.wait(5.0).runners == {(2, 1)}
     assert not waiter.wait(0.0).runners
+
+
+def test_a_file_wakes_by_its_changes_and_by_its_end(waiter: EpollWaiter, tmp_path: Path) -> None:
+    file = tmp_path / "list.txt"
+    assert not waiter.watch_file(str(file)), "there is nothing to watch"
+    file.write_text("0")
+    assert waiter.watch_file(str(file))
+    (tmp_path / "other.txt").write_text("x")
+    assert not waiter.wait(0.05).directories, "its neighbours are none of its business"
+    file.write_text("1")
+    assert waiter.wait(1.0).directories == {str(file)}
+    (tmp_path / "other.txt").replace(file)
+    assert waiter.wait(1.0).directories == {str(file)}
+    file.write_text("2")
+    assert not waiter.wait(0.05).directories, "it is another file now"
+    assert waiter.watch_file(str(file))
+    file.unlink()
+    assert waiter.wait(1.0).directories == {str(file)}
+
+
+def test_arrivals_are_told_once_and_writes_not_at_all(waiter: EpollWaiter, tmp_path: Path) -> None:
+    folder = tmp_path / "there"
+    folder.mkdir()
+    (folder / "old").touch()
+    assert waiter.watch_arrivals(str(folder))
+    (folder / "old").write_text("x")
+    (folder / "old").unlink()
+    assert not waiter.wait(0.05).directories
+    (folder / "new").touch()
+    assert waiter.wait(1.0).directories == {str(folder)}
+    (folder / "newer").touch()
+    assert not waiter.wait(0.05).directories, "a job may make files there all the time"
+    assert waiter.watch_arrivals(str(folder))
+    (folder / "newest").touch()
+    assert waiter.wait(1.0).directories == {str(folder)}
+
+
+def test_a_directory_that_is_watched_for_all_its_changes_stays_so(waiter: EpollWaiter, tmp_path: Path) -> None:
+    folder = tmp_path / "both"
+    folder.mkdir()
+    assert waiter.watch_directory(str(folder))
+    assert waiter.watch_arrivals(str(folder))
+    for name in ("a", "b", "c"):
+        (folder / name).touch()
+        assert waiter.wait(1.0).directories == {str(folder)}
+    (folder / "a").unlink()
+    assert waiter.wait(1.0).directories == {str(folder)}

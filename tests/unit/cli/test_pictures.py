@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from researchflow_tmux.api.views import GpuView, JobView, SchedulerView, StatusView
+from researchflow_tmux.api.views import GpuView, JobView, SchedulerView, StatusView, UsageView
 from researchflow_tmux.cli.layout import cell_width, render
 from researchflow_tmux.cli.live_table import screen, share
-from researchflow_tmux.cli.status_blocks import NO_FOLD, STATES, Fold, picture
+from researchflow_tmux.cli.status_blocks import NO_FOLD, STATES, Fold, peak_words, picture
 
 NOW = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
 
@@ -53,6 +53,7 @@ def gpu(index: int, **more: Any) -> GpuView:
         "jobs": ["exp1", "exp2"],
         "others": [],
         "blocked": None,
+        "state": "ok",
         "used_mib": 40_960,
         "total_mib": 81_920,
         "util_pct": 97,
@@ -86,6 +87,48 @@ def view(
 
 def shown(found: StatusView, fold: Fold = NO_FOLD, width: int | None = None, *, everything: bool = False) -> str:
     return "\n".join(render(picture(found, width=width, fold=fold, everything=everything), width=width, colour=False))
+
+
+def usage(**more: Any) -> UsageView:
+    fields: dict[str, Any] = dict.fromkeys(UsageView.__struct_fields__)
+    return UsageView(**(fields | {"at": NOW, "cpu_pct": 104.2, "rss_mib": 613.0} | more))
+
+
+@pytest.mark.parametrize("width", [None, 80, 109, 110, 160])
+def test_what_jobs_use_is_shown_where_there_is_room(width: int | None) -> None:
+    busy = job(1, "running", usage=usage(gpu_mib=9000, gpu_util_pct=72.0))
+    other = job(2, "running", usage=usage(cpu_pct=None, rss_mib=5000.0))
+    text = shown(view([busy, other, job(3, "running")]), width=width)
+    if width is not None and width < 110:
+        assert "GPU MEM" not in text
+        return
+    rows = [line.split() for line in text.splitlines() if line.startswith(("RUNNING", "exp"))]
+    assert rows[0] == ["RUNNING", "ID", "ELAPSED", "GPU", "CPU", "RAM", "GPU", "GPU", "MEM", "SESSION"]
+    assert rows[1][4:12] == ["0", "104", "%", "613", "MiB", "72", "%", "8.8"]
+    assert rows[2][4:8] == ["0", "4.9", "GiB", "t_exp2_gpu0"], "what is unknown is blank"
+
+
+def test_columns_of_which_nothing_is_known_are_left_out() -> None:
+    text = shown(view([job(1, "running", usage=usage(rss_mib=None))]))
+    assert "CPU" in text
+    assert "RAM" not in text
+    assert "GPU MEM" not in text
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        (None, ""),
+        (usage(), ""),
+        (usage(peak_cpu_pct=310.0, peak_rss_mib=4300.0), "CPU 310 %, RAM 4.2 GiB"),
+        (
+            usage(peak_gpu_util_pct=97.0, mean_gpu_util_pct=81.4, peak_gpu_mib=11_571),
+            "GPU 97 % (mean 81 %), GPU memory 11.3 GiB",
+        ),
+    ],
+)
+def test_peaks_in_words(found: UsageView | None, words: str) -> None:
+    assert peak_words(found) == words
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,16 @@ def test_everything_about_an_attempt(tmp_path: Path) -> None:
     samples.fill(str(tmp_path / "attempt"), 1)
     (tmp_path / "attempt" / "code.json").write_text('{"commit": "c0ffee", "dirty": true}')
     job = samples.job(str(tmp_path), marker=str(marker), env={"KEY": "secret"}, group="g")
-    end = samples.ended(peak_rss_mib=12.34, cpu_s=3.0, note="n")
+    end = samples.ended(
+        peak_rss_mib=12.34,
+        cpu_s=3.0,
+        note="n",
+        peak_tree_mib=40.5,
+        peak_cpu_pct=310.0,
+        peak_gpu_mib=11_000,
+        peak_gpu_util_pct=97.0,
+        mean_gpu_util_pct=81.5,
+    )
     found = record(job, samples.attempt(end=end), end, tag=TAG, directory=str(tmp_path / "attempt"))
     assert found.metadata == {"job": "exp1", "attempt": 1, "group": "g", "run": TAG, "config": {"lr": 0.1}}
     extra = found.extra_info
@@ -43,6 +52,8 @@ def test_everything_about_an_attempt(tmp_path: Path) -> None:
         "marker": "acc 0.9",
     }
     assert (extra["duration_s"], extra["peak_rss_mib"], extra["cpu_s"]) == (9.0, 12.3, 3.0)
+    assert (extra["peak_tree_mib"], extra["peak_cpu_pct"], extra["peak_gpu_mib"]) == (40.5, 310.0, 11_000)
+    assert (extra["peak_gpu_util_pct"], extra["mean_gpu_util_pct"]) == (97.0, 81.5)
     assert (extra["queued_at"], extra["ended_at"]) == ("2026-01-31T12:00:00+00:00", "2026-01-31T12:00:10+00:00")
     assert (extra["host"], extra["gpus"], extra["gpu_uuids"]) == ("here", [0], ["GPU-a"])
     assert (extra["command"], extra["environment"]) == ("python train.py", "e" * 8)

@@ -1,0 +1,96 @@
+"""A GPU probe that never holds up whoever asks: the driver is asked in a thread, and awaited for a moment only."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+
+from researchflow_tmux.adapters.one_call import Call, Worker
+from researchflow_tmux.domain.errors import ProbeError
+from researchflow_tmux.domain.resources import GpuReading
+from researchflow_tmux.ports import GpuProbe
+
+PATIENCE_S = 0.5
+"""Longest wait for a driver that usually answers in a few milliseconds."""
+MOST_KEPT = 256
+"""Readings that nobody has taken, the latest ones."""
+
+
+class PromptProbe:
+    """The GpuProbe of the scheduler: its loop and its sampler share one reading at a time.
+
+    Every answer of the driver, whoever asked for it, is kept for `take`: critical errors are told by the driver once.
+    """
+
+    def __init__(
+        self,
+        inner: GpuProbe,
+        *,
+        monotonic: Callable[[], float],
+        on_news: Callable[[], None] = lambda: None,
+        patience_s: float = PATIENCE_S,
+    ) -> None:
+        """Ask nothing yet.
+
+        Args:
+            inner: The probe that may hang; used by one thread only.
+            monotonic: Source of the time of readings.
+            on_news: Called in the thread when a GPU is in trouble, or when an answer comes that nobody waits for any
+                more: the loop had better look again.
+            patience_s: How long `read` waits at most.
+        """
+        self._inner, self._monotonic, self._on_news, self._patience_s = inner, monotonic, on_news, patience_s
+        self._worker = Worker("gpu-reader")
+        self._lock = threading.Lock()
+        self._call: Call[list[GpuReading]] | None = None
+        self._asked_at = 0.0
+        self._given_up = False
+        self._taken: deque[tuple[float, list[GpuReading]]] = deque(maxlen=MOST_KEPT)
+        self.alert = False
+        """Whether every reading is news: a GPU was lost, and it matters when it is back."""
+
+    def read(self) -> list[GpuReading]:
+        """One reading per GPU; a call that is under way already is joined.
+
+        Raises ProbeError when the driver has no answer, or none in time; then at once, until it has.
+        """
+        with self._lock:
+            if self._call is None:
+                self._asked_at, self._given_up = self._monotonic(), False
+                self._call = self._worker.submit(self._ask)
+            call, patience_s = self._call, 0.0 if self._given_up else self._patience_s
+        if not call.wait(patience_s):
+            self._given_up = True
+            waited_s = self._monotonic() - self._asked_at
+            raise ProbeError(
+                f"the driver has not answered for {waited_s:.1f} s",
+                hint="try `nvidia-smi`; if that hangs too, `dmesg | grep -i xid` tells what the driver met",
+            )
+        if isinstance(call.result, list):
+            return call.result
+        if isinstance(call.result, Exception):
+            raise call.result
+        raise ProbeError("the GPUs are not read any more")
+
+    def take(self) -> list[tuple[float, list[GpuReading]]]:
+        """The readings since the last call, oldest first, each with its monotonic time."""
+        taken = []
+        while self._taken:
+            taken.append(self._taken.popleft())
+        return taken
+
+    def close(self) -> None:
+        """End the thread. A call that hangs goes with the program."""
+        self._worker.close()
+
+    def _ask(self) -> list[GpuReading]:
+        try:
+            readings = self._inner.read()
+            self._taken.append((self._monotonic(), readings))
+        finally:
+            with self._lock:
+                self._call, late = None, self._given_up
+        if late or self.alert or any(reading.lost or reading.xids for reading in readings):
+            self._on_news()
+        return readings
