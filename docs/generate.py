@@ -1,4 +1,4 @@
-"""Write the parts of docs/reference that follow from the code: cli.md, config.md and json.md.
+"""Write the parts of docs/reference that follow from the code: cli.md, config.md, json.md and python.md.
 
 `python docs/generate.py` writes them; with `--check` it ends with 1 if one is not current.
 """
@@ -15,6 +15,7 @@ from typing import Any
 
 import click
 import msgspec
+import python_reference
 
 from researchflow_tmux.adapters.config_reference import reference_markdown
 from researchflow_tmux.adapters.live_file import LiveSources
@@ -71,7 +72,12 @@ JSON_OUTPUTS: tuple[tuple[str, str, tuple[type[msgspec.Struct], ...]], ...] = (
 
 def pages() -> dict[str, str]:
     """The generated pages by file name."""
-    return {"cli.md": cli_page(), "config.md": config_page(), "json.md": json_page()}
+    return {
+        "cli.md": cli_page(),
+        "config.md": config_page(),
+        "json.md": json_page(),
+        "python.md": python_reference.page(NOTE),
+    }
 
 
 # The command line -----------------------------------------------------------------------------------------------------

@@ -103,18 +103,19 @@ _LIMITS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "max_util": ("max_util_pct", _percent),
     "min_free_memory": ("min_free_mib", lambda value: math.ceil(parse_size(value))),
 }
-_KNOWN = {*_OPTIONS, *_LIMITS, "after"}
+KNOWN = frozenset({*_OPTIONS, *_LIMITS, "after"})
+"""Every option."""
 
 
 def check_options(options: Iterable[str]) -> None:
     """Raise UsageError naming every option that is none, with what could have been meant."""
     lines = []
     for option in options:
-        if option not in _KNOWN:
-            close = difflib.get_close_matches(option, sorted(_KNOWN), n=1)
+        if option not in KNOWN:
+            close = difflib.get_close_matches(option, sorted(KNOWN), n=1)
             lines.append(f"no option {option!r}" + (f"; did you mean {close[0]!r}?" if close else ""))
     if lines:
-        raise UsageError("\n".join(lines), hint=f"there are: {', '.join(sorted(_KNOWN))}")
+        raise UsageError("\n".join(lines), hint=f"there are: {', '.join(sorted(KNOWN))}")
 
 
 def wish_of(options: Mapping[str, Any], root: str) -> Wish:
