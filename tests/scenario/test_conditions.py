@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from researchflow_tmux.domain.attempt import Exited
 from researchflow_tmux.domain.events import AttemptPlanned
-from researchflow_tmux.domain.job import Condition, JobState
+from researchflow_tmux.domain.job import Condition, Job, JobState
 from researchflow_tmux.engine.workload import Workload
 from researchflow_tmux.policies.conditions import Standing, standing
 from researchflow_tmux.simulation.script import Script
@@ -152,8 +153,23 @@ def _nothing_began_before_its_condition_held(world: World) -> None:
     for event in world.store.events():
         if isinstance(event.payload, AttemptPlanned):
             job = replayed.jobs[event.payload.attempt.job_id]
-            assert standing(replayed.jobs, job.spec) is Standing.MET, job.name
+            assert _may_begin(replayed.jobs, job), job.name
         replayed.apply(event.payload, event.at)
+
+
+def _may_begin(jobs: Mapping[int, Job], job: Job) -> bool:
+    """The promise in other words than the engine's."""
+    states = [jobs[need].state for need in job.spec.after]
+    if job.spec.when == "success":
+        return states.count(JobState.SUCCEEDED) == len(states)
+    if any(state in (JobState.QUEUED, JobState.HELD, JobState.ACTIVE) for state in states):
+        return False
+    return job.spec.when == "always" or any(_went_wrong(jobs, jobs[need]) for need in job.spec.after)
+
+
+def _went_wrong(jobs: Mapping[int, Job], job: Job) -> bool:
+    skipped = job.state is JobState.SKIPPED
+    return job.state is JobState.FAILED or (skipped and any(_went_wrong(jobs, jobs[need]) for need in job.spec.after))
 
 
 def _all_ended_as_their_conditions_say(world: World) -> None:
