@@ -21,6 +21,7 @@ from researchflow_tmux.domain.attempt import Attempt, Ended, Exited, Running, St
 from researchflow_tmux.domain.errors import UsageError
 from researchflow_tmux.domain.events import AttemptEnded
 from researchflow_tmux.domain.job import Job, JobState
+from researchflow_tmux.domain.limits import BUILT_IN_ORDERS, NO_LIMITS, RoomRules
 from researchflow_tmux.domain.resources import GpuDevice
 from researchflow_tmux.domain.workspace import Settings, WorkspacePaths
 from researchflow_tmux.engine.decide import explain
@@ -33,7 +34,7 @@ from researchflow_tmux.simulation.leases import ScriptedLeases
 from researchflow_tmux.simulation.memory_store import MemoryStore
 from researchflow_tmux.simulation.script import Script, Scripts
 from researchflow_tmux.simulation.session_host import MemoryHost
-from researchflow_tmux.wiring import cpu_places, rules, share
+from researchflow_tmux.wiring import cpu_places, room_rules, rules, share
 
 ASSUMED_S = 60.0
 """Length of a job of which nothing is known."""
@@ -208,6 +209,7 @@ class _World:
             share=share(settings),
             max_cpu_jobs=cpu_places(settings),
             own_tag_prefix="sim/",
+            rules=_foreseeable(settings),
         )
         self.engine = Engine(
             rules=replace(rules(settings, "sim"), sweep_s=NO_SWEEP_S),
@@ -271,6 +273,13 @@ class _World:
 
     def _offset(self, when: datetime) -> float:
         return round(max((when - self.begin).total_seconds(), 0.0), 3)
+
+
+def _foreseeable(settings: Settings) -> RoomRules:
+    """The rules of room without those on what is measured, and the grace periods that are for measuring."""
+    rules = room_rules(settings)
+    order = rules.order if rules.order in BUILT_IN_ORDERS else BUILT_IN_ORDERS[0]
+    return replace(rules, limits=NO_LIMITS, grace_s=None, max_ram_pct=None, kill_ram_pct=None, order=order)
 
 
 def _started(attempt: Attempt) -> datetime:

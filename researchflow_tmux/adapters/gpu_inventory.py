@@ -15,6 +15,8 @@ from researchflow_tmux.ports import GpuProbe
 
 _NVIDIA_NODE = re.compile(r"nvidia(\d+)")
 _RENDER_NODE = re.compile(r"renderD\d+")
+MEASURED_LIMITS = ("max_memory", "max_util", "min_free_memory", "max_processes")
+"""Settings that limit what is measured of a GPU."""
 AMD_VARIABLES = ("HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES")
 
 
@@ -34,7 +36,11 @@ def inventory(settings: Settings, probe: GpuProbe, environ: Mapping[str, str], *
     pretended = simulated(settings.gpu_count)
     if pretended is not None:
         return pretended
-    return choose(settings.gpu_count, look(settings.cuda_visible_devices_var, probe, environ, root=root))
+    found = choose(settings.gpu_count, look(settings.cuda_visible_devices_var, probe, environ, root=root))
+    idle = [name for name in MEASURED_LIMITS if getattr(settings, name) is not None]
+    if idle and not any(device.leased for device in found.devices):
+        found.warnings.append(f"{', '.join(idle)}: there is no GPU here to measure, so this limits nothing")
+    return found
 
 
 def look(variable: str, probe: GpuProbe, environ: Mapping[str, str], *, root: str = "/") -> Facts:

@@ -14,7 +14,7 @@ from researchflow_tmux.domain.resources import GpuDevice, GpuReading, Ticket
 from researchflow_tmux.engine.workload import Workload
 from researchflow_tmux.policies import ram as ram_policy
 from researchflow_tmux.policies.gpu_view import GpuView
-from researchflow_tmux.policies.grace import Touched, grace_s, settling
+from researchflow_tmux.policies.grace import Touched, settling_for_all, settling_for_limits
 from researchflow_tmux.policies.load import GpuLoad, Holder, memory_in_use, memory_of, processes_on
 
 
@@ -82,7 +82,7 @@ def capacity(
     for uuid, view in views.items():
         _measure(view, seen, ours.get(uuid, []), theirs.get(uuid, []))
         if now is not None:
-            _let_settle(view, workload.touched.get(uuid), rules, share, now)
+            _let_settle(view, workload.touched.get(uuid), rules, now)
     return Capacity(
         views=list(views.values()),
         share=share,
@@ -97,7 +97,8 @@ def capacity(
 
 def next_opening(room: Capacity, now: datetime) -> datetime | None:
     """When the next grace period or incomplete window ends; None = nothing here ends at a known time."""
-    ends = [view.settles.until for view in room.views if view.settles is not None]
+    graces = (grace for view in room.views for grace in (view.settles, view.settles_limits) if grace is not None)
+    ends = [grace.until for grace in graces]
     ends += [view.util_known_at for view in room.views if view.util_pct is None]
     return min((end for end in ends if end is not None and end > now), default=None)
 
@@ -138,8 +139,8 @@ def _measure(view: GpuView, seen: Seen, ours: list[Holder], theirs: list[Holder]
     view.util_pct, view.util_known_at = load.util_pct, load.util_known_at
 
 
-def _let_settle(view: GpuView, touched: Touched | None, rules: RoomRules, share: float, now: datetime) -> None:
-    index = view.device.index
-    view.settles = settling(index, touched, rules, share, now)
-    if grace_s(rules, share, ended=False):
-        view.settles_after_start = settling(index, Touched(now), rules, share, now)
+def _let_settle(view: GpuView, touched: Touched | None, rules: RoomRules, now: datetime) -> None:
+    index, start = view.device.index, Touched(now)
+    view.settles = settling_for_all(index, touched, rules, now)
+    view.settles_limits = settling_for_limits(index, touched, rules, now)
+    view.after_start = (settling_for_all(index, start, rules, now), settling_for_limits(index, start, rules, now))

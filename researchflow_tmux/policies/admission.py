@@ -82,6 +82,8 @@ def _shortages(view: GpuView, need: Need) -> Iterator[Refusal]:
     limits = need.limits
     if limits is NO_LIMITS or not (view.measured or view.device.leased):
         return
+    if view.settles_limits is not None and need.share <= 0:
+        yield Refusal(view.settles_limits, passing=True)
     if limits.max_memory_pct is not None or limits.min_free_mib is not None:
         yield from _memory(view, limits)
     if limits.max_processes is not None:

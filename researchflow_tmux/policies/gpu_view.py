@@ -40,8 +40,10 @@ class GpuView:
     """When the window will have been seen as a whole."""
     settles: Reason | None = None
     """The grace period that still runs."""
-    settles_after_start: Reason | None = None
-    """The one that a start in this decision would begin; None = there is none."""
+    settles_limits: Reason | None = None
+    """The one for jobs that only thresholds hold back."""
+    after_start: tuple[Reason | None, Reason | None] = (None, None)
+    """Both, as a start in this decision would begin them; None = there is none."""
     rank: int | None = None
     """The place that the user's comparison gives it."""
     started: int = 0
@@ -64,7 +66,8 @@ class GpuView:
             self.in_use_mib += memory_mib
         if self.processes is not None:
             self.processes += 1
-        self.settles = self.settles_after_start or self.settles
+        self.settles = self.after_start[0] or self.settles
+        self.settles_limits = self.after_start[1] or self.settles_limits
         return GpuShare(uuid=self.device.uuid, index=self.device.index, share=share, memory_mib=memory_mib)
 
     def hold(self, share: float, name: str) -> None:

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from researchflow_tmux.domain.limits import NO_LIMITS, RoomRules
+from researchflow_tmux.domain.limits import RoomRules
 from researchflow_tmux.domain.reasons import Reason, ReasonCode
 
 AUTOMATIC_S = 60.0
@@ -21,31 +21,36 @@ class Touched(msgspec.Struct, frozen=True):
     ended: bool = False
 
 
-def grace_s(rules: RoomRules, share: float, *, ended: bool) -> float:
-    """Seconds for which nothing starts after a start, or an end.
-
-    Not said: none, as slots bound what is shared; but `AUTOMATIC_S` after a start where jobs are unlimited in number
-    (`share` 0) and thresholds hold them back.
-    """
-    if rules.grace_s is not None:
-        return rules.grace_s
-    return AUTOMATIC_S if share <= 0 and rules.limits != NO_LIMITS and not ended else 0.0
-
-
-def settling(index: int, touched: Touched | None, rules: RoomRules, share: float, now: datetime) -> Reason | None:
-    """The grace period that runs on GPU `index`; None = none does.
+def settling(index: int, touched: Touched | None, length_s: float, now: datetime) -> Reason | None:
+    """The grace period of `length_s` that runs on GPU `index`; None = none does.
 
     One that would last longer than a whole period was begun before the clock was set back: it is over.
     """
     if touched is None:
         return None
-    length = timedelta(seconds=grace_s(rules, share, ended=touched.ended))
+    length = timedelta(seconds=length_s)
     until = touched.at + length
     if not now < until <= now + length:
         return None
     what = "the last job there ended" if touched.ended else "a job started there"
     text = f"GPU {index}: {what} less than {length.total_seconds():g} s ago (grace_period)"
     return Reason(code=ReasonCode.GRACE, text=text, until=until)
+
+
+def settling_for_all(index: int, touched: Touched | None, rules: RoomRules, now: datetime) -> Reason | None:
+    """The grace period that the settings ask for: nothing at all starts on the GPU while it runs."""
+    return None if rules.grace_s is None else settling(index, touched, rules.grace_s, now)
+
+
+def settling_for_limits(index: int, touched: Touched | None, rules: RoomRules, now: datetime) -> Reason | None:
+    """The one where the settings say nothing: after a start, for jobs that only thresholds hold back.
+
+    Such a job would else follow before the one ahead of it shows in what is measured. Where slots bound how many jobs
+    share a GPU there is no need for it.
+    """
+    if rules.grace_s is not None or touched is None or touched.ended:
+        return None
+    return settling(index, touched, AUTOMATIC_S, now)
 
 
 META_TOUCHED = "gpus_touched"

@@ -132,6 +132,21 @@ def test_what_cannot_run_is_named_with_its_reason(tmp_path: Path) -> None:
     assert found.makespan_s == 0
 
 
+def test_declared_memory_counts_and_what_is_measured_cannot_be_foreseen(tmp_path: Path) -> None:
+    sizes = Settings(
+        task_name="t", gpu_count="simulated:24GiB,12GiB", max_jobs_per_gpu="unlimited", max_util=50.0, max_ram=1.0,
+        gpu_memory="10GiB", gpu_order="mine:best", grace_period="5m",
+    )  # fmt: skip
+    large = spec("large", request=ResourceRequest(gpu_memory_mib=13 * 1024))
+    found = simulate(paths(tmp_path), sizes, drafts(large, *(spec(f"j{number}") for number in range(3))))
+    assert {stay.job: (round(stay.start_s), stay.gpus) for stay in found.stays} == {
+        "large": (0, [0]),
+        "j0": (0, [1]),
+        "j1": (0, [0]),
+        "j2": (60, [0]),
+    }
+
+
 def test_time_limits_end_jobs_and_dependencies_follow(tmp_path: Path) -> None:
     limited = spec("limited", request=ResourceRequest(time_limit_s=10.0), retries=1)
     submission = Submission(drafts=(Draft(spec=limited), Draft(spec=spec("child"), after_names=("limited",))))

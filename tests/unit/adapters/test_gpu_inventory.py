@@ -115,3 +115,11 @@ def test_no_gpu_at_all(tmp_path: Path) -> None:
     found = inventory(SETTINGS, NOBODY, {}, root=str(tmp_path))
     assert found.note.startswith("No GPU found")
     assert [(d.uuid, d.leased) for d in found.devices] == [("slot-0", False)]
+
+
+def test_thresholds_where_there_is_nothing_to_measure_are_told_to_limit_nothing(tmp_path: Path) -> None:
+    careful = Settings(task_name="t", max_util=80.0, min_free_memory="1GiB")
+    alone = inventory(careful, NOBODY, {}, root=str(tmp_path))
+    assert alone.warnings == ["max_util, min_free_memory: there is no GPU here to measure, so this limits nothing"]
+    assert inventory(careful, ONE, {}, root=str(tmp_path)).warnings == []
+    assert inventory(SETTINGS, NOBODY, {}, root=str(tmp_path)).warnings == []

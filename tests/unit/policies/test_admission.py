@@ -266,6 +266,10 @@ def test_thresholds_alone_let_one_job_start_and_show_before_the_next() -> None:
     assert second.code is ReasonCode.GRACE
     slots = seen(Gpu(), rules=limited, share=0.5)
     assert [type(asked(slots, wants())) for _ in range(3)] == [Allocation, Allocation, Reason], "slots bound it"
+    own = seen(Gpu())
+    assert isinstance(asked(own, wants(max_memory_pct=80)), Allocation), "also of the job alone"
+    assert "grace_period" in str(asked(own, wants(max_memory_pct=80)))
+    assert isinstance(asked(own, wants()), Allocation), "who minds no threshold need not wait"
     after_an_end = seen(Gpu(touched=Touched(at(-1), ended=True)), rules=limited)
     assert isinstance(asked(after_an_end, wants()), Allocation)
 
