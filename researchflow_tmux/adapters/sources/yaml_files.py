@@ -59,12 +59,14 @@ class YamlFiles(Generic[Found]):
         """Files of another kind."""
         self.directories: list[str] = [self._root]
         self.files: dict[str, YamlFile[Found]] = {}
+        self._unseen: dict[str, Problem] = {}
+        """Places that could not be looked at: what is in them is unknown, and not gone."""
 
     def look(self) -> None:
         """Read what is new or changed since the last look. Raises nothing that a file can cause."""
         now = self._stamps()
-        self.files = {path: file for path, file in self.files.items() if path in now}
-        self._others = {path: stamp for path, stamp in self._others.items() if path in now}
+        self.files = {path: file for path, file in self.files.items() if path in now or self._unseen}
+        self._others = {path: stamp for path, stamp in self._others.items() if path in now or self._unseen}
         for path in sorted(now, key=lambda path: (natural_key(path), path)):
             known = self.files.get(path)
             if now[path] != (known.stamp if known else self._others.get(path)):
@@ -73,10 +75,13 @@ class YamlFiles(Generic[Found]):
     @property
     def problems(self) -> tuple[Problem, ...]:
         """All there are now."""
-        return tuple(problem for path in sorted(self.files) for problem in self.files[path].problems)
+        found = [problem for path in sorted(self.files) for problem in self.files[path].problems]
+        return (*self._unseen.values(), *found)
 
     def withdrawn(self, jobs: Mapping[str, Job], keys_of: Callable[[Found], frozenset[str]]) -> tuple[str, ...]:
-        """Keys of waiting jobs that are gone from their file, or with it. A file that cannot be read keeps all."""
+        """Keys of waiting jobs that are gone from their file, or with it. What cannot be read keeps all."""
+        if self._unseen or not os.path.isdir(self._root):
+            return ()
         home = key_prefix(os.path.join(self._root, "x"), self._context.paths)[: -len("x#")]
         kept = {file.prefix: None if file.found is None else keys_of(file.found) for file in self.files.values()}
         gone = []
@@ -96,11 +101,15 @@ class YamlFiles(Generic[Found]):
     def _stamps(self) -> dict[str, Stamp]:
         found = {}
         self.directories = [self._root]
+        self._unseen = {}
         for entry in self._walk(self._root):
             try:
                 stat = entry.stat()
-            except OSError:
+            except FileNotFoundError:
                 continue  # gone since, or a link to nothing
+            except OSError as error:
+                self._note_unseen(entry.path, error)
+                continue
             found[entry.path] = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
         return found
 
@@ -108,16 +117,29 @@ class YamlFiles(Generic[Found]):
         try:
             with os.scandir(directory) as entries:
                 inside = list(entries)
-        except OSError:
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            self._note_unseen(directory, error)
             return
         for entry in inside:
             if entry.name.startswith("."):
                 continue
-            if entry.is_dir(follow_symlinks=False):
+            try:
+                is_directory = entry.is_dir(follow_symlinks=False)
+                is_file = entry.name.lower().endswith(_ENDINGS) and entry.is_file()
+            except OSError as error:  # a link to itself, or a file system that does not answer
+                self._note_unseen(entry.path, error)
+                continue
+            if is_directory:
                 self.directories.append(entry.path)
                 yield from self._walk(entry.path)
-            elif entry.name.lower().endswith(_ENDINGS) and entry.is_file():
+            elif is_file:
                 yield entry
+
+    def _note_unseen(self, path: str, error: OSError) -> None:
+        message = f"cannot be looked at: {error.strerror or error}: the jobs of files there stay as they are"
+        self._unseen[path] = Problem(message=message, file=path)
 
     def _read(self, path: str, stamp: Stamp) -> None:
         file = YamlFile[Found](prefix=key_prefix(path, self._context.paths), stamp=stamp)

@@ -148,6 +148,53 @@ def test_a_file_that_cannot_be_read_just_now_costs_no_job(jobs: Directory, kind:
     assert jobs.read(kind).problems == ()
 
 
+@pytest.mark.parametrize("kind", ["pipeline", "sweep"])
+def test_a_directory_that_cannot_be_looked_at_is_not_gone(
+    jobs: Directory, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = PIPELINE if kind == "pipeline" else SWEEP
+    jobs.write("f.yml", text)
+    jobs.write("deep/g.yml", text)
+    assert len(jobs.names(kind)) == 4
+    scandir = os.scandir
+
+    def stale(path: str) -> Any:
+        if path.endswith("deep"):
+            raise OSError(116, "Stale file handle", path)
+        return scandir(path)
+
+    monkeypatch.setattr("os.scandir", stale)
+    jobs.write("f.yml", text.replace("x}", "z}").replace("run", "go"))
+    found = jobs.read(kind)
+    assert len(found.drafts) == 2, "the others are read all the same"
+    assert "deep: cannot be looked at: Stale file handle" in told(found)
+    assert found.withdrawn == ()
+    monkeypatch.undo()
+    assert jobs.read(kind) == Reading()
+
+
+def test_links_to_nothing_and_to_themselves_and_directories_with_the_name_of_a_file(jobs: Directory) -> None:
+    jobs.write("p.yml", PIPELINE)
+    folder = jobs.root / "jobs"
+    (folder / "nothing.yml").symlink_to("nowhere")
+    (folder / "loop.yml").symlink_to("loop.yml")
+    (folder / "dir.yml").mkdir()
+    found = jobs.read("pipeline")
+    assert [draft.name for draft in found.drafts] == ["p_a", "p_b"]
+    assert "loop.yml: cannot be looked at" in told(found)
+    assert len(found.problems) == 1
+
+
+@pytest.mark.parametrize("kind", ["pipeline", "sweep"])
+def test_without_its_directory_nothing_is_withdrawn(jobs: Directory, kind: str) -> None:
+    jobs.write("f.yml", PIPELINE if kind == "pipeline" else SWEEP)
+    jobs.read(kind)
+    (jobs.root / "jobs").rename(jobs.root / "unmounted")
+    assert jobs.read(kind) == Reading()
+    (jobs.root / "unmounted").rename(jobs.root / "jobs")
+    assert jobs.read(kind).withdrawn == ()
+
+
 def test_a_pipeline_that_becomes_a_sweep(jobs: Directory) -> None:
     jobs.write("f.yml", PIPELINE)
     jobs.read("pipeline"), jobs.read("sweep")
