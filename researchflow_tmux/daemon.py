@@ -281,12 +281,14 @@ class Daemon:
         jobs = self.engine.workload.jobs
         self.sources.saved(events)
         self.hooks.saved(events)
+        told = []
         for event in events:
             self._record(event.payload)
             line = describe(event.payload, lambda job_id: jobs[job_id].name if job_id in jobs else f"job {job_id}")
             if line is not None and not self._silenced(event.payload):
-                self.events.append((event, line))
-                self.log.write(event, line)
+                told.append((event, line))
+        self.log.write_all(told)
+        self.events += told
         del self.events[:-LAST_EVENTS]
 
     def _silenced(self, payload: Payload) -> bool:

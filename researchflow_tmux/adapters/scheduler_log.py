@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Sequence
 from datetime import datetime
 from io import TextIOWrapper
 from logging.handlers import RotatingFileHandler
@@ -15,6 +16,10 @@ from researchflow_tmux.domain.workspace import Settings, WorkspacePaths
 
 MAX_BYTES = 5 * 1024 * 1024
 BACKUPS = 3
+
+
+LINES_AT_ONCE = 1000
+"""Lines of one write: the log may grow by so many beyond its bound."""
 
 
 class _PrivateFile(RotatingFileHandler):
@@ -53,21 +58,33 @@ class SchedulerLog:
 
     def write(self, event: Event, line: str) -> None:
         """One event as one line: local time with its offset, level, words."""
-        warning = isinstance(event.payload, Notice) and event.payload.level == "warning"
-        self._write(event.at, logging.WARNING if warning else logging.INFO, line)
+        self.write_all([(event, line)])
+
+    def write_all(self, told: Sequence[tuple[Event, str]]) -> None:
+        """Many events: thousands of jobs that come at once are a few writes, not thousands."""
+        for start in range(0, len(told), LINES_AT_ONCE):
+            part = told[start : start + LINES_AT_ONCE]
+            self._write("\n".join([_line(event.at, _level(event), text) for event, text in part]))
 
     def complain(self, text: str) -> None:
         """A line that is no event; may be called from any thread."""
-        self._write(SystemClock().now(), logging.WARNING, text)
+        self._write(_line(SystemClock().now(), logging.WARNING, text))
 
-    def _write(self, when: datetime, level: int, line: str) -> None:
-        if self._handler is None:
-            return
-        at = when.astimezone().isoformat(sep=" ", timespec="milliseconds")
-        text = f"{at} {logging.getLevelName(level):7} {line}"
-        self._handler.handle(logging.LogRecord("rfsched", level, "", 0, text.replace("\n", " "), None, None))
+    def _write(self, text: str) -> None:
+        if self._handler is not None:
+            self._handler.handle(logging.LogRecord("rfsched", logging.INFO, "", 0, text, None, None))
 
     def close(self) -> None:
         """Close the file."""
         if self._handler is not None:
             self._handler.close()
+
+
+def _level(event: Event) -> int:
+    warning = isinstance(event.payload, Notice) and event.payload.level == "warning"
+    return logging.WARNING if warning else logging.INFO
+
+
+def _line(when: datetime, level: int, words: str) -> str:
+    at = when.astimezone().isoformat(sep=" ", timespec="milliseconds")
+    return f"{at} {logging.getLevelName(level):7} {words}".replace("\n", " ")

@@ -13,8 +13,8 @@ from researchflow_tmux.domain.errors import UsageError
 from researchflow_tmux.domain.job import Job, JobState
 from researchflow_tmux.domain.units import counted
 
-PAUSE_S = 0.02
-"""Between two looks; one that finds nothing new costs some 50 microseconds."""
+FIRST_PAUSE_S, LAST_PAUSE_S = 0.01, 0.1
+"""Between two looks: at first, and when nothing has ended for a while."""
 SETTLE_S = 0.5
 """Without a scheduler, nobody but us writes down that a running job has ended."""
 
@@ -86,10 +86,16 @@ class Ends:
             raise UsageError(words, hint="`rfsched start`, or `Workspace.start()`")
 
 
+def longer(pause_s: float) -> float:
+    """The pause after one in which nothing has ended."""
+    return min(pause_s * 1.1, LAST_PAUSE_S)
+
+
 def ends(workspace: Workspace, ids: Iterable[int], timeout_s: float | None = None) -> Iterator[tuple[int, JobState]]:
     """Ids and end states of jobs, as they end. Raises TimeoutError after `timeout_s`, UsageError as `Ends.look`."""
     clock, never = SystemClock(), threading.Event()
     deadline = None if timeout_s is None else clock.monotonic() + timeout_s
+    pause_s = FIRST_PAUSE_S
     waiting = Ends(workspace)
     waiting.add(ids)
     try:
@@ -98,11 +104,11 @@ def ends(workspace: Workspace, ids: Iterable[int], timeout_s: float | None = Non
             yield from sorted(found.items())
             if not waiting.pending:
                 return
-            left_s = PAUSE_S if deadline is None else min(PAUSE_S, deadline - clock.monotonic())
+            pause_s = FIRST_PAUSE_S if found else longer(pause_s)
+            left_s = pause_s if deadline is None else min(pause_s, deadline - clock.monotonic())
             if left_s <= 0:
                 raise TimeoutError(_not_ended(workspace, waiting.pending))
-            if not found:
-                never.wait(left_s)
+            never.wait(left_s)
     finally:
         waiting.close()
 

@@ -6,7 +6,7 @@ import asyncio
 import weakref
 from collections import defaultdict
 
-from researchflow_tmux.api.ends import PAUSE_S, Ends
+from researchflow_tmux.api.ends import FIRST_PAUSE_S, Ends, longer
 from researchflow_tmux.api.workspace import Workspace
 from researchflow_tmux.domain.job import JobState
 
@@ -39,6 +39,7 @@ class _Watch:
 
     async def _watch(self) -> None:
         looking = Ends(self._workspace)
+        pause_s = FIRST_PAUSE_S
         try:
             while self._still_awaited():
                 looking.pending &= self._awaited.keys()  # some may have been cancelled
@@ -46,8 +47,8 @@ class _Watch:
                 found = await asyncio.to_thread(looking.look)
                 for job_id, state in found.items():
                     self._tell(job_id, state)
-                if not found:
-                    await asyncio.sleep(PAUSE_S)
+                pause_s = FIRST_PAUSE_S if found else longer(pause_s)
+                await asyncio.sleep(pause_s)
         except Exception as error:  # noqa: BLE001 - it belongs to those who wait
             self._tell_all(error)
         finally:

@@ -67,6 +67,8 @@ class PipelineBuilder:
         if name in self._wanted:
             self._problems.append(f"there are two jobs {name!r}")
             return Step(name)
+        if "after" in options:
+            self._problems.append(f"{name}: `after` is called `needs` here")
         self._needs[name] = [needs] if isinstance(needs, str | Step | JobHandle) else list(needs)
         said = {**self._options, **options, "name": f"{self.name}_{name}", "when": when}
         self._wanted[name] = (command, said)
