@@ -102,6 +102,9 @@ def _would_come_back(job: Job, paths: WorkspacePaths, job_dir: str) -> bool:
     """Whether the next look at the files would queue the job anew: nothing but its row says that it has ended."""
     if job.spec.source in ("sweep", "pipeline"):
         return _is_watched(job, paths, job_dir)
+    if job.spec.source == "table":  # successes are counted in the table; a row of which all runs failed says nothing
+        file = os.path.join(paths.root, job.spec.key.rpartition("#")[0])
+        return job.state is not JobState.SUCCEEDED and os.path.exists(file)
     if job.spec.config_path is None or not os.path.exists(job.spec.config_path):
         return False
     marked = job.spec.marker is not None and os.path.exists(job.spec.marker)

@@ -8,16 +8,16 @@ from pathlib import Path
 
 import msgspec
 
-from tests.benchmarks import python_api, steady, store, throughput, watching
+from tests.benchmarks import python_api, steady, store, tables, throughput, watching
 from tests.benchmarks.measure import FOLDER, Measure, load, machine
 
-GROUPS = "ABCDEFGW"
+GROUPS = "ABCDEFGHW"
 
 
 def main() -> None:
     """Measure, print, and write JSON."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
-    parser.add_argument("--only", default=GROUPS, help="comma-separated groups, of A,B,C,D,E,F,G,W")
+    parser.add_argument("--only", default=GROUPS, help="comma-separated groups, of A,B,C,D,E,F,G,H,W")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--quick", action="store_true", help="fewer jobs, a third of the time")
     parser.add_argument("--json", type=Path, metavar="FILE")
@@ -39,6 +39,8 @@ def main() -> None:
         lines += show(python_api.measures(quick=args.quick))
     if "W" in wanted:
         lines += show(watching.measures(quick=args.quick))
+    if "H" in wanted:
+        lines += show(tables.measures(quick=args.quick))
     facts |= {"load at end": load(), "took": f"{time.monotonic() - began:.0f} s", "repeats": str(args.repeats)}
     print("\n" + "\n".join(f"{name:14} {value}" for name, value in facts.items()))
     if args.json is not None:

@@ -89,14 +89,15 @@ def _header_problems(grid: Grid, file: str) -> list[Problem]:
     if not any(header):
         hint = "the first row names the columns, such as: name,lr,cmd"
         return [grid.problem(file, None, None, "the header names no column", hint)]
+    number = next((place for place, name in enumerate(header) if name and not isinstance(typed(name), str)), None)
+    if number is not None:
+        hint = "put a row above that names the columns, such as: name,lr,cmd"
+        return [grid.problem(file, None, number, f"{header[number]} names no column: there is no header", hint)]
     count = Counter(name for name in header if name)
     for place, name in enumerate(header):
         if count[name] > 1 and header.index(name) != place:
             hint = "give each column a name of its own"
             found.append(grid.problem(file, None, place, f"the column {name} is there twice", hint))
-        elif name and not isinstance(typed(name), str):
-            hint = "put a row above that names the columns, such as: name,lr,cmd"
-            found.append(grid.problem(file, None, place, f"{name} names no column: there is no header", hint))
         elif name not in RESERVED and _plain(name) in (RUN, NEED):
             message = f"the column {name} looks like {_plain(name)}, and is another word"
             found.append(grid.problem(file, None, place, message, f"rename it to {_plain(name)}"))

@@ -13,6 +13,8 @@ from researchflow_tmux.adapters.sources.tables.grid import Cell, Grid, Record
 from researchflow_tmux.domain.errors import Problem
 
 MOST_RUNS = 10_000
+MOST_JOBS = 200_000
+"""Runs that the rows of one table may need together."""
 MOST_TOLD = 20
 """Problems of one kind of file that are told one by one."""
 NO_COMMAND = "No command"
@@ -66,7 +68,16 @@ def read_rows(grid: Grid, columns: Columns, file: str) -> tuple[list[Row], list[
         except _Fault as fault:
             problems.append(grid.problem(file, index, fault.column, fault.message, fault.hint))
             rows.append(Row(record=index, key=key, good=False))
-    return rows, problems
+    return _not_too_many(rows, problems, file)
+
+
+def _not_too_many(rows: list[Row], problems: list[Problem], file: str) -> tuple[list[Row], list[Problem]]:
+    total = sum(max(row.need - row.run, 0) for row in rows if row.good)
+    if total <= MOST_JOBS:
+        return rows, problems
+    message = f"its rows need {total} runs together; {MOST_JOBS} are possible"
+    told = Problem(message=message, file=file, hint=f"write smaller numbers into {NEED}, or split the table")
+    return [msgspec.structs.replace(row, good=False) for row in rows], [told, *problems]
 
 
 def few(problems: list[Problem], file: str) -> list[Problem]:

@@ -110,6 +110,13 @@ def test_options_are_those_of_a_config(tmp_path: Path) -> None:
     assert draft.after == ("first", "Task:9")
 
 
+def test_room_on_a_gpu_is_asked_for_in_columns(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    desk.table("t.csv", "name,rf.gpu_memory,rf.share,rf.when,cmd\na,12GiB,0.5,always,x\n")
+    spec = only(desk)
+    assert (spec.request.gpu_memory_mib, spec.request.share, spec.when) == (12 * 1024, 0.5, "always")
+
+
 def test_every_key_of_a_section_is_a_column() -> None:
     assert set(JobSection.__struct_fields__) - {"command"} <= set(OPTIONS)
 

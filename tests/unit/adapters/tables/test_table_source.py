@@ -374,6 +374,13 @@ def test_a_header_that_cannot_be_understood_queues_nothing(desk: Desk, header: s
     assert path.read_bytes() == before
 
 
+def test_more_runs_than_anybody_wants_queue_nothing(desk: Desk) -> None:
+    desk.table("todo.csv", "name,need_run_num,cmd\n" + "a,10000,x\n" * 21)
+    desk.look()
+    assert desk.jobs == {}
+    assert "its rows need 210000 runs together; 200000 are possible" in desk.problems[0]
+
+
 def test_hundreds_of_bad_rows_are_not_told_one_by_one(desk: Desk) -> None:
     desk.table("todo.csv", "name,run_num,cmd\n" + "a,x,x\n" * 500 + "good,0,x\n")
     desk.look()
