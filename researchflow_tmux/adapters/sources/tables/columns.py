@@ -9,7 +9,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from researchflow_tmux.adapters.sources.tables.grid import Grid, typed
+from researchflow_tmux.adapters.sources.tables.grid import Grid, can_be_carried, typed
 from researchflow_tmux.domain.errors import Problem
 from researchflow_tmux.domain.workspace import JobSection
 
@@ -93,6 +93,10 @@ def _header_problems(grid: Grid, file: str) -> list[Problem]:
     if number is not None:
         hint = "put a row above that names the columns, such as: name,lr,cmd"
         return [grid.problem(file, None, number, f"{header[number]} names no column: there is no header", hint)]
+    odd = next((place for place, name in enumerate(header) if not can_be_carried(name)), None)
+    if odd is not None:
+        message = "the name of this column holds a character that no command line can carry"
+        return [grid.problem(file, None, odd, message, "rename it")]
     count = Counter(name for name in header if name)
     for place, name in enumerate(header):
         if count[name] > 1 and header.index(name) != place:

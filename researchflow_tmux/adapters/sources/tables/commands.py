@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Mapping, Sequence
-
-import msgspec
 
 import researchflow_tmux
 from researchflow_tmux.adapters.commands import Command, CommandBuilder
@@ -88,7 +87,7 @@ def _json(row: Row, names: Sequence[str]) -> str:
     cells = row.parameters
     values = {name: cells[name].value if name in cells else None for name in names}
     whole = {"parameters": values, "name": row.name, "cmd": row.cmd}
-    return msgspec.json.encode(whole).decode()
+    return json.dumps(whole, ensure_ascii=False)  # whole numbers of any size
 
 
 def _error(message: str, hint: str) -> ConfigError:

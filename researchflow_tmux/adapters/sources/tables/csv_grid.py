@@ -172,7 +172,7 @@ def _unquoted(text: str) -> str:
     if not bare.startswith('"'):
         return text.strip()
     close = bare.rfind('"')
-    return bare[1:close].replace('""', '"') + bare[close + 1 :].rstrip(" ")
+    return bare[1:close].replace('""', '"') + bare[close + 1 :].rstrip()
 
 
 def _field(delimiter: str) -> re.Pattern[str]:

@@ -121,6 +121,16 @@ def plain_number(number: float) -> str:
     return str(int(number)) if number.is_integer() and abs(number) < 1e15 else repr(number)
 
 
+def can_be_carried(text: str) -> bool:
+    """Whether a command line can hold this text."""
+    if text.isprintable():
+        return True
+    try:
+        return b"\0" not in text.encode()
+    except UnicodeEncodeError:
+        return False
+
+
 def width(header: Sequence[str], records: Sequence[Record]) -> int:
     """Columns up to the last one that has a name or a value."""
     used = max((index for index, name in enumerate(header) if name), default=-1)

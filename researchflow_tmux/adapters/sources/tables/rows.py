@@ -9,7 +9,7 @@ from collections import Counter
 import msgspec
 
 from researchflow_tmux.adapters.sources.tables.columns import CMD, NAME, NEED, RUN, Columns
-from researchflow_tmux.adapters.sources.tables.grid import Cell, Grid, Record
+from researchflow_tmux.adapters.sources.tables.grid import Cell, Grid, Record, can_be_carried
 from researchflow_tmux.domain.errors import Problem
 
 MOST_RUNS = 10_000
@@ -99,6 +99,10 @@ def _check_shape(grid: Grid, columns: Columns, index: int, record: Record) -> No
                 raise _Fault(column, "has a value in a column without a name", "name the column, or empty the cell")
             message = f"has more cells ({len(record)}) than the header has names ({count})"
             raise _Fault(column, message, "a cell with a comma in it stands in quotes")
+
+    for column, cell in enumerate(record):
+        if cell is not None and not can_be_carried(cell.text):
+            raise _Fault(column, "holds a character that no command line can carry", "delete it")
 
 
 def _row(columns: Columns, index: int, record: Record, key: str) -> Row:
