@@ -137,6 +137,10 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     array_index: int | None = None
     files: JobFiles | None = None
     """None = it runs whenever it is queued."""
+    project: str | None = None
+    """Whose share of the GPUs it uses; None = nobody's in particular."""
+    deadline: datetime | None = None
+    """When it should have ended."""
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

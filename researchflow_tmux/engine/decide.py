@@ -70,6 +70,14 @@ def explain(workload: Workload, room: Capacity, now: datetime, most: int | None 
 Wanted = tuple[object, ...]
 
 
+def ask(workload: Workload, room: Capacity, job: Job, started: Counter[str], now: datetime) -> Allocation | Reason:
+    """Slots for one job, booked in `room`, or why it gets none; `started` = starts of this decision, by array."""
+    answer = _gate(workload, room, job, now) or _array_gate(workload, job, started) or _try(room, job)
+    if isinstance(answer, Allocation):
+        _note(room, job, started)
+    return answer
+
+
 def _walk(workload: Workload, room: Capacity, now: datetime) -> Iterator[tuple[Job, Allocation | Reason]]:
     # Views only fill up during a walk, so a request that found no room stays without: 1 000 alike cost one look.
     refused: dict[Wanted, Reason] = {}
@@ -84,10 +92,15 @@ def _walk(workload: Workload, room: Capacity, now: datetime) -> Iterator[tuple[J
         if isinstance(answer, Reason):
             refused[wanted] = answer
         else:
-            room.running += 1
-            if job.spec.array is not None:
-                started[job.spec.array.id] += 1
+            _note(room, job, started)
         yield job, answer
+
+
+def _note(room: Capacity, job: Job, started: Counter[str]) -> None:
+    """The decision starts the job."""
+    room.running += 1
+    if job.spec.array is not None:
+        started[job.spec.array.id] += 1
 
 
 def _wanted(request: ResourceRequest) -> Wanted:

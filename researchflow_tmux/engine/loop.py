@@ -34,6 +34,7 @@ from researchflow_tmux.engine.emptiness import Emptiness
 from researchflow_tmux.engine.gpu_watch import GpuWatch
 from researchflow_tmux.engine.launching import Launcher
 from researchflow_tmux.engine.pause import Pause
+from researchflow_tmux.engine.planning.planner import Planner
 from researchflow_tmux.engine.ram_guard import RamGuard
 from researchflow_tmux.engine.reconcile import Destroy, Fence, NeedSnapshot, Relaunch, disowned, fenced, lost, reconcile
 from researchflow_tmux.engine.room import RoomReader
@@ -76,6 +77,8 @@ class Engine:
         self.clock = clock
         self.waiter = waiter
         self.room = room
+        self.planner: Planner | None = None
+        """Decides what starts next; None = the queue's own order does."""
         self.stopping = False
         """No new launches; the loop ends (see `drained`)."""
         self.controls: dict[str, Control] = {}
@@ -146,6 +149,14 @@ class Engine:
         room.go_on_from(self.room)
         self.context.rules, self.context.host, self.room = rules, host, room
 
+    def plan_with(self, planner: Planner | None) -> None:
+        """Let `planner`, made for this engine's workload, decide what starts next."""
+        if self.planner is not None:
+            self.workload.watchers.remove(self.planner.see)
+        self.planner = planner
+        if planner is not None:
+            self.workload.watchers.append(planner.see)
+
     @property
     def durable(self) -> bool:
         """Whether the last tick put everything on disk but launches and starts, which can be observed again."""
@@ -177,6 +188,9 @@ class Engine:
         backoff = self.workload.next_backoff_end(now)
         if backoff is not None and not self.stopping:
             due.append(max((backoff - now).total_seconds(), self._pause.left_s))
+        planned_s = None if self.planner is None or self.stopping else self.planner.due_s(now)
+        if planned_s is not None:
+            due.append(planned_s)
         if self.workload.changed:
             due.append(FULL_DISK_S if self._unsaved else RESULTS_S)
         for attempt in self.workload.attempts.values():
@@ -341,7 +355,7 @@ class Engine:
         if not self.workload.queue_length:
             return
         room = self.room.capacity(self.workload, self.halted(), fresh=True)
-        starts = decide(self.workload, room, now)
+        starts = decide(self.workload, room, now) if self.planner is None else self.planner.decide(room, now)
         self._more, self._seen_room = goes_on(starts, room), room
         for start in starts:
             if not self._launcher.prepare(start, now):

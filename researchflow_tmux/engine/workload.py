@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 
 from msgspec.structs import replace
@@ -69,6 +69,8 @@ class Workload:
         """Whether `gpus` is not durable yet."""
         self.next_job_id = next_job_id
         self.dependents: dict[int, set[int]] = defaultdict(set)
+        self.watchers: list[Callable[[Payload, datetime], None]] = []
+        """Told of every event, once it is applied."""
         self._by_key: defaultdict[str, dict[str, int]] = defaultdict(dict)
         """Id by source and key."""
         self._sharing = Sharing()
@@ -160,6 +162,8 @@ class Workload:
             case _:
                 self._apply_to_attempt(payload, at)
         self._payloads.append(payload)
+        for watch in self.watchers:
+            watch(payload, at)
 
     def _apply_to_attempt(
         self,

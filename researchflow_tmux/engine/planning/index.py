@@ -1,0 +1,230 @@
+"""Follows a workload: which jobs could start, what runs until when, and who has used how much."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+import msgspec
+
+from researchflow_tmux.domain.attempt import Ended, Running, Stopping
+from researchflow_tmux.domain.events import (
+    AttemptEnded,
+    AttemptPlanned,
+    JobChanged,
+    JobRespecified,
+    JobSubmitted,
+    Payload,
+)
+from researchflow_tmux.domain.job import Job, JobState
+from researchflow_tmux.domain.resources import GpuDevice, ResourceRequest
+from researchflow_tmux.engine.planning.chains import Chains
+from researchflow_tmux.engine.workload import Workload
+from researchflow_tmux.policies.planning.classes import Classes, Entry
+from researchflow_tmux.policies.planning.estimates import Estimate, Estimator
+from researchflow_tmux.policies.planning.floor import Need, Stay
+from researchflow_tmux.policies.planning.orders import POLICIES, Policy, work_of
+from researchflow_tmux.policies.planning.usage import Usage
+from researchflow_tmux.policies.retry import is_success
+
+LOAN_GPU_S = 4 * 3600.0
+"""B for each GPU: how far urgent jobs, or a project that slept, may run ahead of (behind) the others."""
+
+
+class PlanRules(msgspec.Struct, frozen=True, kw_only=True):
+    """What people decide about planning."""
+
+    policy: Policy = POLICIES["balanced"]
+    weights: Mapping[str, float] = {}
+    """By project; one that is not named weighs 1."""
+    caps: Mapping[str, int] = {}
+    """The most GPUs a project may have at a time."""
+
+
+class Index:
+    """Kept up to date by the workload's events; read by decisions."""
+
+    def __init__(
+        self,
+        workload: Workload,
+        rules: PlanRules,
+        estimator: Estimator,
+        *,
+        devices: Sequence[GpuDevice],
+        share: float,
+        now: datetime,
+    ) -> None:
+        self.rules = rules
+        self.estimator = estimator
+        self.usage = Usage(rules.weights)
+        self.classes = Classes()
+        self.due: dict[int, Entry] = {}
+        """The jobs of `classes` that have a deadline."""
+        self.gpus = len(devices)
+        self.running: Counter[str] = Counter()
+        """GPUs that each project has."""
+        self._workload = workload
+        self._share = share
+        self._uuids = {device.index: device.uuid for device in devices}
+        self._estimates: dict[int, Estimate] = {}
+        self._chains = Chains(workload, self.estimate)
+        self._live: Counter[str] = Counter()
+        """Jobs that wait for room or run, by project."""
+        for job in workload.jobs.values():
+            if not job.state.ended:
+                self._came(job, now.timestamp())
+        for attempt in workload.attempts.values():
+            if not isinstance(attempt.phase, Ended):
+                self._began(workload.jobs[attempt.job_id], attempt.planned_at.timestamp())
+
+    @property
+    def loan_gpu_s(self) -> float:
+        """B in GPU-seconds."""
+        return LOAN_GPU_S * self.gpus
+
+    @property
+    def active(self) -> list[str]:
+        """The projects that wait or run."""
+        return [project for project, jobs in self._live.items() if jobs]
+
+    def estimate(self, job: Job) -> Estimate:
+        """How long a job may take, by what was known when it came."""
+        found = self._estimates.get(job.id)
+        if found is None:
+            found = self.estimator.of(job)
+            if not job.state.ended:
+                self._estimates[job.id] = found
+        return found
+
+    def stays(self, now_s: float) -> list[Stay]:
+        """What is in use, and the end to expect of it. What has ended and cannot be killed, never ends."""
+        found = []
+        for attempt in self._workload.attempts.values():
+            phase = attempt.phase
+            if isinstance(phase, Ended):
+                continue
+            started = phase.started_at if isinstance(phase, Running | Stopping) else None
+            begin_s = (started or attempt.planned_at).timestamp()
+            estimate = self.estimate(self._workload.jobs[attempt.job_id])
+            ends_s = begin_s + estimate.total_s(max(now_s - begin_s, 0.0))
+            found += [Stay(gpu.uuid, gpu.share, ends_s) for gpu in attempt.allocation.gpus]
+        return found
+
+    # -- events --------------------------------------------------------------------------------------------------------
+
+    def see(self, payload: Payload, at: datetime) -> None:
+        """One event was applied to the workload."""
+        match payload:
+            case JobSubmitted(job=job):
+                self._came(job, at.timestamp())
+            case JobRespecified(job=job):
+                self._estimates.pop(job.id, None)
+                self._came(job, at.timestamp())
+            case JobChanged(job_id=job_id):
+                self._changed(self._workload.jobs[job_id], at.timestamp())
+            case AttemptPlanned(attempt=attempt):
+                self._began(self._workload.jobs[attempt.job_id], at.timestamp())
+            case AttemptEnded():
+                self._ended(payload)
+            case _:
+                pass
+
+    def _came(self, job: Job, at_s: float) -> None:
+        for upstream in self._chains.add(job):
+            self._file(self._workload.jobs[upstream], at_s)
+        self._file(job, at_s)
+
+    def _changed(self, job: Job, at_s: float) -> None:
+        self._file(job, at_s)
+        if job.state.ended:
+            self._chains.forget(job.id)
+            self._estimates.pop(job.id, None)
+        for below in self._workload.dependents.get(job.id, ()):
+            self._file(self._workload.jobs[below], at_s)
+
+    def _file(self, job: Job, at_s: float) -> None:
+        """Put the job where it belongs now: among those that could start, or nowhere."""
+        old = self.classes.remove(job.id)
+        self.due.pop(job.id, None)
+        waits = job.state is JobState.QUEUED and not (job.spec.after and self._workload.unmet(job.spec))
+        if waits and (old is None or old.project != project_of(job)):
+            self._wake(project_of(job), at_s)
+        if old is not None and not (waits and old.project == project_of(job)):
+            self._live[old.project] -= 1
+        if not waits:
+            return
+        entry = self._entry(job)
+        self.classes.add(entry)
+        if entry.deadline_s is not None:
+            self.due[entry.id] = entry
+
+    def _began(self, job: Job, at_s: float) -> None:
+        project = project_of(job)
+        if self.usage.is_open(job.id):  # the same attempt, under another session name
+            return
+        self._wake(project, at_s)
+        self._file(job, at_s)
+        self.running[project] += job.spec.request.gpus
+        self.usage.begin(job.id, project, job.spec.request.gpus * self.estimate(job).p50_s, at_s)
+
+    def _ended(self, payload: AttemptEnded) -> None:
+        job = self._workload.jobs[payload.job_id]
+        project, ended = project_of(job), payload.ended
+        if not self.usage.is_open(job.id):
+            return
+        begin = None if ended.started_at is None else ended.started_at.timestamp()
+        self.usage.settle(job.id, job.spec.request.gpus, begin, ended.ended_at.timestamp())
+        self.running[project] -= job.spec.request.gpus
+        self._live[project] -= 1
+        if ended.started_at is not None and is_success(ended.outcome):
+            self.estimator.learn(job, max((ended.ended_at - ended.started_at).total_seconds(), 0.0))
+
+    def _wake(self, project: str, at_s: float) -> None:
+        if not self._live[project]:
+            self.usage.lift(project, self.active, self.loan_gpu_s, at_s)
+        self._live[project] += 1
+
+    def _entry(self, job: Job) -> Entry:
+        estimate = self.estimate(job)
+        request = job.needs
+        ready_s = max([job.queued_at, *self._ends_before(job)]).timestamp()
+        policy = self.rules.policy
+        key = policy.key(ready_s, work_of(request.gpus, estimate), policy)
+        array = job.spec.array
+        return Entry(
+            id=job.id,
+            project=project_of(job),
+            need=self._need(request),
+            estimate=estimate,
+            key=(-job.spec.priority, job.failed_before, key, -self._chains.uprank_s(job), job.id),
+            asks=(request.gpu_memory_mib, request.limits, array.id if array is not None and array.at_most is not None else None),
+            deadline_s=self._chains.due_s(job.id) if policy.urgent else None,
+        )
+
+    def _ends_before(self, job: Job) -> list[datetime]:
+        """It is ready since the last one that it waited for ended."""
+        upstream = (self._workload.jobs.get(job_id) for job_id in job.spec.after)
+        return [need.ended_at for need in upstream if need is not None and need.ended_at is not None]
+
+    def _need(self, request: ResourceRequest) -> Need:
+        share = self._share if request.share is None else request.share
+        pinned = frozenset(self._uuid(pin) for pin in request.pinned)
+        if not pinned or not request.gpus:
+            return Need(request.gpus, share)
+        if len(pinned) >= request.gpus:
+            return Need(request.gpus, share, may=pinned)
+        return Need(request.gpus, share, must=pinned)
+
+
+    def _uuid(self, pin: int | str) -> str:
+        """The UUID that a pin means; what names no GPU here will never be free."""
+        if isinstance(pin, int):
+            return self._uuids.get(pin, f"no GPU {pin}")
+        found = [uuid for uuid in self._uuids.values() if uuid.startswith(pin)]
+        return found[0] if len(found) == 1 else pin
+
+
+def project_of(job: Job) -> str:
+    """The name its share goes by; jobs of no project share one."""
+    return job.spec.project or ""

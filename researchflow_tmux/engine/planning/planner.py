@@ -1,0 +1,122 @@
+"""A decision by a policy: the walk of `policies.planning` over what the workload holds and what the room admits."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime
+
+from researchflow_tmux.domain.events import Payload
+from researchflow_tmux.domain.resources import Allocation, GpuDevice
+from researchflow_tmux.engine.decide import Capacity, Start, ask, goes_on
+from researchflow_tmux.engine.planning.index import Index, PlanRules
+from researchflow_tmux.engine.workload import Workload
+from researchflow_tmux.policies.planning.classes import Entry
+from researchflow_tmux.policies.planning.estimates import Estimator
+from researchflow_tmux.policies.planning.floor import Floor, Stay
+from researchflow_tmux.policies.planning.urgency import urgent
+from researchflow_tmux.policies.planning.walk import Facts, Offer, Promise, Walk
+
+
+class Planner:
+    """Orders the queue of one workload by a policy, following its events. To change rules, make a new one."""
+
+    def __init__(
+        self,
+        workload: Workload,
+        rules: PlanRules,
+        estimator: Estimator,
+        *,
+        devices: Sequence[GpuDevice],
+        share: float,
+        now: datetime,
+    ) -> None:
+        self.workload = workload
+        self.rules = rules
+        self.index = Index(workload, rules, estimator, devices=devices, share=share, now=now)
+        self._promises: dict[int, Promise] = {}
+        self._look_at_s: float | None = None
+
+    def see(self, payload: Payload, at: datetime) -> None:
+        """One event was applied to the workload."""
+        self.index.see(payload, at)
+
+    def decide(self, room: Capacity, now: datetime) -> list[Start]:
+        """The jobs to start now, in the policy's order, decide again when `goes_on` says so."""
+        self._look_at_s = None
+        floor = self._floor(room, now.timestamp())
+        if room.halted is not None or not floor.open:
+            return []
+        walk = Walk(self.index.classes, floor, self._facts(now.timestamp()))
+        starts = self._take(walk, room, now)
+        self._remember(walk)
+        return starts
+
+    def due_s(self, now: datetime) -> float | None:
+        """Seconds until the reservation should have come true: if it has not, others may pass again."""
+        return None if self._look_at_s is None else max(self._look_at_s - now.timestamp(), 1.0)
+
+    def _take(self, walk: Walk, room: Capacity, now: datetime) -> list[Start]:
+        starts: list[Start] = []
+        started: Counter[str] = Counter()
+        while (offer := walk.offer()) is not None:
+            job = self.workload.jobs[offer.entry.id]
+            self._keep_off(room, offer, walk.reserved)
+            answer = ask(self.workload, room, job, started, now)
+            if isinstance(answer, Allocation):
+                starts.append(Start(job, answer))
+                walk.started(offer, [gpu.uuid for gpu in answer.gpus])
+                if goes_on(starts, room):  # the user's ranks are those of before this start
+                    break
+            else:
+                walk.refused(offer, alone=job.not_before is not None or job.ram_mib is not None)
+        return starts
+
+    def _keep_off(self, room: Capacity, offer: Offer, reserved: Entry | None) -> None:
+        name = None if reserved is None else self.workload.jobs[reserved.id].name
+        for view in room.views:
+            view.reserved_for = name if view.device.uuid in offer.avoid else None
+
+    def _floor(self, room: Capacity, now_s: float) -> Floor:
+        free: dict[str, float] = {}
+        stays = self.index.stays(now_s)
+        for view in room.views:
+            if view.blocked is not None:
+                continue
+            left = 1.0 - view.used - view.others
+            if view.settles is not None:  # a GPU in its grace period is taken until that is over
+                ends = view.settles.until
+                stays.append(Stay(view.device.uuid, left, now_s if ends is None else ends.timestamp()))
+                left = 0.0
+            free[view.device.uuid] = left
+        return Floor(free, stays, room.cpu_places)
+
+    def _facts(self, now_s: float) -> Facts:
+        index, usage = self.index, self.index.usage
+        inflation = usage.inflation(now_s)
+        return Facts(
+            policy=self.rules.policy,
+            now_s=now_s,
+            ratio=usage.ratio,
+            price=lambda project: inflation / usage.weight(project),
+            lane=self._lane(now_s, index.loan_gpu_s * inflation),
+            caps=self.rules.caps,
+            running=index.running,
+            promises=self._promises,
+        )
+
+    def _lane(self, now_s: float, loan: float) -> list[Entry]:
+        """The urgent jobs of the projects that are not too far ahead: urgent service is a loan."""
+        if not self.index.due:
+            return []
+        ratio = self.index.usage.ratio
+        least = min((ratio(project) for project in self.index.active), default=0.0)
+        lane = urgent(self.index.due.values(), self.index.gpus, now_s)
+        return [entry for entry in lane if ratio(entry.project) - least <= loan]
+
+    def _remember(self, walk: Walk) -> None:
+        if walk.reserved is not None and walk.promise is not None:
+            self._promises[walk.reserved.id] = walk.promise
+            self._look_at_s = walk.promise.at_s
+        if len(self._promises) > 64:
+            self._promises = {key: one for key, one in self._promises.items() if key in self.index.classes.entries}

@@ -1,0 +1,105 @@
+"""What each project has used, the less the longer ago: U_p = Σ ∫ g·2^((t − now)/H) dt, H = 7 days.
+
+Decay is common to all, so nothing needs to tick: amounts are kept on an *inflated* clock, in which a GPU-second at t
+counts 2^((t − t0)/H). Dividing by 2^((now − t0)/H) gives U_p; for the order of projects that division can be left out.
+When the exponent gets large, t0 moves (`rebase`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+
+HALF_LIFE_S = 7 * 86_400.0
+LARGEST_EXPONENT = 500.0
+"""2^500 is far from what a float cannot hold (2^1024), and sums of it are, too."""
+
+
+class Usage:
+    """Decayed GPU-seconds by project, and the charges of what runs, which are settled when it ends."""
+
+    def __init__(self, weights: Mapping[str, float] | None = None, half_life_s: float = HALF_LIFE_S) -> None:
+        self.weights = dict(weights or {})
+        """A project without one weighs 1."""
+        self.half_life_s = half_life_s
+        self._origin_s: float | None = None
+        self._inflated: dict[str, float] = {}
+        self._open: dict[int, tuple[str, float]] = {}
+
+    def weight(self, project: str) -> float:
+        """Its part of the machine, in relation to the others'."""
+        return self.weights.get(project, 1.0)
+
+    def inflation(self, at_s: float) -> float:
+        """What one GPU-second at `at_s` counts."""
+        if self._origin_s is None:
+            self._origin_s = at_s
+        exponent = (at_s - self._origin_s) / self.half_life_s
+        if exponent > LARGEST_EXPONENT:
+            self._rebase(at_s, exponent)
+            exponent = 0.0
+        return math.exp2(max(exponent, -LARGEST_EXPONENT))
+
+    def used(self, project: str, now_s: float) -> float:
+        """U_p in GPU-seconds, decayed to `now_s`."""
+        return self._inflated.get(project, 0.0) / self.inflation(now_s)
+
+    def ratio(self, project: str) -> float:
+        """U_p/w_p on the inflated clock: for comparing projects with each other."""
+        return self._inflated.get(project, 0.0) / self.weight(project)
+
+    def begin(self, job: int, project: str, gpu_s: float, at_s: float) -> None:
+        """A job starts: charge what it is expected to use, at once."""
+        charge = gpu_s * self.inflation(at_s)
+        self._open[job] = (project, charge)
+        self._add(project, charge)
+
+    def is_open(self, job: int) -> bool:
+        """Whether the job was charged and has not ended."""
+        return job in self._open
+
+    def settle(self, job: int, gpus: float, begin_s: float | None, end_s: float) -> None:
+        """It ended: what it really used takes the place of what was expected; `begin_s` None = it used nothing."""
+        if job not in self._open:
+            return
+        self.inflation(end_s)  # may rebase, and with it the charge
+        project, charge = self._open.pop(job)
+        real = 0.0 if begin_s is None else gpus * self._integral(begin_s, end_s)
+        self._add(project, real - charge)
+
+    def lift(self, project: str, active: Iterable[str], most_behind: float, at_s: float) -> None:
+        """A project wakes up: what it did not use while it slept is no credit beyond `most_behind` (of U/w)."""
+        ratios = [self.ratio(other) for other in active if other != project]
+        if ratios:
+            least = min(ratios) - most_behind * self.inflation(at_s) / self.weight(project)
+            if self.ratio(project) < least:
+                self._inflated[project] = least * self.weight(project)
+
+    def dump(self, now_s: float) -> dict[str, float]:
+        """U_p by project, for keeping. What runs is in it with what was charged."""
+        return {project: self.used(project, now_s) for project in sorted(self._inflated)}
+
+    def load(self, used: Mapping[str, float], at_s: float) -> None:
+        """Go on from what was dumped at `at_s`."""
+        for project, amount in used.items():
+            self._add(project, amount * self.inflation(at_s))
+
+    def reopen(self, job: int, project: str, gpu_s: float, at_s: float) -> None:
+        """A job runs already whose charge of then is part of what was loaded."""
+        self._open[job] = (project, gpu_s * self.inflation(at_s))
+
+    def _integral(self, begin_s: float, end_s: float) -> float:
+        """∫ 2^((t − t0)/H) dt over [begin, end]."""
+        if end_s <= begin_s:
+            return 0.0
+        shrunk = -math.expm1(-(end_s - begin_s) / self.half_life_s * math.log(2.0))
+        return self.inflation(end_s) * shrunk * self.half_life_s / math.log(2.0)
+
+    def _add(self, project: str, inflated: float) -> None:
+        self._inflated[project] = max(self._inflated.get(project, 0.0) + inflated, 0.0)
+
+    def _rebase(self, at_s: float, exponent: float) -> None:
+        shrink = 2.0 ** -min(exponent, 1000.0)
+        self._origin_s = at_s
+        self._inflated = {project: amount * shrink for project, amount in self._inflated.items()}
+        self._open = {job: (project, charge * shrink) for job, (project, charge) in self._open.items()}

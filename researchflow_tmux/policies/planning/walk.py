@@ -1,0 +1,227 @@
+"""The start loop: walk the classes in the policy's order, start what fits, keep room for the first that does not.
+
+A walk changes nothing but itself: it reads the classes from the front, counts what it hands out, and is thrown away.
+What really started is told to `classes` and `usage` by the events of the engine. So the same walk answers "why".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from enum import Enum
+from typing import NamedTuple
+
+import msgspec
+
+from researchflow_tmux.policies.planning.classes import Classes, ClassKey, Entry, Shelf, least_s
+from researchflow_tmux.policies.planning.floor import NOTHING, Floor, Reservation
+from researchflow_tmux.policies.planning.frontier import Frontier
+from researchflow_tmux.policies.planning.orders import Policy
+
+SLIPS = 3
+"""Times the reserved time may move back before nothing without an enforced limit passes any more (drain)."""
+SLIP_S = 60.0
+"""Moving by less than this is no slip."""
+
+
+class Why(Enum):
+    """Why the walk went past a job or a whole class."""
+
+    CAP = "cap"
+    CAPACITY = "capacity"
+    RESERVED = "reserved"
+    WOULD_DELAY = "would_delay"
+    DRAIN = "drain"
+
+
+class Promise(msgspec.Struct, frozen=True):
+    """The reservation of one job from decision to decision."""
+
+    at_s: float
+    """When it was last told to start."""
+    since_s: float
+    slips: int = 0
+
+
+class Offer(NamedTuple):
+    """This job next, if a GPU admits it."""
+
+    entry: Entry
+    avoid: frozenset[str]
+    """Not on these GPUs: it would delay the job that has them reserved."""
+    urgent: bool
+
+
+class Facts(msgspec.Struct, kw_only=True):
+    """What a walk goes by, besides the classes and the floor."""
+
+    policy: Policy
+    now_s: float
+    ratio: Callable[[str], float] = lambda _project: 0.0
+    """U_p/w_p on the inflated clock."""
+    price: Callable[[str], float] = lambda _project: 0.0
+    """What one more GPU-second adds to that."""
+    lane: Sequence[Entry] = ()
+    """The urgent jobs, in their order."""
+    caps: Mapping[str, int] = {}
+    """The most GPUs a project may have at a time."""
+    running: Mapping[str, int] = {}
+    """GPUs that each project has."""
+    promises: Mapping[int, Promise] = {}
+    """Of earlier decisions, by job."""
+
+
+class Walk:
+    """One decision. Ask `offer`, and tell `started` or `refused`, until there is no offer."""
+
+    def __init__(self, classes: Classes, floor: Floor, facts: Facts) -> None:
+        self._entries = classes.entries
+        self._floor = floor
+        self._it = facts
+        self._frontier = Frontier(classes.projects, facts.ratio if facts.policy.fair else lambda _project: 0.0)
+        self._lane = list(reversed(facts.lane))
+        self._done: set[int] = set()
+        """Jobs of the lane that were dealt with: their class comes to them once more."""
+        self._gpus = dict(facts.running)
+        self._refused: set[Hashable] = set()
+        self.reserved: Entry | None = None
+        self.reservation: Reservation | None = None
+        self.promise: Promise | None = None
+        self.over = False
+        """Nothing more may start: the policy lets nobody pass."""
+        self.passed: dict[int, Why] = {}
+        """Single jobs the walk went past."""
+        self.passed_classes: dict[ClassKey, Why] = {}
+        """Classes it went past, from where it stood in them on."""
+
+    def offer(self) -> Offer | None:
+        """The next job that counting lets start; None = there is none."""
+        while not self.over and (found := self._head()) is not None:
+            entry, urgent = found
+            why, avoid = self._judge(entry)
+            if why is None:
+                return Offer(entry, avoid, urgent)
+            self._pass(entry, why, urgent=urgent)
+        return None
+
+    def started(self, offer: Offer, uuids: Collection[str]) -> None:
+        """It got these GPUs."""
+        entry = offer.entry
+        self._floor.take(entry.need, uuids, self._it.now_s + entry.estimate.total_s(0.0))
+        self._gpus[entry.project] = self._gpus.get(entry.project, 0) + entry.need.gpus
+        self._step(entry, urgent=offer.urgent)
+        if self._it.policy.fair:
+            self._frontier.charge(entry.project, entry.gpu_s * self._it.price(entry.project))
+
+    def refused(self, offer: Offer, *, alone: bool) -> None:
+        """It may not start; `alone` = something of its own is in the way, else of all that ask for the same."""
+        entry = offer.entry
+        self._step(entry, urgent=offer.urgent)
+        if not alone:
+            asked = (entry.need, entry.asks)
+            self._refused.add(asked)
+            self._frontier.keep(lambda shelf: shelf.key[1:3] != asked)
+
+    # -- the next one --------------------------------------------------------------------------------------------------
+
+    def _head(self) -> tuple[Entry, bool] | None:
+        while self._lane:
+            entry = self._lane[-1]
+            if (entry.need, entry.asks) not in self._refused:
+                return entry, True
+            self._lane.pop()
+        while (job_id := self._frontier.head) is not None:
+            if job_id not in self._done:
+                return self._entries[job_id], False
+            self._frontier.step()
+        return None
+
+    def _step(self, entry: Entry, *, urgent: bool) -> None:
+        if urgent:
+            self._lane.pop()
+            self._done.add(entry.id)
+        else:
+            self._frontier.step()
+
+    def _pass(self, entry: Entry, why: Why, *, urgent: bool) -> None:
+        if urgent or not self._all_alike(entry, why):
+            self.passed[entry.id] = why
+            self._step(entry, urgent=urgent)
+        else:
+            self.passed_classes[self._frontier.drop()] = why
+        if why is Why.RESERVED and not self.over:
+            self._frontier.keep(self._may_backfill)
+
+    def _all_alike(self, entry: Entry, why: Why) -> bool:
+        """Whether what keeps this job keeps all of its class that come after it."""
+        if why in (Why.CAP, Why.CAPACITY):
+            return True
+        if why is Why.DRAIN and entry.estimate.limit_s is None:
+            return True
+        return why in (Why.WOULD_DELAY, Why.DRAIN) and self._too_long(least_s(entry))
+
+    # -- may it start? -------------------------------------------------------------------------------------------------
+
+    def _judge(self, entry: Entry) -> tuple[Why | None, frozenset[str]]:
+        """None and the GPUs to avoid, or why not."""
+        cap = self._it.caps.get(entry.project)
+        if cap is not None and self._gpus.get(entry.project, 0) + entry.need.gpus > cap:
+            return Why.CAP, NOTHING
+        if not self._floor.fits(entry.need):
+            return self._no_room(entry), NOTHING
+        if self.reservation is None or entry.need.gpus == 0:
+            return None, NOTHING
+        if self._ends_in_time(entry):
+            return None, NOTHING
+        if self._draining:
+            return Why.DRAIN, NOTHING
+        if self._floor.fits(entry.need, self.reservation.uuids):
+            return None, self.reservation.uuids
+        return Why.WOULD_DELAY, NOTHING
+
+    def _no_room(self, entry: Entry) -> Why:
+        """Blocked only by capacity: the first one of those gets the reservation."""
+        if entry.need.gpus == 0 or self.reservation is not None or not self._floor.could_ever_fit(entry.need):
+            return Why.CAPACITY
+        if not self._it.policy.backfills:
+            self.over, self.reserved = True, entry
+            return Why.RESERVED
+        self.reservation = self._floor.reserve(entry.need, self._it.now_s)
+        if self.reservation is None:
+            return Why.CAPACITY
+        self.reserved = entry
+        self.promise = self._renewed(self._it.promises.get(entry.id), self.reservation.at_s)
+        return Why.RESERVED
+
+    def _may_backfill(self, shelf: Shelf) -> bool:
+        """Whether anything of a class could start now beside the reservation."""
+        assert self.reservation is not None
+        if not self._floor.fits(shelf.need):
+            self.passed_classes[shelf.key] = Why.CAPACITY
+            return False
+        if not shelf.need.gpus or not self._too_long(shelf.least_s):
+            return True
+        if self._draining or not self._floor.fits(shelf.need, self.reservation.uuids):
+            self.passed_classes[shelf.key] = Why.DRAIN if self._draining else Why.WOULD_DELAY
+            return False
+        return True
+
+    def _ends_in_time(self, entry: Entry) -> bool:
+        if self._draining and entry.estimate.limit_s is None:
+            return False
+        return not self._too_long(entry.estimate.most_s)
+
+    def _too_long(self, seconds: float) -> bool:
+        return self.reservation is not None and self._it.now_s + seconds > self.reservation.at_s
+
+    @property
+    def _draining(self) -> bool:
+        """The reserved job was put off too often, or has waited in front for longer than C."""
+        if self.promise is None:
+            return False
+        return self.promise.slips >= SLIPS or self._it.now_s - self.promise.since_s > self._it.policy.cap_s
+
+    def _renewed(self, promise: Promise | None, at_s: float) -> Promise:
+        if promise is None:
+            return Promise(at_s, self._it.now_s)
+        slipped = at_s > promise.at_s + SLIP_S
+        return Promise(at_s, promise.since_s, promise.slips + slipped)
