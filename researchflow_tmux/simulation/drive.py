@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from researchflow_tmux.domain.attempt import AttemptKey
@@ -21,6 +21,18 @@ class Scheduler(Protocol):
 
     def wait_s(self) -> float:
         """Seconds until something is due by time."""
+        ...
+
+
+class Feed(Protocol):
+    """What comes from outside at its own times: jobs of a trace."""
+
+    def next_at(self) -> datetime | None:
+        """When something comes next; None = nothing more does."""
+        ...
+
+    def give(self, now: datetime) -> None:
+        """Hand over what has come by now."""
         ...
 
 
@@ -56,6 +68,7 @@ def drive(
     done: Callable[[], bool],
     *,
     most_ticks: int,
+    feed: Feed | None = None,
 ) -> bool:
     """Tick and wait in turns until `done`, at most `most_ticks` times; False = it was not done by then.
 
@@ -70,8 +83,10 @@ def drive(
             continue
         if done():
             return True
-        until = clock.now() + timedelta(seconds=scheduler.wait_s())
-        ends = host.next_end()
-        clock.advance_to(until if ends is None else min(until, ends))
+        times = [clock.now() + timedelta(seconds=scheduler.wait_s()), host.next_end()]
+        times += [] if feed is None else [feed.next_at()]
+        clock.advance_to(min(time for time in times if time is not None))
+        if feed is not None:
+            feed.give(clock.now())
         wakeup = waiter.wait(0.0)
     return done()

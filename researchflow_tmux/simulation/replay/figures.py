@@ -1,0 +1,140 @@
+"""What came of a replay, in figures."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from researchflow_tmux.simulation.replay.bounds import makespan_bound, work_bound
+from researchflow_tmux.simulation.replay.trace import TraceJob
+
+BACKLOG = 20
+"""Pending jobs from which on a machine should never be idle: there is enough to choose from."""
+
+
+class Ran(msgspec.Struct, frozen=True, kw_only=True):
+    """One job of the trace that ran. Times are seconds from the begin of the trace."""
+
+    job: TraceJob
+    start_s: float
+    end_s: float
+
+    @property
+    def wait_s(self) -> float:
+        """From coming to starting."""
+        return self.start_s - self.job.submit_s
+
+
+class Figures(msgspec.Struct, frozen=True, kw_only=True):
+    """One policy on one workload. Times in seconds; null = there was nothing to measure."""
+
+    policy: str
+    gpus: int
+    jobs: int
+    """That ran."""
+    unfinished: int
+    """That did not; 0 unless something is wrong."""
+    utilisation: float | None
+    """Work done by the time the last job came, as a part of what all GPUs could have done."""
+    utilisation_of_bound: float | None
+    """The same work as a part of what any schedule could have done by then."""
+    utilisation_under_backlog: float | None
+    """Part of the GPUs in use while at least 20 jobs waited."""
+    backlog_s: float
+    """How long that was."""
+    mean_wait_s: float | None
+    p50_wait_s: float | None
+    p99_wait_s: float | None
+    max_wait_s: float | None
+    mean_jct_s: float | None
+    """From coming to ending."""
+    p50_jct_s: float | None
+    p99_jct_s: float | None
+    makespan_s: float
+    """Until the last job had ended."""
+    makespan_of_bound: float | None
+    """That as a multiple of what is possible at best."""
+    shares: dict[str, float]
+    """Part of the GPU time that each project got by the time the last job came."""
+    deadline_jobs: int
+    deadline_misses: int
+
+
+def measure(policy: str, ran: Sequence[Ran], gpus: int, unfinished: int = 0) -> Figures:
+    """All figures of one replay."""
+    jobs = [one.job for one in ran]
+    last_s = max((job.submit_s for job in jobs), default=0.0)
+    done = sum(_work_by(one, last_s) for one in ran)
+    bound = work_bound(jobs, gpus, last_s)
+    waits = sorted(one.wait_s for one in ran)
+    jcts = sorted(one.end_s - one.job.submit_s for one in ran)
+    busy, backlog_s = _under_backlog(ran)
+    makespan_s = max((one.end_s for one in ran), default=0.0)
+    least_s = makespan_bound(jobs, gpus)
+    due = [one for one in ran if one.job.deadline_s is not None]
+    return Figures(
+        policy=policy,
+        gpus=gpus,
+        jobs=len(ran),
+        unfinished=unfinished,
+        utilisation=_part(done, gpus * last_s),
+        utilisation_of_bound=_part(done, bound),
+        utilisation_under_backlog=_part(busy, gpus * backlog_s),
+        backlog_s=round(backlog_s, 3),
+        mean_wait_s=_mean(waits),
+        p50_wait_s=_percentile(waits, 50),
+        p99_wait_s=_percentile(waits, 99),
+        max_wait_s=_percentile(waits, 100),
+        mean_jct_s=_mean(jcts),
+        p50_jct_s=_percentile(jcts, 50),
+        p99_jct_s=_percentile(jcts, 99),
+        makespan_s=round(makespan_s, 3),
+        makespan_of_bound=_part(makespan_s, least_s),
+        shares=_shares(ran, last_s),
+        deadline_jobs=len(due),
+        deadline_misses=sum(one.end_s > (one.job.deadline_s or 0.0) for one in due),
+    )
+
+
+def _work_by(one: Ran, by_s: float) -> float:
+    return one.job.gpus * max(min(one.end_s, by_s) - one.start_s, 0.0)
+
+
+def _shares(ran: Iterable[Ran], by_s: float) -> dict[str, float]:
+    got: Counter[str] = Counter()
+    for one in ran:
+        got[one.job.project] += _work_by(one, by_s)  # type: ignore[assignment]
+    total = sum(got.values())
+    return {project: round(work / total, 4) for project, work in sorted(got.items())} if total else {}
+
+
+def _under_backlog(ran: Iterable[Ran]) -> tuple[float, float]:
+    """GPU-seconds in use while enough jobs waited, and for how many seconds enough did."""
+    changes = sorted(
+        change
+        for one in ran
+        for change in ((one.job.submit_s, 1, 0), (one.start_s, -1, one.job.gpus), (one.end_s, 0, -one.job.gpus))
+    )
+    busy = span_s = last_s = 0.0
+    pending = used = 0
+    for at_s, waits, uses in changes:
+        if pending >= BACKLOG:
+            busy += used * (at_s - last_s)
+            span_s += at_s - last_s
+        pending, used, last_s = pending + waits, used + uses, at_s
+    return busy, span_s
+
+
+def _part(value: float, whole: float) -> float | None:
+    return round(value / whole, 4) if whole > 0 else None
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return round(sum(values) / len(values), 3) if values else None
+
+
+def _percentile(ordered: Sequence[float], pct: int) -> float | None:
+    """The smallest value that `pct` % of all are not above."""
+    return round(ordered[max(-(-len(ordered) * pct // 100), 1) - 1], 3) if ordered else None

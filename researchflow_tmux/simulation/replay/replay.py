@@ -1,0 +1,164 @@
+"""A trace through the real engine on a virtual clock: the same submit, reconcile, decide and launch as ever."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+
+import msgspec
+
+from researchflow_tmux.domain.events import AttemptEnded, Payload
+from researchflow_tmux.domain.job import JobSpec
+from researchflow_tmux.domain.resources import GpuDevice, ResourceRequest
+from researchflow_tmux.engine.context import Rules
+from researchflow_tmux.engine.loop import Engine
+from researchflow_tmux.engine.planning.index import PlanRules
+from researchflow_tmux.engine.planning.planner import Planner
+from researchflow_tmux.engine.room import RoomReader
+from researchflow_tmux.engine.submitting import Draft, Submission
+from researchflow_tmux.policies.planning.estimates import Estimator
+from researchflow_tmux.policies.planning.orders import Policy
+from researchflow_tmux.simulation.clock import EPOCH, VirtualClock
+from researchflow_tmux.simulation.drive import MemoryWaiter, drive
+from researchflow_tmux.simulation.leases import ScriptedLeases
+from researchflow_tmux.simulation.memory_store import MemoryStore
+from researchflow_tmux.simulation.replay.figures import Ran
+from researchflow_tmux.simulation.replay.trace import Trace, TraceJob
+from researchflow_tmux.simulation.script import Script, Scripts
+from researchflow_tmux.simulation.session_host import MemoryHost
+
+WORKSPACE = "replay"
+NO_SWEEP_S = 86_400.0
+"""Nothing is overlooked in a simulation: sweeps would only cost time."""
+
+
+class Replayed(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of a trace."""
+
+    ran: list[Ran]
+    unfinished: list[str]
+    """Names of jobs that did not run to their end."""
+
+
+def replay(
+    trace: Trace,
+    *,
+    gpus: int,
+    policy: Policy | None,
+    estimator: Estimator,
+    weights: Mapping[str, float] | None = None,
+    caps: Mapping[str, int] | None = None,
+) -> Replayed:
+    """Let the whole trace run on `gpus` simulated GPUs; `policy` None = the queue's own order."""
+    machine = _Machine(trace, gpus)
+    if policy is not None:
+        rules = PlanRules(policy=policy, weights=weights or {}, caps=caps or {})
+        machine.plan_with(rules, estimator)
+    machine.run()
+    return machine.result()
+
+
+class _Machine:
+    """GPUs and a scheduler in memory, and the jobs of a trace as they come."""
+
+    def __init__(self, trace: Trace, gpus: int) -> None:
+        self._jobs = trace.jobs
+        self._next = 0
+        self.clock = VirtualClock(EPOCH)
+        self.host = MemoryHost(self.clock, WORKSPACE, _Lengths(trace))
+        self.waiter = MemoryWaiter(self.host)
+        self.devices = [
+            GpuDevice(uuid=f"gpu-{index:04}", index=index, name="simulated", kind="simulated") for index in range(gpus)
+        ]
+        room = RoomReader(
+            devices=self.devices,
+            probe=None,
+            leases=ScriptedLeases(),
+            clock=self.clock,
+            share=1.0,
+            max_cpu_jobs=gpus,
+            own_tag_prefix=f"{WORKSPACE}/",
+        )
+        store = MemoryStore(workspace_id=WORKSPACE)
+        store.save_environment(WORKSPACE, {})
+        rules = Rules(
+            workspace_id=WORKSPACE, prefix="r", hostname="simulated", sweep_s=NO_SWEEP_S, cleanup_on_complete=True
+        )
+        self.engine = Engine(rules=rules, clock=self.clock, store=store, host=self.host, room=room, waiter=self.waiter)
+        self._ran: dict[int, Ran] = {}
+        self._by_id: dict[int, TraceJob] = {}
+        self.engine.workload.watchers.append(self._see)
+
+    def plan_with(self, rules: PlanRules, estimator: Estimator) -> None:
+        """Let a policy decide."""
+        workload = self.engine.workload
+        now = self.clock.now()
+        self.engine.plan_with(Planner(workload, rules, estimator, devices=self.devices, share=1.0, now=now))
+
+    def run(self) -> None:
+        """Until all have come and nothing more happens."""
+        most = 1000 + 50 * len(self._jobs)
+        drive(self.engine, self.clock, self.host, self.waiter, self._done, most_ticks=most, feed=self)
+
+    def result(self) -> Replayed:
+        """What ran, in the order of the trace, and what did not."""
+        ids = sorted(self._ran)
+        ended = {self._ran[job_id].job.name for job_id in ids}
+        unfinished = [job.name for job in self._jobs if job.name not in ended]
+        return Replayed(ran=[self._ran[job_id] for job_id in ids], unfinished=unfinished)
+
+    # -- the feed of `drive`
+
+    def next_at(self) -> datetime | None:
+        """When the next job comes."""
+        if self._next == len(self._jobs):
+            return None
+        return EPOCH + timedelta(seconds=self._jobs[self._next].submit_s)
+
+    def give(self, now: datetime) -> None:
+        """Submit everything that has come."""
+        due = []
+        while (at := self.next_at()) is not None and at <= now:
+            due.append(self._jobs[self._next])
+            self._next += 1
+        if due:
+            submitted = self.engine.submit(Submission(drafts=tuple(Draft(spec=_spec(job)) for job in due)))
+            self._by_id.update(zip(submitted.ids, due, strict=True))
+
+    def _done(self) -> bool:
+        workload = self.engine.workload
+        return self.next_at() is None and not self.host.runners() and not workload.changed and not workload.attempts
+
+    def _see(self, payload: Payload, _at: datetime) -> None:
+        if isinstance(payload, AttemptEnded) and payload.ended.started_at is not None:
+            job = self._by_id[payload.job_id]
+            start_s = (payload.ended.started_at - EPOCH).total_seconds()
+            end_s = (payload.ended.ended_at - EPOCH).total_seconds()
+            self._ran[payload.job_id] = Ran(job=job, start_s=start_s, end_s=end_s)
+
+
+class _Lengths(Scripts):
+    """Every job succeeds after as long as the trace says."""
+
+    def __init__(self, trace: Trace) -> None:
+        super().__init__()
+        self._durations = {job.name: job.duration_s for job in trace.jobs}
+
+    def of(self, name: str, number: int) -> Script:
+        """The script of one attempt."""
+        return Script(duration_s=self._durations[name])
+
+
+def _spec(job: TraceJob) -> JobSpec:
+    deadline = None if job.deadline_s is None else EPOCH + timedelta(seconds=job.deadline_s)
+    return JobSpec(
+        source="trace",
+        key=job.name,
+        name=job.name,
+        shell="true",
+        workdir="/",
+        env_digest=WORKSPACE,
+        request=ResourceRequest(gpus=job.gpus),
+        project=job.project or None,
+        deadline=deadline,
+    )
