@@ -25,6 +25,7 @@ from researchflow_tmux.policies.planning.classes import Classes, Entry
 from researchflow_tmux.policies.planning.estimates import Estimate, Estimator
 from researchflow_tmux.policies.planning.floor import Need, Stay
 from researchflow_tmux.policies.planning.orders import POLICIES, Policy, work_of
+from researchflow_tmux.policies.planning.urgency import Deadlines
 from researchflow_tmux.policies.planning.usage import Usage
 from researchflow_tmux.policies.retry import is_success
 
@@ -59,8 +60,8 @@ class Index:
         self.estimator = estimator
         self.usage = Usage(rules.weights)
         self.classes = Classes()
-        self.due: dict[int, Entry] = {}
-        """The jobs of `classes` that have a deadline."""
+        self.deadlines = Deadlines()
+        """The jobs of `classes` that have one."""
         self.gpus = len(devices)
         self.running: Counter[str] = Counter()
         """GPUs that each project has."""
@@ -146,7 +147,7 @@ class Index:
     def _file(self, job: Job, at_s: float) -> None:
         """Put the job where it belongs now: among those that could start, or nowhere."""
         old = self.classes.remove(job.id)
-        self.due.pop(job.id, None)
+        self.deadlines.remove(job.id)
         waits = job.state is JobState.QUEUED and not (job.spec.after and self._workload.unmet(job.spec))
         if waits and (old is None or old.project != project_of(job)):
             self._wake(project_of(job), at_s)
@@ -156,8 +157,7 @@ class Index:
             return
         entry = self._entry(job)
         self.classes.add(entry)
-        if entry.deadline_s is not None:
-            self.due[entry.id] = entry
+        self.deadlines.add(entry)
 
     def _began(self, job: Job, at_s: float) -> None:
         project = project_of(job)
@@ -192,13 +192,14 @@ class Index:
         policy = self.rules.policy
         key = policy.key(ready_s, work_of(request.gpus, estimate), policy)
         array = job.spec.array
+        crowd = array.id if array is not None and array.at_most is not None else None
         return Entry(
             id=job.id,
             project=project_of(job),
             need=self._need(request),
             estimate=estimate,
             key=(-job.spec.priority, job.failed_before, key, -self._chains.uprank_s(job), job.id),
-            asks=(request.gpu_memory_mib, request.limits, array.id if array is not None and array.at_most is not None else None),
+            asks=(request.gpu_memory_mib, request.limits, crowd),
             deadline_s=self._chains.due_s(job.id) if policy.urgent else None,
         )
 
@@ -215,7 +216,6 @@ class Index:
         if len(pinned) >= request.gpus:
             return Need(request.gpus, share, may=pinned)
         return Need(request.gpus, share, must=pinned)
-
 
     def _uuid(self, pin: int | str) -> str:
         """The UUID that a pin means; what names no GPU here will never be free."""

@@ -14,7 +14,6 @@ from researchflow_tmux.engine.workload import Workload
 from researchflow_tmux.policies.planning.classes import Entry
 from researchflow_tmux.policies.planning.estimates import Estimator
 from researchflow_tmux.policies.planning.floor import Floor, Stay
-from researchflow_tmux.policies.planning.urgency import urgent
 from researchflow_tmux.policies.planning.walk import Facts, Offer, Promise, Walk
 
 
@@ -107,16 +106,16 @@ class Planner:
 
     def _lane(self, now_s: float, loan: float) -> list[Entry]:
         """The urgent jobs of the projects that are not too far ahead: urgent service is a loan."""
-        if not self.index.due:
+        lane = self.index.deadlines.lane(max(self.index.gpus, 1), now_s)
+        if not lane:
             return []
         ratio = self.index.usage.ratio
         least = min((ratio(project) for project in self.index.active), default=0.0)
-        lane = urgent(self.index.due.values(), self.index.gpus, now_s)
         return [entry for entry in lane if ratio(entry.project) - least <= loan]
 
     def _remember(self, walk: Walk) -> None:
-        if walk.reserved is not None and walk.promise is not None:
+        if walk.reserved is not None and walk.promise is not None and walk.reservation is not None:
             self._promises[walk.reserved.id] = walk.promise
-            self._look_at_s = walk.promise.at_s
+            self._look_at_s = walk.reservation.at_s
         if len(self._promises) > 64:
             self._promises = {key: one for key, one in self._promises.items() if key in self.index.classes.entries}

@@ -8,35 +8,49 @@ domino.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from bisect import bisect_left, insort
+from operator import itemgetter
 
 from researchflow_tmux.policies.planning.classes import Entry
 
 KAPPA = 1.0
 MARGIN = 2.0
 
-
-def urgent(entries: Iterable[Entry], gpus: int, now_s: float) -> list[Entry]:
-    """The jobs of the urgent lane, the earliest latest start first. `entries`: those with a deadline."""
-    due = sorted((entry for entry in entries if feasible(entry, now_s)), key=_due)
-    lane = []
-    work = 0.0
-    for entry in due:
-        work += entry.gpu_s
-        slack_s = _due(entry)[0] - now_s
-        if slack_s < KAPPA * work / max(gpus, 1) + MARGIN * entry.estimate.p80_s:
-            lane.append(entry)
-    return sorted(lane, key=latest_start)
+Due = tuple[float, int, float, float, float]
+"""(d, id, g·P50, P50, P80) of one job: what every decision looks at, without looking anything up."""
 
 
-def feasible(entry: Entry, now_s: float) -> bool:
-    """Whether it can still make its deadline, if it starts now."""
-    return entry.deadline_s is not None and now_s + entry.estimate.p50_s <= entry.deadline_s
+class Deadlines:
+    """The waiting jobs that have a deadline, the earliest first."""
 
+    def __init__(self) -> None:
+        self._entries: dict[int, Entry] = {}
+        self._due: list[Due] = []
 
-def latest_start(entry: Entry) -> tuple[float, int]:
-    """s* = d − P80, and the id for a tie."""
-    return (_due(entry)[0] - entry.estimate.p80_s, entry.id)
+    def add(self, entry: Entry) -> None:
+        """A job waits from now on; one without a deadline does not matter here."""
+        if entry.deadline_s is not None:
+            self._entries[entry.id] = entry
+            insort(self._due, _due(entry, entry.deadline_s))
+
+    def remove(self, job_id: int) -> None:
+        """It waits no longer."""
+        entry = self._entries.pop(job_id, None)
+        if entry is not None and entry.deadline_s is not None:
+            del self._due[bisect_left(self._due, _due(entry, entry.deadline_s))]
+
+    def lane(self, gpus: int, now_s: float) -> list[Entry]:
+        """The urgent jobs on so many GPUs, the earliest latest start first."""
+        work = 0.0
+        urgent: list[tuple[float, int]] = []
+        for deadline_s, job_id, gpu_s, p50_s, p80_s in self._due[bisect_left(self._due, (now_s,)) :]:
+            slack_s = deadline_s - now_s
+            if p50_s <= slack_s:  # else it cannot make it, whatever is done
+                work += gpu_s
+                if slack_s < KAPPA * work / gpus + MARGIN * p80_s:
+                    urgent.append((deadline_s - p80_s, job_id))
+        urgent.sort()
+        return [self._entries[job_id] for job_id in map(itemgetter(1), urgent)]
 
 
 def passed_back(deadline_s: float, p80_s: float) -> float:
@@ -44,5 +58,5 @@ def passed_back(deadline_s: float, p80_s: float) -> float:
     return deadline_s - p80_s
 
 
-def _due(entry: Entry) -> tuple[float, int]:
-    return (float("inf") if entry.deadline_s is None else entry.deadline_s, entry.id)
+def _due(entry: Entry, deadline_s: float) -> Due:
+    return (deadline_s, entry.id, entry.gpu_s, entry.estimate.p50_s, entry.estimate.p80_s)

@@ -36,10 +36,12 @@ class Why(Enum):
 class Promise(msgspec.Struct, frozen=True):
     """The reservation of one job from decision to decision."""
 
+    first_s: float
+    """When it was first expected to start."""
     at_s: float
-    """When it was last told to start."""
-    since_s: float
+    """When, as of its last slip."""
     slips: int = 0
+    """How often that moved back."""
 
 
 class Offer(NamedTuple):
@@ -86,8 +88,8 @@ class Walk:
         self.reserved: Entry | None = None
         self.reservation: Reservation | None = None
         self.promise: Promise | None = None
-        self.over = False
-        """Nothing more may start: the policy lets nobody pass."""
+        self._open = floor.open
+        """Something may still start: there is room, and the policy lets others pass."""
         self.passed: dict[int, Why] = {}
         """Single jobs the walk went past."""
         self.passed_classes: dict[ClassKey, Why] = {}
@@ -95,7 +97,7 @@ class Walk:
 
     def offer(self) -> Offer | None:
         """The next job that counting lets start; None = there is none."""
-        while not self.over and (found := self._head()) is not None:
+        while self._open and (found := self._head()) is not None:
             entry, urgent = found
             why, avoid = self._judge(entry)
             if why is None:
@@ -107,6 +109,7 @@ class Walk:
         """It got these GPUs."""
         entry = offer.entry
         self._floor.take(entry.need, uuids, self._it.now_s + entry.estimate.total_s(0.0))
+        self._open = self._floor.open
         self._gpus[entry.project] = self._gpus.get(entry.project, 0) + entry.need.gpus
         self._step(entry, urgent=offer.urgent)
         if self._it.policy.fair:
@@ -148,7 +151,7 @@ class Walk:
             self._step(entry, urgent=urgent)
         else:
             self.passed_classes[self._frontier.drop()] = why
-        if why is Why.RESERVED and not self.over:
+        if self.reserved is entry and self._open:
             self._frontier.keep(self._may_backfill)
 
     def _all_alike(self, entry: Entry, why: Why) -> bool:
@@ -183,7 +186,7 @@ class Walk:
         if entry.need.gpus == 0 or self.reservation is not None or not self._floor.could_ever_fit(entry.need):
             return Why.CAPACITY
         if not self._it.policy.backfills:
-            self.over, self.reserved = True, entry
+            self._open, self.reserved = False, entry
             return Why.RESERVED
         self.reservation = self._floor.reserve(entry.need, self._it.now_s)
         if self.reservation is None:
@@ -215,13 +218,15 @@ class Walk:
 
     @property
     def _draining(self) -> bool:
-        """The reserved job was put off too often, or has waited in front for longer than C."""
-        if self.promise is None:
+        """The reserved job was put off too often, or by more than C."""
+        if self.promise is None or self.reservation is None:
             return False
-        return self.promise.slips >= SLIPS or self._it.now_s - self.promise.since_s > self._it.policy.cap_s
+        late_s = self.reservation.at_s - self.promise.first_s
+        return self.promise.slips >= SLIPS or late_s > self._it.policy.cap_s
 
     def _renewed(self, promise: Promise | None, at_s: float) -> Promise:
         if promise is None:
-            return Promise(at_s, self._it.now_s)
-        slipped = at_s > promise.at_s + SLIP_S
-        return Promise(at_s, promise.since_s, promise.slips + slipped)
+            return Promise(at_s, at_s)
+        if at_s <= promise.at_s + SLIP_S:
+            return promise
+        return Promise(promise.first_s, at_s, promise.slips + 1)

@@ -155,7 +155,7 @@ def _spec(job: TraceJob) -> JobSpec:
         source="trace",
         key=job.name,
         name=job.name,
-        shell="true",
+        argv=("true",),
         workdir="/",
         env_digest=WORKSPACE,
         request=ResourceRequest(gpus=job.gpus),

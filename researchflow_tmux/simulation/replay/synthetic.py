@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from researchflow_tmux.simulation.replay.chance import Chance
 from researchflow_tmux.simulation.replay.trace import Trace, TraceJob, made
 
@@ -29,4 +31,4 @@ def synthetic(*, jobs: int, gpus: int, seed: int, load: float = LOAD) -> Trace:
 
 def _duration_s(chance: Chance) -> float:
     exponent = chance.uniform(1.5, 3.0) if chance.uniform() < SHORT_CHANCE else chance.uniform(3.0, 4.0)
-    return 60.0 * 10.0**exponent
+    return 60.0 * math.pow(10.0, exponent)

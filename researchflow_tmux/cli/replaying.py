@@ -1,0 +1,190 @@
+"""simulate: a workload through the real scheduler on a virtual clock."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from researchflow_tmux.cli.output import count, duration, json_option
+
+if TYPE_CHECKING:
+    from researchflow_tmux.cli.layout import Block, Cell
+    from researchflow_tmux.simulation.replay.figures import Figures
+    from researchflow_tmux.simulation.replay.trace import Trace
+
+SCHEMA = "rfsched.simulate/1"
+
+
+@click.command()
+@click.option(
+    "--trace", "path", metavar="FILE", type=click.Path(), help="A .csv or .swf file of jobs; without it, made-up ones."
+)
+@click.option("--policy", "names", metavar="NAME", multiple=True, help="Policy to try (may be repeated).")
+@click.option("--compare", is_flag=True, help="Try all policies.")
+@click.option("--gpus", type=click.IntRange(min=1), default=8, show_default=True, help="GPUs of the machine.")
+@click.option(
+    "--estimates",
+    type=click.Choice(["exact", "noisy"]),
+    default="exact",
+    show_default=True,
+    help="What is known of durations beforehand: the truth, or guesses as wrong as people's.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of everything that is left to chance.")
+@click.option("--jobs", type=click.IntRange(min=1), default=1000, show_default=True, help="Number of made-up jobs.")
+@click.option("--stretch", type=float, default=1.0, metavar="FACTOR", help="Let every job take FACTOR times as long.")
+@click.option(
+    "--projects",
+    type=click.Choice(["none", "user", "project"]),
+    default="none",
+    show_default=True,
+    help="Whose shares are fair: nobody's, each user's, or each project's (column project or vc).",
+)
+@click.option("--weight", "weights", metavar="NAME=N", multiple=True, help="Weight of a project; 1 if not given.")
+@click.option("--age-cap", "caps", metavar="TIMES", help="Values of C for `balanced`, such as 1d,3d,7d.")
+@click.option("--processors-per-gpu", type=click.IntRange(min=1), default=1, show_default=True, help="Of an .swf file.")
+@json_option
+def simulate(
+    path: str | None,
+    names: tuple[str, ...],
+    compare: bool,
+    gpus: int,
+    estimates: str,
+    seed: int,
+    jobs: int,
+    stretch: float,
+    projects: str,
+    weights: tuple[str, ...],
+    caps: str | None,
+    processors_per_gpu: int,
+    as_json: bool,
+) -> None:
+    """Replay a workload under one policy or several, and compare what came of it.
+
+    The scheduler is the real one; the clock, the GPUs and the jobs are not. The same arguments print the same figures.
+
+    \b
+    rfsched simulate                                    1000 made-up jobs on 8 GPUs
+    rfsched simulate --trace lab.csv --compare          every policy on a trace
+    """  # noqa: D301 - \b is click's "keep these lines"
+    from researchflow_tmux.simulation.replay import trace as traces
+    from researchflow_tmux.simulation.replay.comparing import NAMES, Run, policies, run
+    from researchflow_tmux.simulation.replay.reading import read_trace
+    from researchflow_tmux.simulation.replay.synthetic import synthetic
+
+    if not stretch > 0:
+        raise click.UsageError("--stretch must be above 0")
+    chosen = policies(NAMES if compare else names or ("balanced",), [_cap_s(cap) for cap in _list(caps)])
+    if path:
+        found = read_trace(path, processors_per_gpu=processors_per_gpu)
+    else:
+        found = synthetic(jobs=jobs, gpus=gpus, seed=seed)
+    found = traces.as_projects(traces.stretched(found, stretch), projects)
+    found, wide = traces.fitting(found, gpus)
+    it = Run(trace=found, gpus=gpus, noisy=estimates == "noisy", seed=seed, weights=_weights(weights))
+    rows = [run(it, name, policy) for name, policy in chosen]
+    if as_json:
+        _print_json(rows, found, len(wide), estimates, seed)
+    else:
+        _show(rows, found, len(wide), estimates)
+
+
+def _list(text: str | None) -> list[str]:
+    return [part.strip() for part in (text or "").split(",") if part.strip()]
+
+
+def _cap_s(text: str) -> float:
+    from researchflow_tmux.domain.units import parse_duration
+
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--age-cap") from error
+
+
+def _weights(given: Sequence[str]) -> dict[str, float]:
+    found = {}
+    for text in given:
+        name, equals, number = text.partition("=")
+        try:
+            found[name] = float(number)
+        except ValueError:
+            equals = ""
+        if not equals or not 0 < found[name] < float("inf"):
+            raise click.BadParameter(f"{text!r} is not NAME=N with N above 0", param_hint="--weight")
+    return found
+
+
+def _print_json(rows: Sequence[Figures], trace: Trace, too_wide: int, estimates: str, seed: int) -> None:
+    """No time of day in it: the same arguments print the same bytes."""
+    import msgspec
+
+    head = {
+        "schema": SCHEMA,
+        "trace": trace.name,
+        "estimates": estimates,
+        "seed": seed,
+        "too_wide": too_wide,
+        "left_out": trace.left_out,
+    }
+    if len(rows) == 1:
+        data = {**head, **msgspec.to_builtins(rows[0])}
+    else:
+        data = {**head, "compared": msgspec.to_builtins(rows)}
+    sys.stdout.write(msgspec.json.encode(data).decode() + "\n")
+
+
+def _show(rows: Sequence[Figures], trace: Trace, too_wide: int, estimates: str) -> None:
+    from researchflow_tmux.cli import layout
+
+    layout.show(_blocks(rows, trace, too_wide, estimates))
+
+
+def _blocks(rows: Sequence[Figures], trace: Trace, too_wide: int, estimates: str) -> list[Block]:
+    from researchflow_tmux.cli.layout import Cell, Table, line
+
+    first = rows[0]
+    known = "durations known beforehand" if estimates == "exact" else "durations guessed beforehand"
+    head = tuple(Cell(text, "dim") for text in _COLUMNS)
+    shown: list[Block] = [line(f"{trace.name}: {count(first.jobs, 'job')} on {count(first.gpus, 'GPU')}, {known}")]
+    if too_wide:
+        shown.append(line(f"left out: {count(too_wide, 'job')} for more than {count(first.gpus, 'GPU')}", "yellow"))
+    if trace.left_out:
+        shown.append(line(f"left out: {count(trace.left_out, 'line')} of jobs that never ran", "dim"))
+    table = Table([head, *map(_row, rows)], right=frozenset(range(1, len(_COLUMNS))))
+    shown += [line(), table, line(), *(line(text, "dim") for text in _LEGEND)]
+    shown += [line(_shares(row)) for row in rows if len(row.shares) > 1]
+    shown += [line(f"{row.policy}: {row.deadline_misses} of {row.deadline_jobs} deadlines missed") for row in rows if row.deadline_jobs]  # fmt: skip
+    shown += [
+        line(f"{row.policy}: {count(row.unfinished, 'job')} never ended", "red") for row in rows if row.unfinished
+    ]
+    return shown
+
+
+_COLUMNS = ("POLICY", "MEAN WAIT", "P50", "P99", "MAX", "MEAN JCT", "MAKESPAN", "USED", "OF BOUND", "BACKLOG")
+_LEGEND = (
+    "JCT: from coming to ending. USED: of the GPUs, until the last job came; OF BOUND: of what any schedule could use.",
+    "BACKLOG: used while at least 20 jobs waited.",
+)
+
+
+def _row(row: Figures) -> tuple[Cell, ...]:
+    from researchflow_tmux.cli.layout import Cell
+
+    waits = (row.mean_wait_s, row.p50_wait_s, row.p99_wait_s, row.max_wait_s, row.mean_jct_s, row.makespan_s)
+    parts = (row.utilisation, row.utilisation_of_bound, row.utilisation_under_backlog)
+    times = [duration(seconds) for seconds in waits]
+    return tuple(Cell(text) for text in (row.policy, *times, *map(_percent, parts)))
+
+
+def _percent(part: float | None) -> str:
+    return "" if part is None else f"{100 * part:.1f} %"
+
+
+def _shares(row: Figures) -> str:
+    most = sorted(row.shares.items(), key=lambda item: -item[1])
+    shown = ", ".join(f"{project or 'none'} {100 * part:.1f} %" for project, part in most[:8])
+    more = f" and {len(most) - 8} more" if len(most) > 8 else ""
+    return f"{row.policy}: shares {shown}{more}"

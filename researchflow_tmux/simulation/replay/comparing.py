@@ -1,0 +1,58 @@
+"""Several policies on the same workload, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from researchflow_tmux.domain.errors import UsageError
+from researchflow_tmux.policies.planning.orders import POLICIES, Policy
+from researchflow_tmux.simulation.replay.figures import Figures, measure
+from researchflow_tmux.simulation.replay.guesses import Guesses
+from researchflow_tmux.simulation.replay.replay import replay
+from researchflow_tmux.simulation.replay.trace import Trace
+
+QUEUE = "queue"
+"""The order of a workspace that chose no policy: priority, then arrival; nothing is known about durations."""
+NAMES = (*POLICIES, QUEUE)
+
+
+class Run(msgspec.Struct, frozen=True, kw_only=True):
+    """What to replay, and how."""
+
+    trace: Trace
+    gpus: int
+    noisy: bool = False
+    """Durations are guessed as people guess; False = they are known."""
+    seed: int = 0
+    weights: Mapping[str, float] = {}
+
+
+def policies(names: Sequence[str], caps_s: Sequence[float] = ()) -> list[tuple[str, Policy | None]]:
+    """The policies of these names, each with every one of the age caps if it uses one.
+
+    Raises:
+        UsageError: There is no policy of that name, or no use for the caps.
+    """
+    unknown = [name for name in names if name not in NAMES]
+    if unknown:
+        raise UsageError(f"there is no policy {', '.join(unknown)}", hint=f"policies are {', '.join(NAMES)}")
+    if caps_s and "balanced" not in names:
+        raise UsageError("an age cap is of use to the policy `balanced` only")
+    found: list[tuple[str, Policy | None]] = []
+    for name in names:
+        policy = POLICIES.get(name)
+        if policy is not None and name == "balanced" and caps_s:
+            capped = [msgspec.structs.replace(policy, cap_s=cap_s) for cap_s in caps_s]
+            found += [(f"{name} C={cap_s / 86_400:g}d", one) for cap_s, one in zip(caps_s, capped, strict=True)]
+        else:
+            found.append((name, policy))
+    return found
+
+
+def run(it: Run, name: str, policy: Policy | None) -> Figures:
+    """One policy on the workload."""
+    guesses = Guesses(it.trace, noisy=it.noisy, seed=it.seed)
+    done = replay(it.trace, gpus=it.gpus, policy=policy, estimator=guesses, weights=it.weights)
+    return measure(name, done.ran, it.gpus, len(done.unfinished))

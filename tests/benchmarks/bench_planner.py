@@ -1,0 +1,121 @@
+"""What a decision by a policy costs: `python -m tests.benchmarks.bench_planner`. 64 GPUs, 1 000 and 100 000 waiting.
+
+CPU time of `Planner.decide` with the room that one ended job leaves, and with the events of that end and start; the
+jobs have 8 projects, 1 to 8 GPUs and durations from 30 minutes to a week, so that they are in hundreds of classes.
+"""
+
+from __future__ import annotations
+
+import gc
+import statistics
+import time
+from collections.abc import Callable
+from datetime import timedelta
+
+from researchflow_tmux.domain.attempt import Attempt, Ended, Exited, Planned
+from researchflow_tmux.domain.events import AttemptEnded, AttemptPlanned, JobChanged
+from researchflow_tmux.domain.job import Job, JobSpec, JobState
+from researchflow_tmux.domain.reasons import Reason, ReasonCode
+from researchflow_tmux.domain.resources import GpuDevice, ResourceRequest
+from researchflow_tmux.engine.capacity import Capacity, capacity
+from researchflow_tmux.engine.decide import Start
+from researchflow_tmux.engine.planning.index import PlanRules
+from researchflow_tmux.engine.planning.planner import Planner
+from researchflow_tmux.engine.workload import Workload
+from researchflow_tmux.policies.planning.orders import POLICIES
+from researchflow_tmux.simulation.clock import EPOCH
+from researchflow_tmux.simulation.replay.guesses import Guesses
+from researchflow_tmux.simulation.replay.synthetic import synthetic
+
+GPUS, PROJECTS = 64, 8
+TARGETS_MS = {1_000: 1.0, 100_000: 5.0}
+DEVICES = [GpuDevice(uuid=f"g{index:02}", index=index, name="GPU", kind="simulated") for index in range(GPUS)]
+
+
+class Queue:
+    """A full machine with a long queue. `turn` ends the oldest running job and starts what takes its place."""
+
+    def __init__(self, waiting: int, policy: str, *, due: bool = False) -> None:
+        trace = synthetic(jobs=waiting + GPUS, gpus=GPUS, seed=1)
+        jobs = []
+        for number, job in enumerate(trace.jobs, 1):
+            deadline = EPOCH + timedelta(hours=number % 4000) if due and number % 20 == 0 else None
+            spec = JobSpec(
+                source="trace", key=job.name, name=job.name, argv=("true",), workdir="/", env_digest="e",
+                request=ResourceRequest(gpus=job.gpus), project=f"p{number % PROJECTS}", deadline=deadline,
+            )  # fmt: skip
+            jobs.append(Job(id=number, spec=spec, slug=job.name, state=JobState.QUEUED, queued_at=EPOCH))
+        self.now = EPOCH
+        self.workload = Workload(jobs, [], len(jobs) + 1)
+        rules = PlanRules(policy=POLICIES[policy])
+        estimator = Guesses(trace, noisy=True, seed=1)
+        self.planner = Planner(self.workload, rules, estimator, devices=DEVICES, share=1.0, now=EPOCH)
+        self.workload.watchers.append(self.planner.see)
+        while starts := self.planner.decide(self.room(), self.now):
+            self.start(starts)
+
+    def room(self) -> Capacity:
+        """As one decision sees it."""
+        return capacity(self.workload, DEVICES, share=1.0, max_cpu_jobs=0)
+
+    def start(self, starts: list[Start]) -> None:
+        """What the engine tells when it plans them."""
+        for start in starts:
+            job = start.job
+            attempt = Attempt(
+                job_id=job.id, number=job.attempts + 1, allocation=start.allocation, session=job.slug, log=None,
+                planned_at=self.now, boot_id="b", hostname="h", phase=Planned(at=self.now),
+            )  # fmt: skip
+            self.workload.apply(AttemptPlanned(attempt=attempt), self.now)
+
+    def end_one(self) -> None:
+        """The oldest running job succeeds; an hour has gone by."""
+        self.now += timedelta(hours=1)
+        attempt = next(iter(self.workload.attempts.values()))
+        ended = Ended(outcome=Exited(code=0, succeeded=True), started_at=attempt.planned_at, ended_at=self.now)
+        self.workload.apply(AttemptEnded(job_id=attempt.job_id, number=attempt.number, ended=ended), self.now)
+        reason = Reason(code=ReasonCode.SUCCEEDED)
+        self.workload.apply(JobChanged(job_id=attempt.job_id, state=JobState.SUCCEEDED, reason=reason), self.now)
+
+    def turn(self) -> tuple[float, float]:
+        """Milliseconds of the decision alone, and of everything that planning does about one end and its starts."""
+        begin = time.process_time_ns()
+        self.end_one()
+        room = self.room()
+        looked = time.process_time_ns()
+        starts = self.planner.decide(room, self.now)
+        decided = time.process_time_ns()
+        self.start(starts)
+        done = time.process_time_ns()
+        self.workload.changes_saved()
+        return (decided - looked) / 1e6, (done - begin) / 1e6
+
+
+def measure(waiting: int, policy: str, *, turns: int = 400, due: bool = False) -> None:
+    """Print p50 and p99."""
+    queue = Queue(waiting, policy, due=due)
+    classes = sum(1 for _ in queue.planner.index.classes.shelves())
+    gc.collect()
+    alone, whole = zip(*(queue.turn() for _ in range(turns)), strict=True)
+    target = TARGETS_MS[waiting]
+    words = f"{policy}{', deadlines' if due else ''}, {waiting} waiting in {classes} classes"
+    for what, took in (("decide", sorted(alone)), ("end, decide, start", sorted(whole))):
+        p99 = took[int(len(took) * 0.99) - 1]
+        verdict = "ok" if p99 <= target else f"above {target:g}"
+        print(f"{words:58} {what:20} p50 {statistics.median(took):7.3f} ms   p99 {p99:7.3f} ms   {verdict}", flush=True)
+
+
+def main() -> None:
+    """Measure and print."""
+    runs: tuple[Callable[[int], None], ...] = (
+        lambda waiting: measure(waiting, "balanced"),
+        lambda waiting: measure(waiting, "balanced", due=True),
+        lambda waiting: measure(waiting, "easy_fifo"),
+    )
+    for waiting in TARGETS_MS:
+        for run in runs:
+            run(waiting)
+
+
+if __name__ == "__main__":
+    main()
