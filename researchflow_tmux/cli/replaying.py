@@ -156,10 +156,11 @@ def _blocks(rows: Sequence[Figures], trace: Trace, too_wide: int, estimates: str
     table = Table([head, *map(_row, rows)], right=frozenset(range(1, len(_COLUMNS))))
     shown += [line(), table, line(), *(line(text, "dim") for text in _LEGEND)]
     shown += [line(_shares(row)) for row in rows if len(row.shares) > 1]
-    shown += [line(f"{row.policy}: {row.deadline_misses} of {row.deadline_jobs} deadlines missed") for row in rows if row.deadline_jobs]  # fmt: skip
-    shown += [
-        line(f"{row.policy}: {count(row.unfinished, 'job')} never ended", "red") for row in rows if row.unfinished
-    ]
+    for row in rows:
+        if row.deadline_jobs:
+            shown.append(line(f"{row.policy}: {row.deadline_misses} of {row.deadline_jobs} deadlines missed"))
+        if row.unfinished:
+            shown.append(line(f"{row.policy}: {count(row.unfinished, 'job')} never ended", "red"))
     return shown
 
 

@@ -191,6 +191,7 @@ class Index:
         ready_s = max([job.queued_at, *self._ends_before(job)]).timestamp()
         policy = self.rules.policy
         key = policy.key(ready_s, work_of(request.gpus, estimate), policy)
+        uprank_s = self._chains.uprank_s(job) if policy.chains else 0.0
         array = job.spec.array
         crowd = array.id if array is not None and array.at_most is not None else None
         return Entry(
@@ -198,7 +199,7 @@ class Index:
             project=project_of(job),
             need=self._need(request),
             estimate=estimate,
-            key=(-job.spec.priority, job.failed_before, key, -self._chains.uprank_s(job), job.id),
+            key=(-job.spec.priority, job.failed_before, key, -uprank_s, job.id),
             asks=(request.gpu_memory_mib, request.limits, crowd),
             deadline_s=self._chains.due_s(job.id) if policy.urgent else None,
         )

@@ -34,6 +34,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """What fits may start before the first job that does not, if that one is not delayed."""
     urgent: bool = False
     """Jobs that would miss their deadline come first."""
+    chains: bool = False
+    """Among equals, what most work waits for comes first; else what was submitted first."""
     alpha: float = ALPHA
     cap_s: float = CAP_S
 
@@ -67,12 +69,13 @@ POLICIES: dict[str, Policy] = {
             key=capped_age,
             fair=True,
             urgent=True,
+            chains=True,
         ),
         Policy(name="fifo", words="first come, first served; nothing passes", key=arrival, backfills=False),
         Policy(name="easy_fifo", words="first come, first served, with backfill", key=arrival),
         Policy(name="sjf", words="the least work first, with backfill; large jobs may starve", key=smallest),
         Policy(name="fair_share", words="fair shares alone, with backfill", key=arrival, fair=True),
-        Policy(name="makespan", words="the largest area first, with backfill: ends a batch soonest", key=largest),
+        Policy(name="makespan", words="the largest area first, with backfill: for a batch", key=largest, chains=True),
     )
 }
 """By the name that `policy` and `--policy` take."""

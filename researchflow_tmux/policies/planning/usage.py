@@ -1,4 +1,4 @@
-"""What each project has used, the less the longer ago: U_p = Σ ∫ g·2^((t − now)/H) dt, H = 7 days.
+"""What each project has used, the less the longer ago: U_p = Σ ∫ g·2^((t − now)/H) dt, H = 28 days.
 
 Decay is common to all, so nothing needs to tick: amounts are kept on an *inflated* clock, in which a GPU-second at t
 counts 2^((t − t0)/H). Dividing by 2^((now − t0)/H) gives U_p; for the order of projects that division can be left out.
@@ -10,7 +10,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 
-HALF_LIFE_S = 7 * 86_400.0
+HALF_LIFE_S = 28 * 86_400.0
+"""Several times the longest jobs: with a week, and jobs of up to a week, a project with half of the weights got 45 % of
+the GPUs, because what others got while its wide jobs waited was soon forgiven."""
 LARGEST_EXPONENT = 500.0
 """2^500 is far from what a float cannot hold (2^1024), and sums of it are, too."""
 

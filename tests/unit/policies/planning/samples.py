@@ -1,0 +1,104 @@
+"""Waiting jobs and walks over them, in few words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from researchflow_tmux.policies.planning.classes import Classes, Entry
+from researchflow_tmux.policies.planning.estimates import Estimate, certain
+from researchflow_tmux.policies.planning.floor import Floor, Need, Stay
+from researchflow_tmux.policies.planning.orders import POLICIES, Policy, work_of
+from researchflow_tmux.policies.planning.walk import Facts, Promise, Walk, Why
+
+HOUR = 3600.0
+DAY = 86_400.0
+
+
+def entry(
+    number: int,
+    gpus: int = 1,
+    takes_s: float = HOUR,
+    *,
+    ready_s: float = 0.0,
+    project: str = "",
+    priority: int = 0,
+    limit_s: float | None = None,
+    deadline_s: float | None = None,
+    estimate: Estimate | None = None,
+    policy: Policy = POLICIES["balanced"],
+    need: Need | None = None,
+) -> Entry:
+    known = estimate or certain(takes_s, limit_s)
+    key = policy.key(ready_s, work_of(gpus, known), policy)
+    return Entry(
+        id=number,
+        project=project,
+        need=need or Need(gpus),
+        estimate=known,
+        key=(-priority, False, key, 0.0, number),
+        deadline_s=deadline_s,
+    )
+
+
+def classes(*entries: Entry) -> Classes:
+    made = Classes()
+    for one in entries:
+        made.add(one)
+    return made
+
+
+def floor(gpus: int, *busy_until_s: float, cpu_places: int = 0) -> Floor:
+    """So many GPUs, of which the first ones are taken until those times."""
+    names = [f"g{index}" for index in range(gpus)]
+    taken = dict(zip(names, busy_until_s, strict=False))
+    free = {name: 0.0 if name in taken else 1.0 for name in names}
+    return Floor(free, [Stay(name, 1.0, ends_s) for name, ends_s in taken.items()], cpu_places)
+
+
+class Outcome:
+    """What a walk came to, when every offer was taken."""
+
+    def __init__(self, walk: Walk, room: Floor) -> None:
+        self.walk = walk
+        self.started: list[int] = []
+        self.avoided: dict[int, frozenset[str]] = {}
+        while (offer := walk.offer()) is not None:
+            assert len(self.started) < 1000
+            self.started.append(offer.entry.id)
+            self.avoided[offer.entry.id] = offer.avoid
+            able = [uuid for uuid, free in room._free.items() if free > 0.5 and uuid not in offer.avoid]
+            assert len(able) >= offer.entry.need.gpus, "an offer fits"
+            walk.started(offer, able[: offer.entry.need.gpus])
+
+    @property
+    def reserved(self) -> int | None:
+        return None if self.walk.reserved is None else self.walk.reserved.id
+
+    def why(self, one: Entry) -> Why | None:
+        from researchflow_tmux.policies.planning.classes import class_of
+
+        return self.walk.passed.get(one.id) or self.walk.passed_classes.get(class_of(one))
+
+
+def walk(
+    waiting: Sequence[Entry],
+    room: Floor,
+    *,
+    policy: Policy = POLICIES["balanced"],
+    ratios: Mapping[str, float] | None = None,
+    caps: Mapping[str, int] | None = None,
+    running: Mapping[str, int] | None = None,
+    lane: Sequence[Entry] = (),
+    promises: Mapping[int, Promise] | None = None,
+) -> Outcome:
+    facts = Facts(
+        policy=policy,
+        now_s=0.0,
+        ratio=lambda project: (ratios or {}).get(project, 0.0),
+        price=lambda _project: 1.0,
+        caps=caps or {},
+        running=running or {},
+        lane=lane,
+        promises=promises or {},
+    )
+    return Outcome(Walk(classes(*waiting), room, facts), room)

@@ -1,0 +1,204 @@
+"""The start loop: who starts, who has the reservation, and who may pass."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from researchflow_tmux.policies.planning.classes import class_of
+from researchflow_tmux.policies.planning.floor import Need
+from researchflow_tmux.policies.planning.orders import POLICIES
+from researchflow_tmux.policies.planning.walk import SLIPS, Facts, Promise, Walk, Why
+from tests.unit.policies.planning.samples import DAY, HOUR, classes, entry, floor, walk
+
+EASY = POLICIES["easy_fifo"]
+
+
+def test_what_fits_starts_in_the_order_of_the_keys() -> None:
+    waiting = [entry(1, takes_s=9 * HOUR), entry(2, takes_s=1 * HOUR), entry(3, takes_s=3 * HOUR)]
+    assert walk(waiting, floor(2)).started == [2, 3]
+
+
+def test_priority_comes_before_the_key() -> None:
+    assert walk([entry(1), entry(2, takes_s=9 * HOUR, priority=1)], floor(1)).started == [2]
+
+
+def test_the_project_that_used_least_by_its_weight_comes_first_and_pays() -> None:
+    waiting = [entry(number, project="a") for number in (1, 2, 3)] + [entry(4, project="b")]
+    found = walk(waiting, floor(3), ratios={"a": 0.0, "b": 1.5 * HOUR})
+    assert found.started == [1, 2, 4], "a is charged an hour for each start"
+
+
+def test_without_fair_shares_projects_do_not_matter() -> None:
+    waiting = [entry(1, project="a", ready_s=5, policy=EASY), entry(2, project="b", policy=EASY)]
+    assert walk(waiting, floor(1), policy=EASY, ratios={"a": 0.0, "b": 99.0}).started == [2]
+
+
+def test_the_first_that_does_not_fit_gets_the_reservation_and_only_that_one() -> None:
+    wide, wider = entry(1, 3, ready_s=0.0), entry(2, 4, ready_s=1.0)
+    found = walk([wide, wider], floor(4, 2 * HOUR, 5 * HOUR), policy=EASY)
+    assert (found.started, found.reserved) == ([], 1)
+    assert found.walk.reservation is not None
+    assert found.walk.reservation.at_s == 2 * HOUR
+    assert found.why(wider) is Why.CAPACITY
+
+
+def test_a_short_job_passes_and_a_long_one_does_not() -> None:
+    wide = entry(1, 4, policy=EASY)
+    short, long = (
+        entry(2, takes_s=2 * HOUR, policy=EASY, ready_s=1),
+        entry(3, takes_s=2.1 * HOUR, policy=EASY, ready_s=2),
+    )
+    found = walk([wide, short, long], floor(4, 2 * HOUR, 2 * HOUR), policy=EASY)
+    assert (found.started, found.reserved) == ([2], 1)
+    assert found.why(long) is Why.WOULD_DELAY
+
+
+def test_a_long_job_passes_on_what_is_left_over_when_the_reservation_comes_true() -> None:
+    wide, long = entry(1, 3, policy=EASY), entry(2, takes_s=90 * HOUR, policy=EASY)
+    found = walk([wide, long], floor(5, 2 * HOUR, 4 * HOUR, 6 * HOUR), policy=EASY)
+    assert found.started == [], "at 2 h three are free: none to spare"
+    found = walk([wide, long], floor(5, 2 * HOUR, 2 * HOUR, 6 * HOUR), policy=EASY)
+    assert found.started == [2], "at 2 h four are free: one to spare"
+    assert len(found.avoided[2]) == 3
+
+
+def test_it_looks_beyond_the_first_job_of_a_class_that_is_partly_too_long() -> None:
+    wide = entry(1, 2, policy=EASY)
+    same_class = [entry(2, takes_s=4000.0, policy=EASY, ready_s=1), entry(3, takes_s=3000.0, policy=EASY, ready_s=2)]
+    assert class_of(same_class[0]) == class_of(same_class[1])
+    assert walk([wide, *same_class], floor(2, 3500.0), policy=EASY).started == [3]
+
+
+def test_in_strict_order_nobody_passes() -> None:
+    fifo = POLICIES["fifo"]
+    waiting = [entry(1, 2, policy=fifo), entry(2, takes_s=1.0, policy=fifo, ready_s=1)]
+    found = walk(waiting, floor(2, HOUR), policy=fifo)
+    assert (found.started, found.reserved) == ([], 1)
+
+
+def test_a_full_project_is_passed_and_never_gets_the_reservation() -> None:
+    waiting = [entry(1, 2, project="a"), entry(2, 2, project="b")]
+    found = walk(waiting, floor(2), caps={"a": 3}, running={"a": 2}, ratios={"b": 9.0})
+    assert found.started == [2]
+    assert found.why(waiting[0]) is Why.CAP
+    found = walk(waiting, floor(2, HOUR), caps={"a": 3}, running={"a": 2}, ratios={"b": 9.0})
+    assert found.reserved == 2
+
+
+def test_starts_count_towards_the_cap() -> None:
+    assert walk([entry(number, project="a") for number in (1, 2, 3)], floor(3), caps={"a": 2}).started == [1, 2]
+
+
+def test_cpu_jobs_have_places_of_their_own() -> None:
+    waiting = [entry(1, 2), entry(2, 0), entry(3, 0)]
+    found = walk(waiting, floor(2, HOUR, cpu_places=1))
+    assert (found.started, found.reserved) == ([2], 1)
+
+
+def test_what_can_never_fit_gets_no_reservation() -> None:
+    found = walk([entry(1, 9), entry(2, 2, ready_s=1)], floor(2, HOUR))
+    assert found.reserved == 2
+
+
+def test_a_pinned_job_waits_for_its_own_gpu() -> None:
+    pinned = entry(1, need=Need(1, must=frozenset({"g0"})), policy=EASY)
+    other = entry(2, takes_s=9 * HOUR, policy=EASY, ready_s=1)
+    found = walk([pinned, other], floor(2, HOUR), policy=EASY)
+    assert (found.started, found.reserved) == ([2], 1)
+    assert found.avoided[2] == {"g0"}
+
+
+def test_urgent_jobs_come_first_and_are_not_offered_twice() -> None:
+    waiting = [entry(1, takes_s=1.0), entry(2, takes_s=9 * HOUR), entry(3, takes_s=2.0)]
+    assert walk(waiting, floor(3), lane=[waiting[1]]).started == [2, 1, 3]
+
+
+def test_an_urgent_job_may_have_the_reservation() -> None:
+    waiting = [entry(1, takes_s=9 * HOUR), entry(2, 2)]
+    found = walk(waiting, floor(2, HOUR), lane=[waiting[1]])
+    assert (found.started, found.reserved) == ([], 2)
+
+
+@pytest.mark.parametrize(
+    ("promise", "drains"),
+    [
+        (Promise(HOUR, HOUR, 0), False),
+        (Promise(0.0, 0.0, SLIPS - 2), False),
+        (Promise(0.0, 0.0, SLIPS - 1), True),
+        (Promise(-4 * DAY, HOUR, 0), True),
+    ],
+)
+def test_a_reservation_that_slipped_too_often_or_too_far_lets_only_enforced_limits_pass(
+    promise: Promise, drains: bool
+) -> None:
+    wide, guessed = entry(1, 2, policy=EASY), entry(2, takes_s=60.0, policy=EASY, ready_s=1)
+    found = walk([wide, guessed], floor(2, HOUR), policy=EASY, promises={1: promise})
+    assert found.started == ([] if drains else [2])
+    if drains:
+        assert found.why(guessed) is Why.DRAIN
+    limited = entry(3, limit_s=60.0, policy=EASY, ready_s=2)
+    found = walk([wide, guessed, limited], floor(2, HOUR), policy=EASY, promises={1: promise})
+    assert found.started == ([3] if drains else [2])
+
+
+def test_a_promise_slips_only_when_it_moves_by_more_than_a_minute() -> None:
+    def renewed(promise: Promise) -> Promise | None:
+        return walk([entry(1, 2)], floor(2, HOUR), promises={1: promise}).walk.promise
+
+    assert renewed(Promise(HOUR - 59, HOUR - 59)) == Promise(HOUR - 59, HOUR - 59)
+    assert renewed(Promise(HOUR - 61, HOUR - 61)) == Promise(HOUR - 61, HOUR, 1)
+    assert walk([entry(1, 2)], floor(2, HOUR)).walk.promise == Promise(HOUR, HOUR)
+
+
+def test_a_refusal_is_for_the_job_alone_or_for_all_that_ask_for_the_same() -> None:
+    for alone, left in ((True, [2]), (False, [])):
+        started = Walk(classes(entry(1), entry(2, ready_s=1)), floor(2), Facts(policy=EASY, now_s=0.0))
+        offer = started.offer()
+        assert offer is not None
+        started.refused(offer, alone=alone)
+        found = []
+        while (offer := started.offer()) is not None:
+            found.append(offer.entry.id)
+            started.started(offer, [f"g{len(found)}"])
+        assert found == left
+
+
+jobs = st.lists(
+    st.tuples(
+        st.integers(0, 5),
+        st.floats(1.0, 1e6),
+        st.floats(0.0, 1e6),
+        st.sampled_from("abc"),
+        st.one_of(st.none(), st.floats(1.0, 1e6)),
+    ),
+    max_size=25,
+)
+
+
+@given(jobs, st.lists(st.floats(1.0, 1e5), max_size=4), st.sampled_from(sorted(POLICIES)))
+def test_no_decision_starts_more_than_fits_or_delays_the_reservation(
+    wanted: list[tuple[int, float, float, str, float | None]], busy: list[float], name: str
+) -> None:
+    policy = POLICIES[name]
+    waiting = [
+        entry(number, gpus, takes_s, ready_s=ready_s, project=project, limit_s=limit_s, policy=policy)
+        for number, (gpus, takes_s, ready_s, project, limit_s) in enumerate(wanted)
+    ]
+    room = floor(4, *busy, cpu_places=2)
+    found = walk(waiting, room, policy=policy)
+    by_id = {one.id: one for one in waiting}
+    started = [by_id[job_id] for job_id in found.started]
+    assert len(set(found.started)) == len(started)
+    assert sum(one.need.gpus for one in started) <= 4 - len(busy)
+    assert sum(one.need.gpus == 0 for one in started) <= 2
+    reserved = found.walk.reserved
+    if reserved is not None and found.walk.reservation is not None:
+        later = floor(4, *busy)
+        names = iter(f"g{index}" for index in range(len(busy), 4))
+        for one in started:
+            later.take(one.need, [next(names) for _ in range(one.need.gpus)], one.estimate.most_s)
+        again = later.reserve(reserved.need, 0.0)
+        assert again is not None
+        assert again.at_s <= found.walk.reservation.at_s, "what started has not moved the reserved time"
