@@ -40,6 +40,7 @@ from researchflow_tmux.engine.steering import Steered
 from researchflow_tmux.engine.submitting import Submitted
 from researchflow_tmux.records.comparing import Comparison, Difference
 from researchflow_tmux.records.pruning import Pruned
+from researchflow_tmux.simulation.replay import comparing, figures
 
 REFERENCE = Path(__file__).resolve().parent / "reference"
 WIDTH = 118
@@ -64,6 +65,7 @@ JSON_OUTPUTS: tuple[tuple[str, str, tuple[type[msgspec.Struct], ...]], ...] = (
     ("rfsched.checkpoints/1", "checkpoint list --json", (saved.CheckpointList, saved.CheckpointView)),
     ("rfsched.hooks/1", "hooks list --json: `hooks`, a list of", (hooking.HookView,)),
     ("rfsched.hooks-test/1", "hooks test --json: `hooks`, a list of", (hooking.HookTest,)),
+    ("rfsched.simulate/1", "simulate --json", (comparing.Compared, figures.Figures)),
     ("rfsched.clean/1", "clean --json", (cleaning.Cleaned,)),
     ("rfsched.diff/1", "results diff --json", (Comparison, Difference)),
     ("rfsched.prune/1", "results prune --json", (Pruned,)),

@@ -118,21 +118,23 @@ def _weights(given: Sequence[str]) -> dict[str, float]:
 
 
 def _print_json(rows: Sequence[Figures], trace: Trace, too_wide: int, estimates: str, seed: int) -> None:
-    """No time of day in it: the same arguments print the same bytes."""
     import msgspec
 
-    head = {
-        "schema": SCHEMA,
-        "trace": trace.name,
-        "estimates": estimates,
-        "seed": seed,
-        "too_wide": too_wide,
-        "left_out": trace.left_out,
-    }
+    from researchflow_tmux.simulation.replay.comparing import Compared
+
+    found = Compared(
+        schema=SCHEMA,
+        trace=trace.name,
+        estimates=estimates,
+        seed=seed,
+        too_wide=too_wide,
+        left_out=trace.left_out,
+        compared=list(rows),
+    )
+    data = msgspec.to_builtins(found)
     if len(rows) == 1:
-        data = {**head, **msgspec.to_builtins(rows[0])}
-    else:
-        data = {**head, "compared": msgspec.to_builtins(rows)}
+        del data["compared"]
+        data |= msgspec.to_builtins(rows[0])
     sys.stdout.write(msgspec.json.encode(data).decode() + "\n")
 
 

@@ -29,12 +29,12 @@ from researchflow_tmux.domain.gpus import META_CONDITIONS, encode_conditions
 from researchflow_tmux.domain.reasons import Reason, ReasonCode
 from researchflow_tmux.engine import by_hand, inbox
 from researchflow_tmux.engine.context import Context, Rules
-from researchflow_tmux.engine.decide import Capacity, decide, goes_on
+from researchflow_tmux.engine.decide import Capacity, goes_on
 from researchflow_tmux.engine.emptiness import Emptiness
 from researchflow_tmux.engine.gpu_watch import GpuWatch
 from researchflow_tmux.engine.launching import Launcher
 from researchflow_tmux.engine.pause import Pause
-from researchflow_tmux.engine.planning.planner import Planner
+from researchflow_tmux.engine.planning.choice import Choice
 from researchflow_tmux.engine.ram_guard import RamGuard
 from researchflow_tmux.engine.reconcile import Destroy, Fence, NeedSnapshot, Relaunch, disowned, fenced, lost, reconcile
 from researchflow_tmux.engine.room import RoomReader
@@ -77,8 +77,8 @@ class Engine:
         self.clock = clock
         self.waiter = waiter
         self.room = room
-        self.planner: Planner | None = None
-        """Decides what starts next; None = the queue's own order does."""
+        self.choice = Choice(self.workload)
+        """Decides what starts next."""
         self.stopping = False
         """No new launches; the loop ends (see `drained`)."""
         self.controls: dict[str, Control] = {}
@@ -149,14 +149,6 @@ class Engine:
         room.go_on_from(self.room)
         self.context.rules, self.context.host, self.room = rules, host, room
 
-    def plan_with(self, planner: Planner | None) -> None:
-        """Let `planner`, made for this engine's workload, decide what starts next."""
-        if self.planner is not None:
-            self.workload.watchers.remove(self.planner.see)
-        self.planner = planner
-        if planner is not None:
-            self.workload.watchers.append(planner.see)
-
     @property
     def durable(self) -> bool:
         """Whether the last tick put everything on disk but launches and starts, which can be observed again."""
@@ -188,9 +180,7 @@ class Engine:
         backoff = self.workload.next_backoff_end(now)
         if backoff is not None and not self.stopping:
             due.append(max((backoff - now).total_seconds(), self._pause.left_s))
-        planned_s = None if self.planner is None or self.stopping else self.planner.due_s(now)
-        if planned_s is not None:
-            due.append(planned_s)
+        due.append(self.rules.sweep_s if self.stopping else self.choice.due_s(now))
         if self.workload.changed:
             due.append(FULL_DISK_S if self._unsaved else RESULTS_S)
         for attempt in self.workload.attempts.values():
@@ -355,7 +345,7 @@ class Engine:
         if not self.workload.queue_length:
             return
         room = self.room.capacity(self.workload, self.halted(), fresh=True)
-        starts = decide(self.workload, room, now) if self.planner is None else self.planner.decide(room, now)
+        starts = self.choice.decide(room, now)
         self._more, self._seen_room = goes_on(starts, room), room
         for start in starts:
             if not self._launcher.prepare(start, now):

@@ -29,6 +29,25 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     weights: Mapping[str, float] = {}
 
 
+class Compared(msgspec.Struct, frozen=True, kw_only=True):
+    """What a replay prints: with one policy its figures stand beside these fields, with several in `compared`.
+
+    There is no time of day in it: the same arguments give the same bytes.
+    """
+
+    schema: str
+    """Name and version of this form."""
+    trace: str
+    """Name of the file, or `synthetic`."""
+    estimates: str
+    seed: int
+    too_wide: int
+    """Jobs left out because they need more GPUs than there are."""
+    left_out: int
+    """Lines left out because their job never ran."""
+    compared: list[Figures] = []
+
+
 def policies(names: Sequence[str], caps_s: Sequence[float] = ()) -> list[tuple[str, Policy | None]]:
     """The policies of these names, each with every one of the age caps if it uses one.
 

@@ -93,7 +93,7 @@ class _Machine:
         """Let a policy decide."""
         workload = self.engine.workload
         now = self.clock.now()
-        self.engine.plan_with(Planner(workload, rules, estimator, devices=self.devices, share=1.0, now=now))
+        self.engine.choice.use(Planner(workload, rules, estimator, devices=self.devices, share=1.0, now=now))
 
     def run(self) -> None:
         """Until all have come and nothing more happens."""

@@ -1,0 +1,113 @@
+"""`rfsched simulate`: figures for people and programs, the same for the same arguments; wrong input is named."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from researchflow_tmux.cli.main import cli
+from researchflow_tmux.domain.errors import ConfigError, UsageError
+
+LAB = """job_id,submit_s,duration_s,num_gpus,project,deadline_s
+big,0,36000,4,vision,
+wide,60,7200,8,vision,
+s1,120,1800,1,text,
+s2,180,14400,1,text,15000
+never,200,0,1,text,
+"""
+
+
+def simulate(*args: str) -> Result:
+    return CliRunner().invoke(cli, ["simulate", *args])
+
+
+def data(*args: str) -> dict[str, Any]:
+    said = simulate("--json", *args)
+    assert said.exit_code == 0, said.output
+    found = json.loads(said.output)
+    assert isinstance(found, dict)
+    return found
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> str:
+    path = tmp_path / "lab.csv"
+    path.write_text(LAB)
+    return str(path)
+
+
+def test_json_has_the_documented_keys(lab: str) -> None:
+    found = data("--trace", lab, "--policy", "easy_fifo")
+    assert found["schema"] == "rfsched.simulate/1"
+    assert (found["policy"], found["gpus"], found["jobs"], found["left_out"]) == ("easy_fifo", 8, 4, 1)
+    assert (found["mean_wait_s"], found["max_wait_s"], found["makespan_s"]) == (8985.0, 35940.0, 43200.0)
+    assert (found["deadline_jobs"], found["deadline_misses"]) == (1, 0)
+    assert 0 < found["utilisation"] <= found["utilisation_of_bound"] <= 1
+    assert "at" not in found
+    assert "compared" not in found
+
+
+def test_the_same_arguments_print_the_same_bytes() -> None:
+    args = ("--jobs", "80", "--estimates", "noisy", "--json", "--policy", "balanced", "--policy", "sjf")
+    assert simulate(*args).output == simulate(*args).output
+    assert simulate(*args).output != simulate(*args, "--seed", "1").output
+
+
+def test_policies_side_by_side(lab: str) -> None:
+    found = data("--trace", lab, "--compare")
+    assert [row["policy"] for row in found["compared"]] == [
+        "balanced",
+        "fifo",
+        "easy_fifo",
+        "sjf",
+        "fair_share",
+        "makespan",
+        "queue",
+    ]
+    waits = {row["policy"]: row["mean_wait_s"] for row in found["compared"]}
+    assert waits["fifo"] == waits["queue"] > waits["easy_fifo"]
+    caps = data("--trace", lab, "--age-cap", "12h,3d")
+    assert [row["policy"] for row in caps["compared"]] == ["balanced C=0.5d", "balanced C=3d"]
+
+
+def test_the_table_says_what_was_left_out(lab: str) -> None:
+    said = simulate("--trace", lab, "--gpus", "4", "--projects", "project", "--policy", "fifo", "--policy", "balanced")
+    assert said.exit_code == 0
+    assert "lab.csv: 3 jobs on 4 GPUs, durations known beforehand" in said.output
+    assert "left out: 1 job for more than 4 GPUs" in said.output
+    assert "left out: 1 line of jobs that never ran" in said.output
+    assert "fifo: shares vision 100.0 %, text 0.0 %" in said.output
+    assert "balanced: 1 of 1 deadlines missed" in said.output
+
+
+def test_stretch_and_weights(lab: str) -> None:
+    assert data("--trace", lab, "--stretch", "2", "--policy", "fifo")["makespan_s"] > 80_000
+    said = data("--jobs", "40", "--projects", "project", "--weight", "a=2.5")
+    assert said["jobs"] == 40
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (("--weight", "a"), "'a' is not NAME=N"),
+        (("--weight", "a=-1"), "'a=-1' is not NAME=N"),
+        (("--age-cap", "soon"), "got 'soon'"),
+        (("--stretch", "0"), "--stretch must be above 0"),
+        (("--stretch", "nan"), "--stretch must be above 0"),
+        (("--gpus", "0"), "0 is not in the range"),
+        (("--estimates", "good"), "'good' is not one of"),
+    ],
+)
+def test_wrong_options_are_named(args: tuple[str, ...], words: str) -> None:
+    said = simulate(*args)
+    assert said.exit_code == 2
+    assert words in said.output
+
+
+def test_wrong_policies_and_files_are_named(tmp_path: Path) -> None:
+    assert isinstance(simulate("--policy", "best").exception, UsageError)
+    assert isinstance(simulate("--trace", str(tmp_path / "no.csv")).exception, ConfigError)
