@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import gc
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from operator import itemgetter
 from typing import Any
 
 from researchflow_tmux.adapters import sqlite_environments as environments
 from researchflow_tmux.adapters import sqlite_rows as rows
+from researchflow_tmux.adapters.garbage import no_collection
 from researchflow_tmux.adapters.sqlite_clean import LAST_JOB_ID, REMOVALS, cleanable_ids, delete_jobs
 from researchflow_tmux.adapters.sqlite_database import open_database, stamp, transaction
 from researchflow_tmux.adapters.sqlite_errors import in_words, readable
@@ -41,7 +40,7 @@ class SqliteStore:
 
     def load(self) -> StoredState:
         """The rows as they stand."""
-        with in_words(self.path), readable(self.path), _without_gc():
+        with in_words(self.path), readable(self.path), no_collection():
             self._db.execute("BEGIN")  # one snapshot for all four
             try:
                 jobs = _shared(map(itemgetter(0), self._db.execute("SELECT doc FROM jobs ORDER BY id")))
@@ -65,24 +64,32 @@ class SqliteStore:
     ) -> list[Event]:
         """One transaction, on disk when it returns; see the port. Raises StoreError, and then nothing is there."""
         when = stamp(at)
-        with in_words(self.path):
+        with in_words(self.path), no_collection():
             event_rows = [rows.event_row(payload, when, self.boot_id) for payload in payloads]
             job_rows = [rows.job_row(job) for job in jobs]
             attempt_rows = [rows.attempt_row(attempt) for attempt in attempts]
             answers = [(rows.to_json(dict(reply)), when, request) for request, reply in (replies or {}).items()]
             self._check_still_there()
             with transaction(self._db):
-                seqs = [self._db.execute(rows.ADD_EVENT, row).lastrowid for row in event_rows]
+                first = self._add_events(event_rows)
                 self._db.executemany(rows.PUT_JOB, job_rows)
                 self._db.executemany(rows.PUT_ATTEMPT, attempt_rows)
                 if answers:
                     self._answer(answers, at)
                 if meta:
                     self._db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", list(meta.items()))
-        return [
-            Event(seq=seq or 0, at=at, boot_id=self.boot_id, payload=payload)
-            for seq, payload in zip(seqs, payloads, strict=True)
-        ]
+            return [
+                Event(seq=seq, at=at, boot_id=self.boot_id, payload=payload)
+                for seq, payload in enumerate(payloads, first)
+            ]
+
+    def _add_events(self, event_rows: Sequence[tuple[Any, ...]]) -> int:
+        """Write them, and return the number of the first: in one transaction they are numbered without a gap."""
+        self._db.executemany(rows.ADD_EVENT, event_rows)
+        if not event_rows:
+            return 0
+        (last,) = self._db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'events'").fetchone()
+        return int(last) - len(event_rows) + 1
 
     def _check_still_there(self) -> None:
         """SQLite would go on writing to a file that was deleted under it, and everything would vanish at the end."""
@@ -116,7 +123,7 @@ class SqliteStore:
     def changed_since(self, event: int) -> tuple[list[Job], list[Attempt]]:
         """The jobs that events after `event` are about, as they are now, and all live attempts."""
         query = "SELECT doc FROM jobs WHERE id IN (SELECT job_id FROM events WHERE seq > ?) ORDER BY id"
-        with in_words(self.path), readable(self.path), _without_gc():
+        with in_words(self.path), readable(self.path), no_collection():
             jobs = [rows.decode_job(doc) for (doc,) in self._db.execute(query, (event,))]
             live = self._db.execute("SELECT doc FROM attempts WHERE live = 1 ORDER BY job_id, number")
             return jobs, [rows.decode_attempt(doc) for (doc,) in live]
@@ -168,15 +175,3 @@ def _shared(docs: Iterable[str]) -> list[Job]:
         sharing.share(job)
         jobs.append(job)
     return jobs
-
-
-@contextmanager
-def _without_gc() -> Iterator[None]:
-    """No garbage collection meanwhile: walking a growing heap of 100 000 jobs again and again doubles the time."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()

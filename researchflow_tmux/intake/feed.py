@@ -12,6 +12,7 @@ from datetime import datetime
 import msgspec
 
 from researchflow_tmux.adapters.clock import SystemClock
+from researchflow_tmux.adapters.garbage import no_collection
 from researchflow_tmux.adapters.sources.port import JobSource, Reading
 from researchflow_tmux.domain.errors import Problem
 from researchflow_tmux.domain.job import Job
@@ -70,8 +71,9 @@ class Feed:
     def read(self) -> Look:
         """Look at all files. What one source cannot do does not keep the others from being read."""
         looked_at = SystemClock().now()
-        found = [(source.kind, self._read(source)) for source in self._sources]
-        news = [self._news(kind, reading, looked_at) for kind, reading in found]
+        with no_collection():
+            found = [(source.kind, self._read(source)) for source in self._sources]
+            news = [self._news(kind, reading, looked_at) for kind, reading in found]
         problems = [problem for _, reading in found for problem in reading.problems]
         problems += [problem for unwritten in self._unwritten.values() for problem in unwritten]
         return Look(

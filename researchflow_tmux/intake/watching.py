@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
+from researchflow_tmux.adapters.garbage import no_collection
 from researchflow_tmux.adapters.live_file import LiveSources
 from researchflow_tmux.adapters.sources.registry import SOURCES, make_sources
 from researchflow_tmux.domain.errors import StoreError
@@ -162,7 +163,8 @@ class SourceWatch:
         state = self.state
         refused: list[str] = []
         for news in look.news:
-            done = self.engine.take_in(news)
+            with no_collection():
+                done = self.engine.take_in(news)
             refused += done.problems
             state = msgspec.structs.replace(
                 state,
