@@ -97,8 +97,8 @@ def run(workspace: Workspace, directory: str, *, dry_run: bool = False, may_star
     if not dry_run:
         control.ready(workspace)
         _write(directory, tasks, result)
-        if result.queued:
-            drafts = [_draft(job, known, captured.digest) for job in jobs if _runs(job, known)]
+        drafts = [_draft(job, known, captured.digest) for job in jobs if _is_taken(job, known, result)]
+        if drafts:
             workspace.submit_drafts(drafts)
         result.scheduler, result.session = ensure_scheduler(workspace, captured.digest, may_start=may_start)
     return result
@@ -120,12 +120,19 @@ def _runs(job: TaskJob, known: Mapping[str, Job]) -> bool:
     return old is None or (old.state.ended and old.state is not JobState.SUCCEEDED)
 
 
+def _is_taken(job: TaskJob, known: Mapping[str, Job], result: Warded) -> bool:
+    """What runs, and what waits and may be described differently now."""
+    old = known.get(job.draft.key)
+    waits = old is not None and old.state in (JobState.QUEUED, JobState.HELD)
+    return waits or (_runs(job, known) and result.queued > 0)
+
+
 def _draft(job: TaskJob, known: Mapping[str, Job], digest: str) -> Draft:
     """What it needs is submitted with it, or known by its id."""
     by_name = {old.name: old for old in known.values()}
     ids = tuple(by_name[name].id for name in job.draft.after if name in by_name)
     names = tuple(name for name in job.draft.after if name not in by_name)
-    return Draft(spec=job.draft.to_spec(digest, after=ids), after_names=names, again=job.draft.key in known)
+    return Draft(spec=job.draft.to_spec(digest, after=ids), after_names=names, again=_runs(job, known))
 
 
 def _write(directory: str, tasks: Sequence[Task], result: Warded) -> None:

@@ -78,6 +78,20 @@ def test_tasks_run_as_jobs_and_what_failed_runs_again(workspace: RealWorkspace) 
     assert workspace.ok("threadward", "run", "proj") == "3 tasks: 0 queued, 3 succeeded before\n"
 
 
+def test_another_number_of_workers_holds_for_what_waits(workspace: RealWorkspace) -> None:
+    workspace.configure(python_env=sys.executable, max_jobs_per_gpu=1)
+    workspace.ok("threadward", "init")
+    folder = workspace.root / "threadward"
+    (folder / "task_specification.py").write_text("import time\ndef task_method(*_):\n    time.sleep(60)\n")
+    workspace.ok("threadward", "run")
+    workspace.wait_for("ws_small_0", "running")
+    assert workspace.reason("ws_small_1") == "as many of its array run as may: 1 of ws"
+    (folder / "resource_constraints.py").write_text("NUM_WORKERS = 2\n")
+    assert workspace.ok("threadward", "run") == "4 tasks: 0 queued, 4 under way\n"
+    workspace.wait_for("ws_small_1", "running")
+    assert workspace.states()["ws_small_2"] == "queued"
+
+
 def test_what_is_wrong_queues_nothing(workspace: RealWorkspace) -> None:
     workspace.configure(python_env=sys.executable)
     result = workspace.call("threadward", "run")
