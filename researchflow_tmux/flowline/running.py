@@ -17,7 +17,6 @@ from researchflow_tmux.job.table_function import IMPORTING
 def run_cli(
     func: Callable[..., str],
     task_dir: str | os.PathLike[str],
-    *,
     user_cmp: Callable[[Any, Any], int] | None = None,
 ) -> None:
     """Run the rows of a table, each with the command that `func` makes of it.

@@ -40,6 +40,7 @@ class Columns(msgspec.Struct, frozen=True, kw_only=True):
     """`rf.` columns that mean nothing: rows that say something there are not queued."""
     parameters: tuple[tuple[int, str], ...]
     nameless: tuple[int, ...]
+    notes: frozenset[int]
     missing: tuple[str, ...]
     """Reserved columns that the table does not have."""
     problems: tuple[Problem, ...] = ()
@@ -73,6 +74,7 @@ def read_columns(grid: Grid, file: str) -> Columns:
         unknown=tuple(unknown),
         parameters=tuple(parameters),
         nameless=tuple(place for place, name in enumerate(header) if not name),
+        notes=frozenset(place for place, name in enumerate(header) if name.startswith(NOTE)),
         missing=tuple(name for name in RESERVED if name not in header),
         problems=tuple(problems),
         warnings=tuple(_warnings(file, [name for _, name in parameters])),

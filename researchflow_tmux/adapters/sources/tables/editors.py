@@ -16,7 +16,18 @@ def lock_beside(path: str) -> str | None:
     return None
 
 
-def open_in_editor(file: str, lock: str) -> Problem:
+def hands_off(path: str, file: str) -> Problem | None:
+    """Why the table must not be written now; None = it may be. Raises OSError."""
+    lock = lock_beside(path)
+    if lock is not None:
+        return _open_in_editor(file, lock)
+    if not os.stat(path).st_mode & 0o222:
+        hint = "make it writable (chmod u+w); jobs run on"
+        return Problem(message="is write-protected, so what ran is not written here", file=file, hint=hint)
+    return None
+
+
+def _open_in_editor(file: str, lock: str) -> Problem:
     """Says why the table is not written."""
     message = f"is open in a spreadsheet program ({lock}): what ran is written here once it is closed"
     return Problem(message=message, file=file, hint=f"jobs run on; if nobody has it open, delete {lock}")

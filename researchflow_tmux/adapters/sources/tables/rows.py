@@ -47,12 +47,12 @@ class _Fault(Exception):  # noqa: N818 - it reads as the fact it states
 
 
 def read_rows(grid: Grid, columns: Columns, file: str) -> tuple[list[Row], list[Problem]]:
-    """All rows that hold anything, and the problems of those that cannot run."""
+    """All rows that hold more than notes, and the problems of those that cannot run."""
     rows: list[Row] = []
     problems: list[Problem] = []
     seen: Counter[str] = Counter()
     for index, record in enumerate(grid.records):
-        if not any(record):
+        if not any(cell is not None and place not in columns.notes for place, cell in enumerate(record)):
             continue
         try:
             _check_shape(grid, columns, index, record)

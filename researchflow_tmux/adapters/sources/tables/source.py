@@ -9,7 +9,7 @@ from researchflow_tmux.adapters.places import absolute, resolve_places
 from researchflow_tmux.adapters.sources.ledger import Ledger
 from researchflow_tmux.adapters.sources.port import Reading, SourceContext
 from researchflow_tmux.adapters.sources.tables.drafts import SOURCE, Drafting
-from researchflow_tmux.adapters.sources.tables.reading import is_table
+from researchflow_tmux.adapters.sources.tables.reading import FORMATS, is_table
 from researchflow_tmux.adapters.sources.tables.table_file import JobsByRow, News, TableFile, turn_of
 from researchflow_tmux.domain.errors import Problem
 from researchflow_tmux.domain.job import Job
@@ -35,10 +35,10 @@ class Tables:
 
     def read(self, jobs: Mapping[str, Job]) -> Reading:
         """What the rows want, of tables that have changed."""
-        found = self._find()
+        found, problems = self._find()
         for file in found:
             self._file(file)
-        news: list[News] = []
+        news: list[News] = [News(problems=tuple(problems))]
         by_file: Mapping[str, JobsByRow] | None = None
         for file, table in list(self._files.items()):
             if table.is_settled(jobs):
@@ -73,12 +73,22 @@ class Tables:
             self._files[file] = TableFile(absolute(self._root, file), file, ledger, self._common)
         return self._files[file]
 
-    def _find(self) -> list[str]:
-        """Every table that is there, in a fixed order."""
-        named = [absolute(self._root, path) for path in self._context.settings.tables]
-        self._directories = {self._job_dir, *map(os.path.dirname, named)}
-        paths = [*self._walk(), *named]
-        return list(dict.fromkeys(os.path.relpath(path, self._root) for path in paths))
+    def _find(self) -> tuple[list[str], list[Problem]]:
+        """Every table that is there, in a fixed order; and what the settings name that is none."""
+        self._directories = {self._job_dir}
+        paths, problems = list(self._walk()), []
+        for name in self._context.settings.tables:
+            path = absolute(self._root, name)
+            self._directories.add(os.path.dirname(path))
+            if not is_table(os.path.basename(path)):
+                what = f"`tables` names {name}, which is no {', '.join(FORMATS)} file"
+                problems.append(Problem(message=what, file=self._context.paths.config))
+            elif os.path.lexists(path):
+                paths.append(path)
+            else:
+                what = f"`tables` names {name}, which does not exist"
+                problems.append(Problem(message=what, file=self._context.paths.config, hint=f"looked for {path}"))
+        return list(dict.fromkeys(os.path.relpath(path, self._root) for path in paths)), problems
 
     def _walk(self) -> Iterator[str]:
         for folder, inner, names in os.walk(self._job_dir):

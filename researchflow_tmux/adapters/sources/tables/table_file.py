@@ -26,7 +26,7 @@ from researchflow_tmux.adapters.sources.tables.counts import (
     turns,
 )
 from researchflow_tmux.adapters.sources.tables.drafts import Drafting, RowJobs, repeated
-from researchflow_tmux.adapters.sources.tables.editors import lock_beside, open_in_editor
+from researchflow_tmux.adapters.sources.tables.editors import hands_off
 from researchflow_tmux.adapters.sources.tables.grid import Unreadable
 from researchflow_tmux.adapters.sources.tables.intents import INTENT, intent, settled
 from researchflow_tmux.adapters.sources.tables.reading import Table, interpret, read_table
@@ -208,9 +208,9 @@ class TableFile:
         added = table.columns.missing if any(row.good for row in table.rows) else ()
         if not targets and not added:
             return problems
-        lock = lock_beside(self.path)
-        if lock is not None:
-            return [*problems, open_in_editor(self.file, lock)]
+        kept_off = hands_off(self.path, self.file)
+        if kept_off is not None:
+            return [*problems, kept_off]
         if added and table.grid.closed:
             message = f"the columns {', '.join(added)} cannot be added: {table.grid.closed}"
             return [*problems, Problem(message=message, file=self.file, hint="correct that row first")]

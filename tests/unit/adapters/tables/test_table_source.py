@@ -194,6 +194,28 @@ def test_a_table_that_is_open_is_left_alone_until_it_is_closed(desk: Desk, lock:
     assert "a,1,1" in path.read_text()
 
 
+def test_a_write_protected_table_is_left_alone_and_said_so(desk: Desk) -> None:
+    path = desk.table("todo.csv", "name,run_num,need_run_num,cmd\na,0,1,x\n")
+    path.chmod(0o444)
+    desk.look()
+    desk.run("a")
+    assert "is write-protected" in desk.problems[0]
+    assert "a,0,1" in path.read_text()
+    path.chmod(0o640)
+    desk.look()
+    assert ("a,1,1" in path.read_text(), path.stat().st_mode & 0o777) == (True, 0o640)
+
+
+def test_a_link_to_a_table_stays_one(desk: Desk) -> None:
+    real = desk.root / "real.csv"
+    real.write_text("name,run_num,need_run_num,cmd\na,0,1,x\n")
+    (desk.root / "jobs" / "todo.csv").symlink_to("../real.csv")
+    desk.look()
+    desk.run("a")
+    assert (desk.root / "jobs" / "todo.csv").is_symlink()
+    assert "a,1,1" in real.read_text()
+
+
 def test_an_edit_in_the_last_moment_is_not_overwritten(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     path = desk.table("todo.csv", "name,run_num,need_run_num,cmd\na,0,1,x\nb,0,1,x\n")
     desk.look()
@@ -413,6 +435,21 @@ def test_hidden_files_and_those_of_open_editors_are_no_tables(desk: Desk) -> Non
     assert [key.partition("#")[0] for key in desk.jobs] == ["jobs/deep/er/todo.tsv"]
     assert desk.problems == []
     assert str(desk.root / "jobs/deep/er") in desk.source.directories()
+
+
+def test_a_row_of_nothing_but_notes_is_no_task(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, table_command="x")
+    path = desk.table("todo.csv", "lr,#note\n1,first\n,the second half:\n2,\n")
+    desk.look()
+    assert desk.waiting() == ["Task:0", "Task:2"]
+    assert path.read_text().splitlines()[2] == ",the second half:"
+
+
+def test_what_the_settings_name_and_is_no_table_is_told(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, tables=["gone.csv", "train.py"])
+    desk.look()
+    assert "`tables` names gone.csv, which does not exist" in desk.problems[0]
+    assert "`tables` names train.py, which is no .csv, .tsv, .json, .xlsx file" in desk.problems[1]
 
 
 def test_tables_elsewhere_are_named_in_the_settings(tmp_path: Path) -> None:
