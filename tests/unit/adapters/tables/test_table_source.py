@@ -234,6 +234,22 @@ def test_an_edit_in_the_last_moment_is_not_overwritten(desk: Desk, monkeypatch: 
     assert desk.states() == ["a succeeded", "b cancelled", "c queued"]
 
 
+def test_a_count_set_in_the_last_moment_is_counted_on(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = desk.table("todo.csv", "name,run_num,need_run_num,cmd\na,0,1,x\n")
+    desk.look()
+    real = user_file.replace
+    edits = [lambda text: text.replace("a,0,1", "a,5,9")]
+
+    def replace(file: str, data: bytes, expected: user_file.Seen) -> tuple[user_file.Seen, int]:
+        if edits:
+            path.write_text(edits.pop()(path.read_text()))
+        return real(file, data, expected)
+
+    monkeypatch.setattr(user_file, "replace", replace)
+    desk.run("a")
+    assert "a,6,9" in path.read_text()
+
+
 @pytest.mark.parametrize("after", [False, True], ids=["before the rename", "after it"])
 def test_a_count_is_right_whenever_the_process_is_killed(
     desk: Desk, monkeypatch: pytest.MonkeyPatch, after: bool
