@@ -216,10 +216,14 @@ class TableFile:
             return [*problems, Problem(message=message, file=self.file, hint="correct that row first")]
         runs = {row.record: row.run + len(done) for row, done in targets}
         grid = table.grid.patched(_edits(table, added, runs), added)
-        for row, done in targets:
-            self._notes.update({turn: intent(job, row.run, runs[row.record]) for turn, job in done.items()})
-        self._write_ledger()
-        seen = user_file.replace(self.path, grid.content(), table.seen)
+        about = {turn: intent(job, row.run, runs[row.record]) for row, done in targets for turn, job in done.items()}
+        before, self._notes = self._notes, {**self._notes, **about}
+        try:
+            self._write_ledger()
+            seen = user_file.replace(self.path, grid.content(), table.seen)
+        except Exception:
+            self._notes = before  # for certain it was not written
+            raise
         for _, done in targets:
             for turn, job in done.items():
                 self._notes[turn] = counted(job)

@@ -222,7 +222,7 @@ def test_an_edit_in_the_last_moment_is_not_overwritten(desk: Desk, monkeypatch: 
     real = user_file.replace
     edits = [lambda text: text + "c,0,1,x\n", lambda text: text.replace("b,0,1", "b,9,9")]
 
-    def replace(file: str, data: bytes, expected: user_file.Seen) -> tuple[user_file.Seen, int]:
+    def replace(file: str, data: bytes, expected: user_file.Seen) -> user_file.Seen:
         if edits:
             path.write_text(edits.pop()(path.read_text()))
         return real(file, data, expected)
@@ -240,7 +240,7 @@ def test_a_count_set_in_the_last_moment_is_counted_on(desk: Desk, monkeypatch: p
     real = user_file.replace
     edits = [lambda text: text.replace("a,0,1", "a,5,9")]
 
-    def replace(file: str, data: bytes, expected: user_file.Seen) -> tuple[user_file.Seen, int]:
+    def replace(file: str, data: bytes, expected: user_file.Seen) -> user_file.Seen:
         if edits:
             path.write_text(edits.pop()(path.read_text()))
         return real(file, data, expected)
