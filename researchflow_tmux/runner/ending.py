@@ -97,8 +97,8 @@ def _outcome(facts: Facts, number: int | None) -> tuple[str, str | None]:
 
 
 def _succeeded(facts: Facts, rule: str, code: int | None, verified: bool | None) -> bool:
-    if facts.cause == "stop":
-        return False
+    if facts.outcome or facts.cause == "stop":
+        return False  # it never ran (or the runner failed), or somebody stopped it
     if facts.success == "always":
         return True
     if facts.success == "verify_only":

@@ -101,7 +101,7 @@ class Attempt:
             self.spec.env["RFSCHED_LOG"] = self.log.path
         if note := logs.point_latest(self.spec.log_latest, self.log):
             self.facts.notes.append(note)
-        return not self._asked_to_stop()
+        return not self._asked_to_stop() and self._forget_success()
 
     def _has_work(self, rule: freshness.Rule) -> bool:
         """Look at the job's files; False, with the facts set, if it is up to date or lacks an input."""
@@ -113,12 +113,18 @@ class Attempt:
         why = freshness.why_run(seen, freshness.load(rule), rule.definition)
         if not why and not rule.force:
             return self._give_up(ending.UP_TO_DATE, "nothing changed since it last succeeded")
-        try:
-            freshness.forget(rule)
-        except OSError as error:
-            return self._give_up(ending.LAUNCH_FAILED, f"{rule.note} cannot be removed: {error.strerror}")
         self.seen = seen
         self.screen.feed(f"── runs because {why or 'it was asked for'} ──\r\n".encode(errors="replace"))
+        return True
+
+    def _forget_success(self) -> bool:
+        """From here on the job's files are in its own hands: what it made before does not count any more."""
+        if self.spec.files is None:
+            return True
+        try:
+            freshness.forget(self.spec.files)
+        except OSError as error:
+            return self._give_up(ending.LAUNCH_FAILED, f"{self.spec.files.note} cannot be removed: {error.strerror}")
         return True
 
     def _settle_files(self) -> None:

@@ -95,6 +95,15 @@ def test_of_a_killed_runner_nothing_counts_either(root: Path, attempts: Attempts
     assert attempts.sh(MADE, files=files).run()["outcome"] == "exited"
 
 
+def test_a_launch_that_comes_to_nothing_leaves_what_was_made(root: Path, attempts: Attempts) -> None:
+    files = rule(root)
+    attempts.sh(MADE, files=files).run()
+    asked = attempts.sh(MADE, files=files | {"force": True})
+    Path(asked.dir, "stop").write_text('{"by": "user", "reason": ""}')
+    assert asked.run()["outcome"] == "killed"
+    assert attempts.sh(MADE, files=files).run()["outcome"] == "up_to_date"
+
+
 # The rule, case by case -----------------------------------------------------------------------------------------------
 
 

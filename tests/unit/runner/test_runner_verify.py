@@ -47,6 +47,13 @@ def test_every_rule(attempts: Attempts, success: str, job: str, verify: str | No
     assert attempt.run()["succeeded"] is succeeded
 
 
+def test_what_was_stopped_before_it_began_is_no_success_of_any_kind(attempts: Attempts) -> None:
+    attempt = attempts.sh("true", completion=rule(success="always"))
+    Path(attempt.dir, "stop").write_text('{"by": "user", "reason": ""}')
+    record = attempt.run()
+    assert (record["outcome"], record["succeeded"]) == ("killed", False)
+
+
 def test_the_marker_is_written_after_the_answer_and_only_for_a_yes(attempts: Attempts) -> None:
     for number, (verify, there) in enumerate([('test ! -e "$OUT"', True), (NO, False)]):
         marker = str(attempts.root / f"m{number}")
