@@ -158,6 +158,7 @@ class Parts:
     def retune(self, engine: Engine) -> None:
         """Let a running engine work by the current `settings` and GPUs."""
         self.host, room = self._host_and_room(listen=True)
+        self._make_busy(engine)
         engine.retune(rules(self.settings, self.workspace_id), self.host, room)
 
     def _host_and_room(self, *, listen: bool) -> tuple[TmuxHost, RoomReader]:

@@ -131,6 +131,7 @@ def job_view(
         lost_s=attempt.lost_s if attempt is not None else None,
         ooms=job.ooms,
         gpu_memory_mib=job.needs.gpu_memory_mib,
+        share=job.needs.share,
         gpu_losses=job.gpu_losses,
         usage=usage_view(attempt, usages.get(attempt.key)) if attempt is not None else None,
     )

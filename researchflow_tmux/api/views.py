@@ -64,6 +64,8 @@ class JobView(msgspec.Struct, kw_only=True):
     """Times it ran out of memory since it was last queued by hand."""
     gpu_memory_mib: int | None = None
     """MiB it asks for on each of its GPUs: as declared, or more after it ran out of them; null = not said."""
+    share: float | None = None
+    """The part of each GPU that it asks for itself; null = what `max_jobs_per_gpu` makes of one."""
     gpu_losses: int = 0
     """Times it was queued again because its GPU was lost."""
     usage: UsageView | None = None

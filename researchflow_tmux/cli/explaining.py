@@ -11,9 +11,10 @@ import click
 
 from researchflow_tmux.cli.jobargs import job_argument, pass_chosen
 from researchflow_tmux.cli.main import Chosen
-from researchflow_tmux.cli.output import duration, json_option, moment, print_json
+from researchflow_tmux.cli.output import count, duration, json_option, moment, print_json
 
 if TYPE_CHECKING:
+    from researchflow_tmux.api.views import JobView
     from researchflow_tmux.api.why import AttemptLine, Upstream, Why
     from researchflow_tmux.cli.layout import Block
 
@@ -46,8 +47,9 @@ def _blocks(found: Why, now: datetime) -> list[Block]:
     words = reason if reason.startswith(state) else f"{state}{': ' if reason else ''}{reason}"
     blocks: list[Block] = [Line((Cell(f"{job.name} (job {job.id}) ", "bold"), Cell(words, COLOURS.get(job.state, ""))))]
     blocks += [line(f"  {each}", "dim") for each in found.command.splitlines()]
-    asked = f"{job.gpus_wanted} GPU{'s' if job.gpus_wanted != 1 else ''}" if job.gpus_wanted else "no GPU"
-    blocks.append(line(f"  asks for {asked}, priority {job.priority}, queued {moment(job.queued_at, now)}", "dim"))
+    blocks.append(
+        line(f"  asks for {_asked(job)}, priority {job.priority}, queued {moment(job.queued_at, now)}", "dim")
+    )
     blocks += _usage(found)
     if found.gpus:
         blocks += [line(), line("who holds the slots:"), *gpu_table(found.gpus, layout.terminal_width())]
@@ -62,6 +64,18 @@ def _blocks(found: Why, now: datetime) -> list[Block]:
     if found.advice:
         blocks += [line(), *(line(f"→ {advice}") for advice in found.advice)]
     return blocks
+
+
+def _asked(job: JobView) -> str:
+    """What it needs of GPUs, in words."""
+    if not job.gpus_wanted:
+        return "no GPU"
+    memory = f"{job.gpu_memory_mib / 1024:.1f} GiB" if job.gpu_memory_mib else ""
+    part = f"{job.share:.0%}" if job.share is not None else ""
+    of_each = " and ".join(filter(None, (part, memory)))
+    gpus = count(job.gpus_wanted, "GPU")
+    each = "each" if job.gpus_wanted > 1 else "it"
+    return f"{gpus} ({of_each} of {each})" if of_each else gpus
 
 
 def _usage(found: Why) -> Iterator[Block]:

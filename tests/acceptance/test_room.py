@@ -57,7 +57,9 @@ def test_memory_is_promised_thresholds_hold_and_the_gpu_settles(new_workspace: F
     assert why["job"]["reason_code"] == "threshold"
     assert "how busy it is must be seen for 60 s first (max_util)" in why["job"]["reason"]
     assert why["job"]["until"] is not None
-    assert "see `rfsched gpus`" in ws.ok("why", "b")
+    explained = ws.ok("why", "b")
+    assert "asks for 1 GPU (14.0 GiB of it), priority 0" in explained
+    assert "see `rfsched gpus`" in explained
     ws.ok("cancel", "a")
     ws.wait_for("b", "running")
     bad = ws.call("add", "--share", "1.5", "--", "true")

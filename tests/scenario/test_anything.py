@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
@@ -10,9 +11,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from researchflow_tmux.domain.attempt import Exited, Lost, SlotTaken, TimedOut
 from researchflow_tmux.domain.job import Condition, Job, JobState
+from researchflow_tmux.domain.limits import GpuLimits, RoomRules
 from researchflow_tmux.domain.resources import Ticket
 from researchflow_tmux.policies.conditions import Standing, standing
 from researchflow_tmux.ports import LaunchRefused
+from researchflow_tmux.simulation.load import JobLoad
 from researchflow_tmux.simulation.script import Script
 from tests.scenario.invariants import check_invariants
 from tests.scenario.world import World
@@ -22,6 +25,7 @@ ATTEMPT_SCRIPTS = st.sampled_from(
     [
         Script(duration_s=1.0),
         Script(duration_s=20.0),
+        Script(duration_s=30.0, load=JobLoad(memory_mib=9000, util_pct=90, ramp_s=10), ram_mib=25 * 1024),
         Script(duration_s=0.0),
         Script(duration_s=3.0, claim_delay_s=2.0),
         Script(duration_s=3.0, outcome=BAD),
@@ -32,6 +36,20 @@ ATTEMPT_SCRIPTS = st.sampled_from(
         Script(duration_s=90.0, stop_delay_s=500.0),
     ]
 )
+ROOMS = [
+    RoomRules(),
+    RoomRules(gpu_memory_mib=6 * 1024, grace_s=5.0),
+    RoomRules(limits=GpuLimits(max_util_pct=80.0, max_memory_pct=60.0), max_jobs=2),
+    RoomRules(max_ram_pct=60.0, kill_ram_pct=90.0, order="most_free_memory"),
+]
+NEEDS: list[dict[str, Any]] = [
+    {},
+    {},
+    {"share": 0.5},
+    {"gpu_memory_mib": 14 * 1024},
+    {"gpu_memory_mib": 20 * 1024, "share": 0.3},
+    {"limits": GpuLimits(min_free_mib=8 * 1024)},
+]
 STEPS = ["observed", "planned", "intent saved", "launched", "acted", "before commit", "after commit"]
 STEPS += [
     f"{when} {what}" for when in ("before", "after") for what in ("prepare", "launch", "fence", "stop", "destroy")
@@ -48,9 +66,14 @@ class Anything(RuleBasedStateMachine):
         leased=st.booleans(),
         deaf=st.booleans(),
         restart_lost=st.booleans(),
+        room=st.sampled_from(ROOMS),
     )
-    def begin(self, gpus: int, jobs_per_gpu: int, leased: bool, deaf: bool, restart_lost: bool) -> None:
-        self.world = World(gpus=gpus, jobs_per_gpu=jobs_per_gpu, leased=leased, deaf=deaf, restart_lost=restart_lost)
+    def begin(
+        self, gpus: int, jobs_per_gpu: int, leased: bool, deaf: bool, restart_lost: bool, room: RoomRules
+    ) -> None:
+        self.world = World(
+            gpus=gpus, jobs_per_gpu=jobs_per_gpu, leased=leased, deaf=deaf, restart_lost=restart_lost, room=room
+        )
         self.gpus = gpus
         self.made = 0
 
@@ -65,6 +88,7 @@ class Anything(RuleBasedStateMachine):
         held=st.booleans(),
         after=st.lists(st.integers(0, 30), max_size=2),
         when=st.sampled_from(["success", "success", "failure", "always"]),
+        needs=st.sampled_from(NEEDS),
     )
     def add(
         self,
@@ -76,6 +100,7 @@ class Anything(RuleBasedStateMachine):
         held: bool,
         after: list[int],
         when: Condition,
+        needs: dict[str, Any],
     ) -> None:
         name = f"j{self.made}"
         self.made += 1
@@ -91,6 +116,7 @@ class Anything(RuleBasedStateMachine):
             priority=priority,
             held=held,
             when=when if known and after else "success",
+            needs=needs,
         )
 
     @rule(kind=st.sampled_from(["cancel", "requeue", "hold", "release"]), which=MANY)
@@ -179,6 +205,15 @@ class Anything(RuleBasedStateMachine):
         else:
             self.world.leases.release("gpu-0", "other/1.1")
 
+    @rule(used_gib=st.sampled_from([0, 5, 20]), broken=st.sampled_from([None, None, "driver gone"]))
+    def others_use_a_gpu(self, used_gib: int, broken: str | None) -> None:
+        self.world.probe.intrude("gpu-0", 4242, used_gib * 1024)
+        self.world.probe.fail_all(broken)
+
+    @rule(used_gib=st.sampled_from([0, 0, 30, 62]), broken=st.booleans())
+    def others_use_the_machine(self, used_gib: int, broken: bool) -> None:
+        self.world.ram.others_mib, self.world.ram.broken = used_gib * 1024, broken
+
     # -- the end
 
     def teardown(self) -> None:
@@ -189,6 +224,9 @@ class Anything(RuleBasedStateMachine):
         world.host.faults.disk_full, world.host.faults.refuse_count = False, 0
         world.host.foreign.clear()
         world.leases.release("gpu-0", "other/1.1")
+        world.probe.intrude("gpu-0", 4242, 0)
+        world.probe.fail_all(None)
+        world.ram.others_mib, world.ram.broken = 0, False
         world.store._faults.clear()
         world._aim = None
         if world.engine.stopping:
