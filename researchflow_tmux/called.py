@@ -36,7 +36,7 @@ def main(argv: list[str]) -> int:
     except BaseException as error:  # noqa: BLE001 - whatever the user's code raises is what there is to tell
         return _fail(target, UNREADABLE, f"the function cannot be read: {_words(error)}", error)
     try:
-        value = function(*args, **kwargs)
+        value = _run(function, args, kwargs)
     except KeyboardInterrupt:
         raise  # told to stop: that is no result
     except BaseException as error:  # noqa: BLE001 - whatever the user's code raises is what there is to tell
@@ -51,6 +51,15 @@ def main(argv: list[str]) -> int:
         message = f"it returned {_kind(value)}, which cannot be pickled: {_words(error)}"
         return _fail(target, UNPICKLABLE, message, error)
     return 0
+
+
+def _run(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    value = function(*args, **kwargs)
+    if not hasattr(value, "__await__") or not hasattr(value, "send"):
+        return value
+    import asyncio
+
+    return asyncio.run(value)
 
 
 # Calls ----------------------------------------------------------------------------------------------------------------
@@ -126,7 +135,10 @@ def _fail(target: str, kind: str, message: str, error: BaseException) -> int:
 
 def _after_us(error: BaseException) -> Any:
     """The traceback from the function on: what called it is of no interest."""
-    return error.__traceback__.tb_next if error.__traceback__ is not None and error.__traceback__.tb_next else None
+    found = error.__traceback__
+    while found is not None and found.tb_frame.f_code.co_filename == __file__:
+        found = found.tb_next
+    return found
 
 
 def _words(error: BaseException) -> str:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 REPLY_S = 1.0
+PER_JOB_S = 0.002
+"""On a busy machine, a job of a large submission may take so long."""
 SLOW_REPLY_S = 30.0
 """A scheduler that is in the middle of something (a silent driver, thousands of new jobs) still answers by then."""
 
@@ -72,12 +74,13 @@ class Asker:
         reply = self._here_or(lambda stand_in: stand_in.answer(kind, body, whoami()), through_inbox)
         return _accepted(reply)
 
-    def submit(self, submission: Submission, *, patience_s: float = SLOW_REPLY_S) -> Submitted:
+    def submit(self, submission: Submission) -> Submitted:
         """Queue jobs; raises as `ask` does. Problems are in the answer; with any, nothing was queued."""
         from researchflow_tmux.engine.submitting import Submitted
 
         def through_inbox() -> Submitted:
             body = msgspec.json.encode(submission).decode()
+            patience_s = SLOW_REPLY_S + len(submission.drafts) * PER_JOB_S
             return msgspec.convert(_accepted(self._through_inbox("submit", body, patience_s)), Submitted)
 
         return self._here_or(lambda stand_in: stand_in.submit(submission), through_inbox)

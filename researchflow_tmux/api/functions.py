@@ -106,6 +106,14 @@ def job(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
 _PICKLING = threading.Lock()
 
 
+def _new_lock() -> None:
+    global _PICKLING
+    _PICKLING = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_new_lock)
+
+
 class by_value:  # noqa: N801 - reads as what it does: `with by_value():`
     """Meanwhile cloudpickle takes what the user's own modules define by value. One thread at a time."""
 

@@ -139,6 +139,16 @@ def test_leaving_with_zero_is_a_result(paths: WorkspacePaths) -> None:
     assert call_files.result_of(paths, run(paths, job(lambda: sys.exit()).job())) is None
 
 
+async def soon(x: int) -> int:
+    import asyncio
+
+    return await asyncio.to_thread(lambda: x + 1)
+
+
+def test_a_coroutine_function_is_run_to_its_end(paths: WorkspacePaths) -> None:
+    assert call_files.result_of(paths, run(paths, job(soon).job(1))) == 2
+
+
 def test_another_python_version_is_named(paths: WorkspacePaths) -> None:
     done = run(paths, job(lambda: 1).job())
     path = os.path.join(paths.attempt_dir(1, 1), called.RESULT_NAME)
