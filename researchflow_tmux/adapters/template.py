@@ -24,6 +24,7 @@ _EXAMPLE = (
     "train.py",
     "data/",
     "configs/",
+    "jobs/",
     "sweep_example.yml",
     "pipeline_example.yml",
     "task_table_example.csv",
