@@ -9,7 +9,7 @@ from collections import Counter
 import msgspec
 
 from researchflow_tmux.adapters.sources.tables.columns import CMD, NAME, NEED, RUN, Columns
-from researchflow_tmux.adapters.sources.tables.grid import Cell, Grid, Record, can_be_carried
+from researchflow_tmux.adapters.sources.tables.grid import Cell, Grid, Record, can_be_carried, typed
 from researchflow_tmux.domain.errors import Problem
 
 MOST_RUNS = 10_000
@@ -132,7 +132,7 @@ def _count(columns: Columns, record: Record, name: str, default: int) -> int:
     cell = None if place is None else _at(record, place)
     if cell is None:
         return default
-    value = cell.value
+    value = typed(cell.value.strip()) if isinstance(cell.value, str) else cell.value  # a number stored as text
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 2**53:

@@ -10,7 +10,7 @@ from researchflow_tmux.adapters import user_file
 from researchflow_tmux.adapters.sources.tables import table_file
 from researchflow_tmux.domain.job import JobState
 from tests.unit.adapters.tables.desk import Desk
-from tests.unit.adapters.tables.workbooks import EXTRAS, members, rebuilt, rich
+from tests.unit.adapters.tables.workbooks import EXTRAS, SHEET, members, rebuilt, rich, workbook
 
 FAILED, CANCELLED = JobState.FAILED, JobState.CANCELLED
 
@@ -25,6 +25,18 @@ def test_a_row_is_queued_as_often_as_it_still_has_to_run(desk: Desk) -> None:
     desk.look()
     assert desk.states() == ["a queued", "b queued", "b#2 queued"]
     assert desk.look().drafts == ()
+
+
+def test_counts_that_are_stored_as_text_are_counts(desk: Desk) -> None:
+    table = desk.table("todo.json", '[{"name": "a", "cmd": "x", "run_num": "0", "need_run_num": " 2 "}]')
+    book = desk.table("todo.xlsx", workbook(["name", "cmd", "run_num", "need_run_num"], ["b", "x", "1", "2"]))
+    desk.look()
+    assert desk.problems == []
+    assert desk.waiting() == ["a", "a#2", "b"]
+    desk.run("a")
+    desk.run("b")
+    assert '"run_num": 1' in table.read_text()
+    assert b'<c r="C2"><v>2</v></c>' in members(book.read_bytes())[SHEET]
 
 
 def test_missing_columns_are_added_and_nothing_else_changes(tmp_path: Path) -> None:
