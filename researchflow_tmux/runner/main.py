@@ -97,8 +97,6 @@ class Attempt:
         except OSError as error:
             reason = f"the lease directory cannot be used: {error}: correct it or set RFSCHED_LEASE_DIR"
             return self._give_up(ending.LAUNCH_FAILED, reason)
-        if self.log.path:
-            self.spec.env["RFSCHED_LOG"] = self.log.path
         if note := logs.point_latest(self.spec.log_latest, self.log):
             self.facts.notes.append(note)
         return not self._asked_to_stop() and self._forget_success()
