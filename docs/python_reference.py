@@ -24,8 +24,8 @@ CLASSES: tuple[tuple[type[Any], tuple[str, ...]], ...] = (
     ),
     (
         JobHandle,
-        ("state", "reason", "job", "attempts", "wait", "result", "exception", "logs", "cancel", "hold", "release",
-         "requeue", "__await__"),
+        ("state", "reason", "why", "job", "attempts", "wait", "result", "exception", "logs", "cancel", "hold",
+         "release", "requeue", "__await__"),
     ),
     (JobFunction, ("__call__", "job", "submit", "having")),
     (PipelineBuilder, ("job", "submit", "__getitem__", "handles", "wait", "results")),

@@ -3,6 +3,17 @@
 import sys
 
 __version__ = "0.1.0"
+__all__ = [
+    "JobFailed",
+    "JobHandle",
+    "RemoteError",
+    "ResultError",
+    "RfschedError",
+    "UsageError",
+    "Workspace",
+    "current_job",
+    "job",
+]
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

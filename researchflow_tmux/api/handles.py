@@ -60,6 +60,11 @@ class JobHandle(Generic[R_co]):
         reason = self.job.reason
         return None if reason is None else str(reason)
 
+    def why(self) -> str | None:
+        """Why it waits or stands where it does, as `rfsched status` says it; None = there is nothing to say."""
+        found = next((each for each in self.workspace.status().jobs if each.id == self.id), None)
+        return None if found is None else found.reason
+
     @property
     def attempts(self) -> list[Attempt]:
         """Its attempts, first to last; empty = it never ran."""

@@ -67,6 +67,10 @@ class Workspace(workspace.Workspace):
 
         Raises as `submit`. The batches before one that is wrong stay queued; of that one nothing is.
         """
+        if isinstance(commands, str | Mapping | Call):
+            raise UsageError(
+                "submit_many takes many commands, and this is one", hint="use `submit`, or put it into [ ]"
+            )
         return list(self._submitter.submit_many(_wanted(each, options) for each in commands))
 
     def pipeline(self, name: str, **options: Any) -> PipelineBuilder:
@@ -90,6 +94,8 @@ class Workspace(workspace.Workspace):
 
     def handles(self, *patterns: str) -> list[AnyJob]:
         """Handles of the jobs that the patterns name (`"exp*"`, `"@group"`, `"@key=value"`); all without any."""
+        if not patterns and not os.path.exists(self.paths.database):
+            return []  # nothing was ever queued here
         return [handle_of(self, job.id, job.name) for job in self.jobs(patterns)]
 
     def events(

@@ -115,6 +115,8 @@ def test_bulk_comes_as_it_is_yielded_and_keeps_its_order(ws: Workspace) -> None:
     with pytest.raises(UsageError, match="no option 'pirority'"):
         ws.submit_many([*(["true"] for _ in range(BATCH)), {"command": "true", "pirority": 1}])
     assert len(ws.handles()) == 2 * BATCH + 10  # the batch before stays
+    with pytest.raises(UsageError, match="and this is one"):
+        ws.submit_many("true")
     with pytest.raises(UsageError, match="has no `command`"):
         ws.submit_many([{"name": "x"}])
 
@@ -140,6 +142,17 @@ def test_handles_are_values(ws: Workspace, tmp_path: Path) -> None:
         Workspace(other, start=False).wait([one])
     with pytest.raises(UsageError, match="cannot be waited for in"):
         Workspace(other, start=False).submit("true", after=one)
+
+
+def test_a_new_workspace_has_no_jobs(ws: Workspace) -> None:
+    assert (ws.handles(), ws.wait(), list(ws.as_completed())) == ([], {}, [])
+    with pytest.raises(UsageError, match="nothing was queued"):
+        ws.handle("x")
+
+
+def test_why_it_waits(ws: Workspace) -> None:
+    assert "no scheduler is running" in (ws.submit("true").why() or "")
+    assert "held" in (ws.submit("true", hold=True).why() or "")
 
 
 def test_waiting_for_what_cannot_end_is_an_error_and_not_for_ever(ws: Workspace) -> None:
