@@ -38,14 +38,20 @@ class UserOrder:
         loading_s: float = LOADING_S,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Begin to load the function `name` (`module:function`); modules are looked for in `directory` first."""
+        """Begin to load the function `name` (`module:function`); modules are looked for in `directory` first.
+
+        A module that is edited is loaded anew.
+        """
         self._name = name
         self._directory = directory
         self._deadline_s, self._loading_s = deadline_s, loading_s
         self._monotonic = monotonic
         self._child: subprocess.Popen[bytes] | None = None
         self._received = b""
-        self._loaded = False
+        self._loaded: dict[str, Any] | None = None
+        """What the child said when it had loaded the module; None = it has not yet."""
+        self._file = ""
+        self._written: tuple[int, int] | None = None
         self._begun_s = 0.0
         self._patience_s = deadline_s
         """For how long the next decision waits for the module to be loaded."""
@@ -91,10 +97,12 @@ class UserOrder:
     def _ask(self, infos: Sequence[GpuInfo]) -> dict[str, Any] | None:
         """The answer; None = still loading."""
         child = self._ready_child()
-        if not self._loaded:
-            self._loaded = self._receive(child, self._patience_s) is not None
+        if self._loaded is None:
+            self._loaded = self._receive(child, self._patience_s)
             self._patience_s = 0.0
-        if not self._loaded:
+            self._file = str((self._loaded or {}).get("file") or "")
+            self._written = _written(self._file)
+        if self._loaded is None:
             if self._monotonic() - self._begun_s > self._loading_s:
                 self._give_up_for_a_while("is not loaded in time")
             return None
@@ -107,7 +115,8 @@ class UserOrder:
         return answer
 
     def _ready_child(self) -> subprocess.Popen[bytes]:
-        if self._child is None or self._child.poll() is not None:
+        edited = self._loaded is not None and _written(self._file) != self._written
+        if self._child is None or self._child.poll() is not None or edited:
             self.close()
             module, _, function = self._name.partition(":")
             command = [sys.executable, "-P", CHILD, module, function, self._directory, str(self._loading_s)]
@@ -119,7 +128,7 @@ class UserOrder:
                 bufsize=0,
                 cwd=self._directory,
             )
-            self._received, self._loaded = b"", False
+            self._received, self._loaded = b"", None
             self._begun_s, self._patience_s = self._monotonic(), self._deadline_s
         return self._child
 
@@ -150,3 +159,12 @@ class UserOrder:
 
     def _error(self, why: str) -> RankError:
         return RankError(f"gpu_order {self._name}: {why}")
+
+
+def _written(path: str) -> tuple[int, int] | None:
+    """Changes when somebody writes the file; None = it is not there."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import importlib.util
 import itertools
 import json
 import os
@@ -34,6 +35,7 @@ def main(module: str, function: str, directory: str, loading_s: str) -> int:
     for fd in (0, 1, 2):  # what the function prints or asks for is nobody's
         os.dup2(nothing, fd)
     sys.path.insert(0, directory)
+    sys.dont_write_bytecode = True  # an edit within the same second would not be seen
     # A parent that was killed cannot kill us: the kernel's alarm does.
     signal.setitimer(signal.ITIMER_REAL, float(loading_s) + 1.0)
     compare: Compare | None = None
@@ -43,7 +45,7 @@ def main(module: str, function: str, directory: str, loading_s: str) -> int:
     except BaseException as error:  # noqa: BLE001 - a module may raise what it likes, SystemExit too
         failed = words(error, directory)
     signal.setitimer(signal.ITIMER_REAL, 0)
-    send(answers, {"loaded": compare is not None})
+    send(answers, {"file": file_of(module)})
     for line in requests:
         request = json.loads(line)
         signal.setitimer(signal.ITIMER_REAL, float(request["deadline_s"]) + 1.0)
@@ -51,6 +53,15 @@ def main(module: str, function: str, directory: str, loading_s: str) -> int:
         signal.setitimer(signal.ITIMER_REAL, 0)
         send(answers, answer)
     return 0
+
+
+def file_of(module: str) -> str | None:
+    """Where the module is, also one that cannot be loaded."""
+    try:
+        spec = importlib.util.find_spec(module)
+    except (ImportError, ValueError, AttributeError):
+        return None
+    return None if spec is None else spec.origin
 
 
 def send(fd: int, answer: dict[str, Any]) -> None:

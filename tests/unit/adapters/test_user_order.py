@@ -117,6 +117,18 @@ def test_a_module_that_takes_long_to_load_is_not_waited_for(make: Make, tmp_path
     assert eventually(lambda: order.rank(GPUS)) == ["g1", "g2", "g0"]
 
 
+def test_an_edited_module_is_loaded_anew(make: Make, tmp_path: Path) -> None:
+    order = make(MOST_FREE)
+    assert order.rank(GPUS) == ["g1", "g2", "g0"]
+    (tmp_path / "mine.py").write_text(MOST_FREE.replace("-1", "11").replace("return 1 ", "return -1 "))
+    assert eventually(lambda: order.rank(GPUS)) == ["g0", "g2", "g1"]
+    (tmp_path / "mine.py").write_text("oops(")
+    with pytest.raises(RankError, match="SyntaxError"):
+        order.rank(GPUS)
+    (tmp_path / "mine.py").write_text(MOST_FREE)
+    assert eventually(lambda: order.rank(GPUS)) == ["g1", "g2", "g0"], "and one that could not be loaded, too"
+
+
 def test_nothing_is_left_behind(make: Make) -> None:
     order = make("def best(a, b):\n    return 0\n")
     order.rank(GPUS)
