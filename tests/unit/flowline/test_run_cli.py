@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from researchflow_tmux.api.gpus import steer
 from researchflow_tmux.api.workspace import Workspace
 from researchflow_tmux.domain.errors import UsageError
 from researchflow_tmux.flowline import prompt, run_cli
@@ -151,6 +152,17 @@ def test_flowlines_commands(folder: Path, monkeypatch: pytest.MonkeyPatch, line:
     typed = Typed(folder, monkeypatch)
     typed.type(f"{line}\nexit\nmax 1\n")
     assert typed.asked == [asked]
+
+
+def test_gpus_are_toggled_and_stay_as_they_were_after_killgpu(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    typed = Typed(folder, monkeypatch)
+    typed.workspace.set("gpu_count", "simulated:3")
+    typed.type("gpu 1\nkillgpu 0\n")
+    assert typed.asked == [["gpus", "drain", "1"], ["gpus", "kill", "--yes", "0"], ["gpus", "enable", "0"]]
+    steer(typed.workspace, "drain", ["1"])
+    typed.asked.clear()
+    typed.type("gpu 1\nkillgpu 1\n")
+    assert typed.asked == [["gpus", "enable", "1"], ["gpus", "kill", "--yes", "1"]]
 
 
 def test_words_that_mean_nothing_ask_for_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ from researchflow_tmux.adapters.places import absolute, resolve_places
 from researchflow_tmux.adapters.sources.ledger import Ledger
 from researchflow_tmux.adapters.sources.port import Reading, SourceContext
 from researchflow_tmux.adapters.sources.tables.drafts import SOURCE, Drafting
+from researchflow_tmux.adapters.sources.tables.grid import can_be_carried
 from researchflow_tmux.adapters.sources.tables.reading import FORMATS, is_table
 from researchflow_tmux.adapters.sources.tables.table_file import JobsByRow, News, TableFile, turn_of
 from researchflow_tmux.domain.errors import Problem
@@ -76,7 +77,9 @@ class Tables:
     def _find(self) -> tuple[list[str], list[Problem]]:
         """Every table that is there, in a fixed order; and what the settings name that is none."""
         self._directories = {self._job_dir}
-        paths, problems = list(self._walk()), []
+        walked = list(self._walk())
+        paths = [path for path in walked if can_be_carried(path)]
+        problems = [_unspeakable(path) for path in walked if not can_be_carried(path)]
         for name in self._context.settings.tables:
             path = absolute(self._root, name)
             self._directories.add(os.path.dirname(path))
@@ -95,6 +98,11 @@ class Tables:
             inner[:] = sorted(name for name in inner if not name.startswith("."))
             self._directories.add(folder)
             yield from (os.path.join(folder, name) for name in sorted(names) if is_table(name))
+
+
+def _unspeakable(path: str) -> Problem:
+    shown = os.fsencode(path).decode(errors="replace")
+    return Problem(message="has a name that is not UTF-8", file=shown, hint="rename it")
 
 
 def _by_file(jobs: Mapping[str, Job]) -> Mapping[str, JobsByRow]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -478,6 +479,14 @@ def test_what_the_settings_name_and_is_no_table_is_told(tmp_path: Path) -> None:
     desk.look()
     assert "`tables` names gone.csv, which does not exist" in desk.problems[0]
     assert "`tables` names train.py, which is no .csv, .tsv, .json, .xlsx file" in desk.problems[1]
+
+
+def test_a_name_that_is_not_utf8_is_told(desk: Desk) -> None:
+    with open(os.fsencode(desk.root / "jobs") + b"/caf\xe9.csv", "wb") as file:
+        file.write(b"name,cmd\na,x\n")
+    desk.look()
+    assert desk.jobs == {}
+    assert desk.problems[0].endswith("jobs/caf\ufffd.csv: has a name that is not UTF-8\n    hint: rename it")
 
 
 def test_tables_elsewhere_are_named_in_the_settings(tmp_path: Path) -> None:
