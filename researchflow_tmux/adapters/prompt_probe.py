@@ -36,8 +36,8 @@ class PromptProbe:
         Args:
             inner: The probe that may hang; used by one thread only.
             monotonic: Source of the time of readings.
-            on_news: Called in the thread when a GPU is in trouble, or when an answer comes that nobody waits for any
-                more: the loop had better look again.
+            on_news: Called in the thread when a GPU is in trouble, and when there is an answer again after none: the
+                loop had better look.
             patience_s: How long `read` waits at most.
         """
         self._inner, self._monotonic, self._on_news, self._patience_s = inner, monotonic, on_news, patience_s
@@ -46,6 +46,8 @@ class PromptProbe:
         self._call: Call[list[GpuReading]] | None = None
         self._asked_at = 0.0
         self._given_up = False
+        self._failed = False
+        """Whether the answer before was none."""
         self._taken: deque[tuple[float, list[GpuReading]]] = deque(maxlen=MOST_KEPT)
         self.alert = False
         """Whether every reading is news: a GPU was lost, and it matters when it is back."""
@@ -85,12 +87,14 @@ class PromptProbe:
         self._worker.close()
 
     def _ask(self) -> list[GpuReading]:
+        failed = True
         try:
             readings = self._inner.read()
+            failed = False
             self._taken.append((self._monotonic(), readings))
         finally:
             with self._lock:
-                self._call, late = None, self._given_up
-        if late or self.alert or any(reading.lost or reading.xids for reading in readings):
+                self._call, again, self._failed = None, self._given_up or self._failed, failed
+        if again or self.alert or any(reading.lost or reading.xids for reading in readings):
             self._on_news()
         return readings

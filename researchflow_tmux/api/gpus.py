@@ -92,7 +92,7 @@ class GpusView(msgspec.Struct, kw_only=True, rename={"schema_name": "schema"}):
     """Where the list of GPUs comes from."""
     gpus: list[GpuDetail]
     problems: list[str]
-    """What makes no sense in `available_gpus_file`, which then changes nothing."""
+    """Why the GPUs cannot be read; what makes no sense in `available_gpus_file`, which then changes nothing."""
 
 
 class _Seen(msgspec.Struct, kw_only=True):
@@ -117,8 +117,8 @@ def view(workspace: Workspace) -> GpusView:
     running = asking.scheduler(workspace.paths) is not None
     live = live_file.read(workspace.paths.live) if running else None
     note, seen = _as_written(live) if live is not None else _as_read(workspace)
-    if running:
-        _add_watched(seen, usage_file.read(workspace.paths.usage))
+    watched = usage_file.read(workspace.paths.usage) if running else None
+    _add_watched(seen, watched)
     conditions, attempts, names = _state(workspace)
     return GpusView(
         at=SystemClock().now(),
@@ -127,7 +127,7 @@ def view(workspace: Workspace) -> GpusView:
         scheduler=running,
         note=note,
         gpus=[_detail(each, conditions, attempts, names) for each in seen],
-        problems=_problems(workspace),
+        problems=[*_unreadable(watched), *_problems(workspace)],
     )
 
 
@@ -180,6 +180,12 @@ def _matching(token: str, known: Mapping[str, int], present: Mapping[str, int]) 
         return {uuid: index for uuid, index in present.items() if index == int(token)}
     exact = {uuid: index for uuid, index in known.items() if uuid == token}
     return exact or {uuid: index for uuid, index in known.items() if uuid.startswith(token) and len(token) > 4}
+
+
+def _unreadable(watched: Watched | None) -> list[str]:
+    if watched is None or watched.error is None or SystemClock().now() - watched.at >= STALE:
+        return []
+    return [f"the GPUs cannot be read: {watched.error}"]
 
 
 def _problems(workspace: Workspace) -> list[str]:

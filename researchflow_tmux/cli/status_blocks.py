@@ -18,7 +18,7 @@ SILENT_S = 90.0
 """A scheduler that wrote nothing down for so long is busy with something, or stuck."""
 BAR = 14
 ROOMY = 110
-"""Columns of the terminal from which the running jobs are shown with what they use."""
+"""Columns of the terminal from which the running jobs are shown with what they use. What is piped keeps its columns."""
 USED = ("CPU", "RAM", "GPU", "GPU MEM")
 FOLD_HINT = "; --all shows them"
 """What a folded list says."""
@@ -123,7 +123,7 @@ def running_table(
     if not total:
         return []
     used = [used_words(job.usage) for job in jobs[:most]]
-    shown = [at for at in range(len(USED)) if any(each[at] for each in used)] if (width or 999) >= ROOMY else []
+    shown = [at for at in range(len(USED)) if any(each[at] for each in used)] if (width or 0) >= ROOMY else []
     rows = [_header("RUNNING", "ID", "ELAPSED", "GPU", *(USED[at] for at in shown), "SESSION")]
     for job, words in zip(jobs[:most], used, strict=False):
         where = job.session or ""

@@ -80,6 +80,8 @@ class RoomReader:
         self.seen: Seen = NOTHING_SEEN
         self.windows = {device.uuid: UtilisationWindow() for device in self._readable()}
         self._read_at = float("-inf")
+        self._noted_at = float("-inf")
+        """When the readings that were last understood were made."""
         self._told: set[AttemptKey] = set()
         self._rank_error: str | None = None
         self._news: list[Notice] = []
@@ -110,9 +112,22 @@ class RoomReader:
             self.error = None
         except ProbeError as error:
             self.error, self.readings = str(error), []
-        self._understand(workload)
+        self._understand(workload, self._read_at)
         self.blocked = self._blocks(workload)
         self._read_ram()
+
+    def note(self, taken: Sequence[tuple[float, list[GpuReading]]], workload: Workload) -> None:
+        """Take over readings that others made since, oldest first with their monotonic times. Leases stay as they were.
+
+        They serve for what is shown and for how busy the GPUs were; what starts now is still read for itself.
+        """
+        newer = [(at_s, readings) for at_s, readings in taken if at_s > self._noted_at]
+        if not newer or self.probe is None:
+            return
+        for at_s, readings in newer:
+            self.readings, self.error = readings, None
+            self._understand(workload, at_s)
+        self.blocked = self._blocks(workload)
 
     def last_readings(self, workload: Workload) -> list[GpuReading]:
         """The last readings; the first ones are taken now."""
@@ -219,18 +234,19 @@ class RoomReader:
         """The devices of which there should be readings."""
         return [device for device in self.devices if self.probe is not None and device.kind in WITH_READINGS]
 
-    def _understand(self, workload: Workload) -> None:
+    def _understand(self, workload: Workload, at_s: float) -> None:
         """Sort what was read by whose it is; nothing is known of a GPU that could not be read."""
+        self._noted_at = max(self._noted_at, at_s)
         by_uuid = {reading.uuid: reading for reading in self.readings}
         for uuid, window in self.windows.items():
             reading = by_uuid.get(uuid)
-            window.add(self._read_at, None if reading is None else reading.util_pct)
+            window.add(at_s, None if reading is None else reading.util_pct)
         holders = sight.holders_by_runner(workload, self.foreign_tickets())
         pids = {process.pid for reading in self.readings for process in reading.processes or ()}
         runners = self.leases.owners(holders, pids) if pids else {}
         owners = {pid: holders[runner] for pid, runner in runners.items()}
         now = self.clock.now()
-        loads = sight.loads(self._readable(), by_uuid, owners, self.windows, monotonic_s=self._read_at, now=now)
+        loads = sight.loads(self._readable(), by_uuid, owners, self.windows, monotonic_s=at_s, now=now)
         self.seen = replace(self.seen, loads=loads, readings=by_uuid)
         self._look_for_strays(workload, owners)
 

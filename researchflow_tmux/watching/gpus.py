@@ -36,8 +36,10 @@ class GpuWatching:
         prompt = self._parts.prompt
         if prompt is None:
             return
-        for at_s, readings in prompt.take():
+        taken = prompt.take()
+        for at_s, readings in taken:
             self._engine.gpus.see(readings, at_s, self._engine.room.devices)
+        self._engine.room.note(taken, self._engine.workload)
         prompt.alert = self._engine.gpus.any_lost
 
     def look(self, wakeup: Wakeup) -> None:

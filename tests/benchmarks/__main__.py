@@ -8,16 +8,16 @@ from pathlib import Path
 
 import msgspec
 
-from tests.benchmarks import python_api, steady, store, tables, throughput, watching
+from tests.benchmarks import python_api, sampling, steady, store, tables, throughput, watching
 from tests.benchmarks.measure import FOLDER, Measure, load, machine
 
-GROUPS = "ABCDEFGHW"
+GROUPS = "ABCDEFGHUW"
 
 
 def main() -> None:
     """Measure, print, and write JSON."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
-    parser.add_argument("--only", default=GROUPS, help="comma-separated groups, of A,B,C,D,E,F,G,H,W")
+    parser.add_argument("--only", default=GROUPS, help="comma-separated groups, of A,B,C,D,E,F,G,H,U,W")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--quick", action="store_true", help="fewer jobs, a third of the time")
     parser.add_argument("--json", type=Path, metavar="FILE")
@@ -33,14 +33,9 @@ def main() -> None:
             lines += show(run(args.repeats, quick=args.quick))
     if wanted & {"D", "E"}:
         lines += show(steady.steady(args.repeats, quick=args.quick, parts=wanted))
-    if "F" in wanted:
-        lines += show(store.measures(quick=args.quick))
-    if "G" in wanted:
-        lines += show(python_api.measures(quick=args.quick))
-    if "W" in wanted:
-        lines += show(watching.measures(quick=args.quick))
-    if "H" in wanted:
-        lines += show(tables.measures(quick=args.quick))
+    for group, module in (("F", store), ("G", python_api), ("H", tables), ("U", sampling), ("W", watching)):
+        if group in wanted:
+            lines += show(module.measures(quick=args.quick))
     facts |= {"load at end": load(), "took": f"{time.monotonic() - began:.0f} s", "repeats": str(args.repeats)}
     print("\n" + "\n".join(f"{name:14} {value}" for name, value in facts.items()))
     if args.json is not None:

@@ -193,6 +193,22 @@ def test_a_lost_gpu_is_used_again_when_it_reads_well_for_a_minute() -> None:
     assert world.engine.workload.gpus["gpu-0"].losses == 1, "the next loss counts more"
 
 
+def test_readings_of_the_sampler_are_shown_without_another_one_by_the_loop() -> None:
+    world = World(gpus=2, leased=True, sweep_s=1000.0)
+    world.probe.fail("gpu-1", "Unknown Error")
+    world.run(1.0)
+    room, workload = world.engine.room, world.engine.workload
+    room.read(workload)
+    assert set(room.blocks(workload)) == {"gpu-1"}
+    world.probe.fail("gpu-1", None)
+    at_s = world.clock.monotonic()
+    room.note([(at_s - 5.0, world.probe.read())], workload)
+    assert set(room.blocks(workload)) == {"gpu-1"}, "older than what the loop read"
+    room.note([(at_s + 1.0, world.probe.read())], workload)
+    assert room.blocks(workload) == {}
+    assert [reading.error for reading in room.readings] == [None, None]
+
+
 def test_enabled_by_hand_it_is_used_at_once() -> None:
     world = World(gpus=1)
     watch(world)

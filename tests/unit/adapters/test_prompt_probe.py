@@ -63,8 +63,10 @@ def test_errors_of_the_driver_are_passed_on(bench: Bench) -> None:
     bench.driver.answer = ProbeError("the driver reports: no")
     with pytest.raises(ProbeError, match="reports: no"):
         bench.probe.read()
+    assert bench.news == 0
     bench.driver.answer = [WELL]
     assert bench.probe.read() == [WELL]
+    eventually(lambda: bench.news == 1, what="whoever waits for a GPU is told that they can be read again")
 
 
 def test_a_driver_that_hangs_costs_one_moment_and_then_none(bench: Bench) -> None:

@@ -99,7 +99,7 @@ def test_what_jobs_use_is_shown_where_there_is_room(width: int | None) -> None:
     busy = job(1, "running", usage=usage(gpu_mib=9000, gpu_util_pct=72.0))
     other = job(2, "running", usage=usage(cpu_pct=None, rss_mib=5000.0))
     text = shown(view([busy, other, job(3, "running")]), width=width)
-    if width is not None and width < 110:
+    if width is None or width < 110:
         assert "GPU MEM" not in text
         return
     rows = [line.split() for line in text.splitlines() if line.startswith(("RUNNING", "exp"))]
@@ -109,7 +109,7 @@ def test_what_jobs_use_is_shown_where_there_is_room(width: int | None) -> None:
 
 
 def test_columns_of_which_nothing_is_known_are_left_out() -> None:
-    text = shown(view([job(1, "running", usage=usage(rss_mib=None))]))
+    text = shown(view([job(1, "running", usage=usage(rss_mib=None))]), width=120)
     assert "CPU" in text
     assert "RAM" not in text
     assert "GPU MEM" not in text
