@@ -19,11 +19,18 @@ from researchflow_tmux.adapters import live_file, workspace_lock
 from researchflow_tmux.adapters.clock import SystemClock
 from researchflow_tmux.adapters.config_file import load_settings
 from researchflow_tmux.adapters.scheduler_log import SchedulerLog
+from researchflow_tmux.adapters.user_systemd import LimitsWord
 from researchflow_tmux.domain.errors import ConfigError, ProbeError, RfschedError, StoreError
-from researchflow_tmux.domain.events import AttemptEnded, AttemptLaunching, Event, JobChanged, Notice, Payload
-from researchflow_tmux.domain.job import JobState
+from researchflow_tmux.domain.events import (
+    AttemptEnded,
+    AttemptLaunching,
+    AttemptPlanned,
+    Event,
+    Notice,
+    Payload,
+)
 from researchflow_tmux.domain.units import counted
-from researchflow_tmux.domain.wording import describe
+from researchflow_tmux.domain.wording import describe, is_silent
 from researchflow_tmux.domain.workspace import META_TASK_NAME, WorkspacePaths
 from researchflow_tmux.engine.loop import Engine
 from researchflow_tmux.hooks.telling import Telling
@@ -81,6 +88,7 @@ class Daemon:
         self.recorder = Recorder(paths, self.log.complain)
         self.hooks = Telling(paths, os.uname().nodename, self.log.complain)
         self.gpus = GpuWatching(self.parts, self.engine, self.log.complain, self._nudge)
+        self._limits = LimitsWord()
         self.moved = False
         """Another session's scheduler is to take over."""
         self._ending = False
@@ -190,8 +198,7 @@ class Daemon:
         except (ConfigError, ProbeError) as error:
             self.parts.settings = self.settings
             return {"error": str(error)}
-        if settings.hooks != self.settings.hooks:
-            self.hooks.begin(settings.hooks, self.parts.environ)
+        self.hooks.begin(settings.hooks, self.parts.environ)
         self.settings = settings
         self.engine.remember({META_TASK_NAME: settings.task_name})
         self.parts.retune(self.engine)
@@ -285,16 +292,11 @@ class Daemon:
         for event in events:
             self._record(event.payload)
             line = describe(event.payload, lambda job_id: jobs[job_id].name if job_id in jobs else f"job {job_id}")
-            if line is not None and not self._silenced(event.payload):
+            if line is not None and not is_silent(event.payload, self.settings.on_failure):
                 told.append((event, line))
         self.log.write_all(told)
         self.events += told
         del self.events[:-LAST_EVENTS]
-
-    def _silenced(self, payload: Payload) -> bool:
-        """A failure that is only for the history."""
-        failed = isinstance(payload, JobChanged) and payload.state is JobState.FAILED
-        return failed and self.settings.on_failure == "silent"
 
     def _record(self, payload: Payload) -> None:
         """Run records are written beside the loop; what a crash leaves out is recorded at the next start."""
@@ -303,6 +305,8 @@ class Daemon:
                 self.recorder.attempt_started(job_id, number, self.engine.workload.jobs[job_id].spec.workdir)
             case AttemptEnded():
                 self.recorder.attempt_ended()
+            case AttemptPlanned(job_id=job_id) if word := self._limits.word(self.engine.workload.jobs[job_id]):
+                self.engine.notice(word, level="warning", job_id=job_id)
 
     def _publish(self) -> None:
         self.parts.follow_jobs(self.engine)

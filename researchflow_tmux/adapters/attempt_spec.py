@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from researchflow_tmux.adapters import attempt_verify
+from researchflow_tmux.adapters import attempt_verify, user_systemd
 from researchflow_tmux.adapters.attempt_bench import Bench, log_paths
 from researchflow_tmux.adapters.job_environment import environment
 from researchflow_tmux.domain.attempt import Attempt
@@ -71,7 +71,7 @@ def build(bench: Bench, attempt: Attempt, job: Job, captured: Mapping[str, Any])
         "env": environment(bench, attempt, job, captured.get("env") or {}),
         "umask": captured.get("umask", 0o022),
         "nice": captured.get("nice", 0),
-        "affinity": captured.get("affinity"),
+        "affinity": list(attempt.allocation.cores) or captured.get("affinity"),
         "rlimits": captured.get("rlimits") or {},
         "log": _log(bench, attempt, job),
         "time_limit_s": spec.request.time_limit_s,
@@ -80,6 +80,11 @@ def build(bench: Bench, attempt: Attempt, job: Job, captured: Mapping[str, Any])
         "completion": attempt_verify.completion(
             bench, spec, bench.directory(attempt), captured.get("env") or {}, _shell()
         ),
+        "limits": {
+            "memory_mib": spec.request.memory_mib,
+            "cpus": spec.request.cpus,
+            "scope": user_systemd.answers(),
+        },
         "oom": {"patterns": settings.oom_patterns, "where": "gpu" if attempt.allocation.gpus else "ram"},
         "leases": _leases(bench, attempt),
         "files": None if spec.files is None else msgspec.to_builtins(spec.files),

@@ -137,6 +137,7 @@ def check_order(value: str) -> str | None:
 
 SETTINGS_CHECKS: dict[str, Check] = {
     "gpu_memory": check_memory,
+    "memory": check_memory,
     "min_free_memory": check_memory,
     "grace_period": check_duration,
     "gpu_order": check_order,
@@ -156,6 +157,7 @@ SECTION_CHECKS: dict[str, Check] = {
     "verify": check_verify,
     "verify_timeout": check_time_limit,
     "gpu_memory": check_memory,
+    "memory": check_memory,
     "min_free_memory": check_memory,
     "time_limit": check_time_limit,
     "command": lambda value: None if value is None else check_command(value),

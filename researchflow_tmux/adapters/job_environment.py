@@ -14,6 +14,7 @@ from researchflow_tmux.runner.reap import COOKIE
 
 METRICS_NAME = "metrics.jsonl"
 PROGRESS_NAME = "progress.json"
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_MAX_THREADS")
 
 
 def environment(bench: Bench, attempt: Attempt, job: Job, captured: Mapping[str, str]) -> dict[str, str]:
@@ -22,6 +23,7 @@ def environment(bench: Bench, attempt: Attempt, job: Job, captured: Mapping[str,
     for name in ("TMUX", "TMUX_PANE", "OLDPWD", "_"):
         env.pop(name, None)
     env["PWD"] = job.spec.workdir
+    env = thread_variables(job.spec.request.cpus) | env
     given = {**bench.settings.env, **job.spec.env}
     env |= given
     env |= gpu_variables(attempt.allocation, bench.settings.cuda_visible_devices_var, given)
@@ -60,6 +62,11 @@ def array_variables(spec: JobSpec) -> dict[str, str]:
         "RFSCHED_ARRAY_MIN": str(array.first),
         "RFSCHED_ARRAY_MAX": str(array.last),
     }
+
+
+def thread_variables(cpus: int | None) -> dict[str, str]:
+    """Return how many threads libraries start of their own accord; where the user says something, that holds."""
+    return {} if cpus is None else dict.fromkeys(THREAD_VARIABLES, str(cpus))
 
 
 def tracker_names(group: str, run: str) -> dict[str, str]:

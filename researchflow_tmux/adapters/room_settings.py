@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 
+from researchflow_tmux.adapters.system_ram import SystemRam
 from researchflow_tmux.domain.limits import GpuLimits, RoomRules
 from researchflow_tmux.domain.units import parse_duration, parse_size
 from researchflow_tmux.domain.workspace import JobSection, Settings
@@ -26,8 +28,15 @@ def room_rules(settings: Settings) -> RoomRules:
         max_jobs=None if settings.max_jobs == "unlimited" else settings.max_jobs,
         max_ram_pct=settings.max_ram,
         kill_ram_pct=settings.kill_ram,
+        cores=tuple(sorted(os.sched_getaffinity(0))),
+        machine_mib=_machine_mib(),
         order=settings.gpu_order,
     )
+
+
+def _machine_mib() -> int | None:
+    ram = SystemRam().read()
+    return None if ram is None else ram.total_mib
 
 
 def share(settings: Settings) -> float:

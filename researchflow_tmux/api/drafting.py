@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from researchflow_tmux.adapters.commands import CommandBuilder
 from researchflow_tmux.adapters.places import resolve_places
+from researchflow_tmux.adapters.room_settings import mib
 from researchflow_tmux.adapters.sources import JobDraft
 from researchflow_tmux.domain.arrays import Array, Indices
 from researchflow_tmux.domain.errors import UsageError
@@ -36,6 +37,8 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     gpu_memory_mib: int | None = None
     limits: GpuLimits = NO_LIMITS
     time_limit_s: float | None = None
+    cpus: int | None = None
+    memory_mib: int | None = None
     priority: int = 0
     retries: int | None = None
     after: tuple[str, ...] = ()
@@ -94,6 +97,8 @@ class Drafter:
                 gpu_memory_mib=wish.gpu_memory_mib,
                 limits=wish.limits,
                 time_limit_s=wish.time_limit_s,
+                cpus=settings.cpus if wish.cpus is None else wish.cpus,
+                memory_mib=mib(settings.memory) if wish.memory_mib is None else wish.memory_mib,
             ),
             completion=wish.completion,
             success=wish.success,

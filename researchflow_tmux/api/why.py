@@ -7,6 +7,7 @@ from datetime import datetime
 
 import msgspec
 
+from researchflow_tmux.api.limiting import limits_of
 from researchflow_tmux.api.logs import last_line
 from researchflow_tmux.api.usage import usage_view
 from researchflow_tmux.api.views import GpuView, JobView, StatusView, UsageView
@@ -90,6 +91,8 @@ class Why(msgspec.Struct, kw_only=True):
     """Who holds the slots, while it waits for one."""
     last_line: str | None
     advice: list[str]
+    limits: list[str] = msgspec.field(default_factory=list)
+    """What it may use of the machine, and who holds it to that."""
 
 
 def why(workspace: Workspace, pattern: str) -> Why:
@@ -112,6 +115,7 @@ def why(workspace: Workspace, pattern: str) -> Why:
         gpus=view.gpus if waits else [],
         last_line=last_line(attempts[-1].log) if ended_badly else None,
         advice=list(_advice(job, shown, view)),
+        limits=limits_of(job, attempts[-1] if attempts else None),
     )
 
 

@@ -96,6 +96,10 @@ def _wishes(function: F) -> F:
         click.option("--max-memory", type=PERCENT, metavar="PCT", help="Only where less of the memory is in use."),
         click.option("--max-util", type=PERCENT, metavar="PCT", help="Only where less was busy over the last 60 s."),
         click.option("--min-free-memory", callback=_mib, metavar="SIZE", help="Only where this much is free: 10GiB."),
+        click.option("--cpus", type=click.IntRange(min=1), metavar="N", help="CPU cores of its own."),
+        click.option(
+            "--memory", "memory_mib", callback=_mib, metavar="SIZE", help="Stop it above this much memory: 16GiB."
+        ),
         click.option("--name", help="What to call it; default: the program and four digits."),
         click.option("--time-limit", callback=_seconds, metavar="TIME", help="Stop it after this: 90m, 12h, 2d."),
         click.option("--priority", type=int, default=0, metavar="N", help="Higher starts first; default 0."),

@@ -50,6 +50,7 @@ def _blocks(found: Why, now: datetime) -> list[Block]:
     blocks.append(
         line(f"  asks for {_asked(job)}, priority {job.priority}, queued {moment(job.queued_at, now)}", "dim")
     )
+    blocks += [line(f"  {each}", "dim") for each in found.limits]
     blocks += _usage(found)
     if found.gpus:
         blocks += [line(), line("who holds the slots:"), *gpu_table(found.gpus, layout.terminal_width())]

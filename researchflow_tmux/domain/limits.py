@@ -55,6 +55,10 @@ class RoomRules(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """No job starts while this much of the machine's memory (or more) is in use."""
     kill_ram_pct: float | None = None
     """From here on a job is stopped, and waits again."""
+    cores: tuple[int, ...] = ()
+    """Cores that jobs may be given."""
+    machine_mib: int | None = None
+    """The machine's memory, which jobs may be promised; None = unknown."""
     order: str = "spread"
     """Which of several GPUs comes first: a built-in order, or `module:function`."""
 

@@ -18,6 +18,7 @@ class ReasonCode(StrEnum):
     ARRAY_FULL = "array_limit"
     SLOTS_FULL = "capacity"
     CPU_FULL = "cpu_capacity"
+    CORES = "cores"
     RESERVED = "reserved"
     FOREIGN = "foreign"
     LEASED = "leased"
@@ -75,6 +76,7 @@ WORDS: dict[ReasonCode, str] = {
     ReasonCode.HELD: "held",
     ReasonCode.ARRAY_FULL: "as many of its array run as may",
     ReasonCode.SLOTS_FULL: "all slots are taken",
+    ReasonCode.CORES: "CPU cores are taken",
     ReasonCode.CPU_FULL: "all CPU-job places are taken",
     ReasonCode.RESERVED: "slots are kept for an earlier job",
     ReasonCode.FOREIGN: "GPU filled by others",

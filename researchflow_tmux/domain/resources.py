@@ -24,6 +24,10 @@ class ResourceRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     limits: GpuLimits = NO_LIMITS
     """Thresholds of its own; they take the place of the workspace's."""
     time_limit_s: float | None = None
+    cpus: int | None = None
+    """Cores of its own; None = it shares all with everybody."""
+    memory_mib: int | None = None
+    """MiB of the machine's memory that it may use: promised to it, and it is stopped above; None = not said."""
 
 
 class GpuProcess(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,6 +95,8 @@ class Allocation(msgspec.Struct, frozen=True, kw_only=True):
     """The slots of one attempt, in ascending physical index. No GPUs = a CPU job."""
 
     gpus: tuple[GpuShare, ...] = ()
+    cores: tuple[int, ...] = ()
+    """CPU cores of its own; empty = all that there are, together with others."""
 
     @property
     def indices(self) -> tuple[int, ...]:

@@ -51,6 +51,11 @@ def describe(payload: Payload, name_of: Callable[[int], str]) -> str | None:
             return None if fact is None or payload.job_id is None else f"{name_of(payload.job_id)}: {fact}"
 
 
+def is_silent(payload: Payload, on_failure: str) -> bool:
+    """Whether it is for the history alone: a failure under `on_failure: silent`."""
+    return on_failure == "silent" and isinstance(payload, JobChanged) and payload.state is JobState.FAILED
+
+
 def _attempt_fact(payload: Payload) -> str | None:
     match payload:
         case AttemptPlanned(attempt=attempt):

@@ -143,6 +143,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             "stopped and waits again; empty = never."
         ),
     ] = None
+    cpus: Annotated[
+        Positive | None,
+        Meta(description="CPU cores of its own that each job gets; empty = it shares all with everybody."),
+    ] = None
+    memory: Annotated[
+        str | Natural | None,
+        Meta(
+            description="Memory of the machine that a job may use with all its processes, such as `16GiB` (a bare "
+            "number: MiB): promised to one job only, and a job above it is stopped; empty = no limit."
+        ),
+    ] = None
     max_cpu_jobs: Annotated[
         Positive | Literal["auto"], Meta(description="CPU jobs (`gpus: 0`) at a time; `auto` = one per core.")
     ] = "auto"
@@ -309,6 +320,8 @@ class JobSection(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     max_memory: Annotated[Percent | None, Meta(description="As in scheduler_config.yml.")] = None
     max_util: Annotated[Percent | None, Meta(description="As in scheduler_config.yml.")] = None
     min_free_memory: Annotated[str | Natural | None, Meta(description="As in scheduler_config.yml.")] = None
+    cpus: Annotated[Positive | None, Meta(description="As in scheduler_config.yml.")] = None
+    memory: Annotated[str | Natural | None, Meta(description="As in scheduler_config.yml.")] = None
     env: Annotated[dict[str, str], Meta(description="Variables for this job.")] = {}
     time_limit: Annotated[str | Natural | None, Meta(description="Seconds, or `90m`, `12h`, `2d`.")] = None
     retries: Annotated[Natural | None, Meta(description="Further attempts after a failure.")] = None

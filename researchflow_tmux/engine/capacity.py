@@ -16,6 +16,7 @@ from researchflow_tmux.policies import ram as ram_policy
 from researchflow_tmux.policies.gpu_view import GpuView
 from researchflow_tmux.policies.grace import Touched, settling_for_all, settling_for_limits
 from researchflow_tmux.policies.load import GpuLoad, Holder, memory_in_use, memory_of, processes_on
+from researchflow_tmux.policies.machine import Unpromised
 
 
 class Seen(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,6 +48,8 @@ class Capacity(msgspec.Struct, kw_only=True):
     running: int = 0
     """Live attempts, with those that this decision starts."""
     ram: RamReading | None = None
+    unpromised: Unpromised = msgspec.field(default_factory=lambda: Unpromised(NO_RULES))
+    """Cores and memory of the machine."""
     short_of_ram: Reason | None = None
     """Why nothing may start for want of memory in the machine."""
 
@@ -70,9 +73,12 @@ def capacity(
     ours: dict[str, list[Holder]] = {}
     theirs: dict[str, list[Holder]] = {}
     cpu_jobs = 0
+    unpromised = Unpromised(rules)
     for attempt in workload.attempts.values():
         cpu_jobs += not attempt.allocation.gpus
-        _book(views, ours, attempt, workload.jobs[attempt.job_id].name)
+        job = workload.jobs[attempt.job_id]
+        unpromised.book(attempt.allocation, job.needs)
+        _book(views, ours, attempt, job.name)
     for ticket in tickets:
         view = views.get(ticket.uuid)
         if view is not None and not (own_tag_prefix and (ticket.tag or "").startswith(own_tag_prefix)):
@@ -91,6 +97,7 @@ def capacity(
         rules=rules,
         running=len(workload.attempts),
         ram=seen.ram,
+        unpromised=unpromised,
         short_of_ram=ram_policy.shortage(rules, seen.ram),
     )
 

@@ -8,6 +8,7 @@ from datetime import datetime
 from itertools import islice
 
 import msgspec
+from msgspec.structs import replace
 
 from researchflow_tmux.domain.attempt import Ended, Exited, OutOfMemory
 from researchflow_tmux.domain.job import Job
@@ -73,9 +74,7 @@ Wanted = tuple[object, ...]
 def ask(workload: Workload, room: Capacity, job: Job, started: Counter[str], now: datetime) -> Allocation | Reason:
     """Slots for one job, booked in `room`, or why it gets none; `started` = starts of this decision, by array."""
     answer = _gate(workload, room, job, now) or _array_gate(workload, job, started) or _try(room, job)
-    if isinstance(answer, Allocation):
-        _note(room, job, started)
-    return answer
+    return _booked(room, job, answer, started) if isinstance(answer, Allocation) else answer
 
 
 def _walk(workload: Workload, room: Capacity, now: datetime) -> Iterator[tuple[Job, Allocation | Reason]]:
@@ -92,15 +91,16 @@ def _walk(workload: Workload, room: Capacity, now: datetime) -> Iterator[tuple[J
         if isinstance(answer, Reason):
             refused[wanted] = answer
         else:
-            _note(room, job, started)
+            answer = _booked(room, job, answer, started)
         yield job, answer
 
 
-def _note(room: Capacity, job: Job, started: Counter[str]) -> None:
-    """The decision starts the job."""
+def _booked(room: Capacity, job: Job, slots: Allocation, started: Counter[str]) -> Allocation:
+    """The decision starts the job: what else it gets, with the slots it got."""
     room.running += 1
     if job.spec.array is not None:
         started[job.spec.array.id] += 1
+    return replace(slots, cores=room.unpromised.give(job.needs))
 
 
 def _wanted(request: ResourceRequest) -> Wanted:
@@ -140,7 +140,9 @@ def _machine_full(room: Capacity, job: Job) -> Reason | None:
         return Reason(code=ReasonCode.CAP, text=f"{room.running} (max_jobs)")
     if room.short_of_ram is not None:
         return room.short_of_ram
-    return ram.does_not_fit(room.rules, room.ram, job, alone=not room.running) if job.ram_mib else None
+    if job.ram_mib and (reason := ram.does_not_fit(room.rules, room.ram, job, alone=not room.running)):
+        return reason
+    return room.unpromised.refuses(job.needs)
 
 
 def _array_gate(workload: Workload, job: Job, started: Counter[str]) -> Reason | None:

@@ -37,9 +37,10 @@ def grown(job: Job, attempt: Attempt, peak_mib: float | None, readings: Sequence
     base_mib = max(known) if known else had_mib
     if base_mib is None or best_mib is None:  # a wish that no GPU is known to fulfil would only keep it waiting
         return Growth()
-    wanted = round(base_mib * GROWTH)
+    whole = share >= 1 - SHARE_TOLERANCE and had_mib is not None
+    wanted = max(round(base_mib * GROWTH), round(had_mib or 0) + 1 if whole else 0)
     asked_for_all = declared_mib >= best_mib
-    alone = asked_for_all or share >= 1 - SHARE_TOLERANCE
+    alone = asked_for_all or whole
     return Growth(
         gpu_memory_mib=min(wanted, best_mib), largest=alone and had_mib is not None and had_mib >= best_mib * share
     )

@@ -14,6 +14,8 @@ from researchflow_tmux.runner.kernel import signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from researchflow_tmux.runner.spec import Spec
 
 _FROM_PANE = ("TMUX", "TMUX_PANE", "TERM", "COLORTERM")
@@ -26,31 +28,39 @@ def environment(spec: Spec) -> dict[str, str]:
     return spec.env | {name: os.environ[name] for name in _FROM_PANE if name in os.environ}
 
 
-def start(spec: Spec, slave: int, inherit: list[int]) -> tuple[int, int]:
+def start(spec: Spec, slave: int, inherit: list[int], prepare: Callable[[int], None] | None = None) -> tuple[int, int]:
     """Fork the job on the terminal `slave`; it inherits the descriptors `inherit` and no others.
+
+    `prepare(pid)` is called while the process waits, before it becomes the job's program. It raises nothing.
 
     Returns (pid, report): `report` is readable once the job runs (end of file) or failed to start (a line for
     `launch_error.explain`).
     """
     report, channel = os.pipe()
+    gate, opener = os.pipe() if prepare is not None else (-1, -1)
     parent = os.getpid()
     # Blocked over the fork: a signal must find either the runner's handlers or the job's defaults, nothing between.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     pid = os.fork()
     if pid == 0:
-        _become_job(spec, slave, inherit, channel, parent)
+        _become_job(spec, slave, inherit, channel, parent, (gate, opener))
     signal.pthread_sigmask(signal.SIG_SETMASK, before)
     os.close(channel)
+    if prepare is not None:
+        os.close(gate)
+        prepare(pid)
+        os.close(opener)
     os.set_blocking(report, False)
     return pid, report
 
 
-def _become_job(spec: Spec, slave: int, inherit: list[int], channel: int, parent: int) -> None:
+def _become_job(spec: Spec, slave: int, inherit: list[int], channel: int, parent: int, gate: tuple[int, int]) -> None:
     stage = "setup"
     try:
         kernel.die_with_parent()
         if os.getppid() != parent:
             os._exit(_EXEC_FAILED)  # the runner ended before the line above took hold
+        _pass(*gate)
         _take_terminal(slave)
         _close_others([*inherit, channel])
         _reset_signals()
@@ -67,6 +77,13 @@ def _become_job(spec: Spec, slave: int, inherit: list[int], channel: int, parent
         os.write(channel, message.encode(errors="surrogateescape")[:4000])
     finally:
         os._exit(_EXEC_FAILED)
+
+
+def _pass(gate: int, opener: int) -> None:
+    """Wait until the runner has prepared this process; it closes the gate, also by ending."""
+    if gate >= 0:
+        os.close(opener)
+        os.read(gate, 1)
 
 
 def _take_terminal(slave: int) -> None:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from researchflow_tmux.runner.oom import OutOfMemory
+    from researchflow_tmux.runner.oom_kills import OomKills
 
 EXITED = "exited"
 KILLED = "killed"
@@ -26,8 +27,8 @@ ASKING = ("no_error_and_verify", "verify_only")
 class Facts:
     """What is known at the end of an attempt.
 
-    `cause` is why the runner ended the job: "stop", "limit", "marker", or "" when the job ended by itself. `status` is
-    that of waitpid for the job's main process, None if it was never collected.
+    `cause` is why the runner ended the job: "stop", "limit", "memory", "marker", or "" when the job ended by itself.
+    `status` is that of waitpid for the job's main process, None if it was never collected.
     """
 
     def __init__(self) -> None:
@@ -36,6 +37,8 @@ class Facts:
         self.by: str | None = None
         self.reason = ""
         self.status: int | None = None
+        self.kills: OomKills | None = None  # the kernel's kills since it began
+        self.memory_limit_mib: int | None = None  # one that the kernel holds
         self.memory: OutOfMemory | None = None  # recognised after the job has failed
         self.success = "no_error_only"
         self.verified: bool | None = None  # None: nobody was asked
@@ -92,13 +95,13 @@ def _outcome(facts: Facts, number: int | None) -> tuple[str, str | None]:
     if facts.outcome:
         return facts.outcome, facts.by
     if facts.cause:
-        return {"stop": KILLED, "limit": TIMED_OUT, "marker": EXITED}[facts.cause], facts.by
+        return {"stop": KILLED, "memory": KILLED, "limit": TIMED_OUT, "marker": EXITED}[facts.cause], facts.by
     return (EXITED, None) if number is None else (KILLED, "signal")
 
 
 def _succeeded(facts: Facts, rule: str, code: int | None, verified: bool | None) -> bool:
-    if facts.outcome or facts.cause == "stop":
-        return False  # it never ran (or the runner failed), or somebody stopped it
+    if facts.outcome or facts.cause in ("stop", "memory"):
+        return False  # it never ran (or the runner failed), or it was stopped
     if facts.success == "always":
         return True
     if facts.success == "verify_only":

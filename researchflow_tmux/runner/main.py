@@ -60,7 +60,6 @@ class Attempt:
         self.leases: admission.Leases | None = None
         self.screen = Screen()
         self.tree: Tree | None = None
-        self.kills: OomKills | None = None
         self.tail = b""
         self.started_at: float | None = None
         self.started = 0.0
@@ -166,7 +165,7 @@ class Attempt:
     def _supervise(self, marker: Marker) -> None:
         pump = Pump(self.log, self.screen)
         self.started_at, self.started = time.time(), time.monotonic()
-        self.kills = OomKills()
+        self.facts.kills = OomKills()
         self.tree = Supervisor(self.spec, self.facts, self.signals, pump, marker, self.leases).run()
         self.tail = pump.tail.read()
 
@@ -199,7 +198,9 @@ class Attempt:
         from researchflow_tmux.runner import oom
 
         try:
-            self.facts.memory = oom.recognise(self.facts.status, self.tail, self.spec.oom, self.kills, self.tree.pids)
+            facts, pids = self.facts, self.tree.pids
+            held_mib = facts.memory_limit_mib
+            facts.memory = oom.recognise(facts.status, self.tail, self.spec.oom, facts.kills, pids, held_mib)
         except Exception as error:  # noqa: BLE001 - see above
             self.facts.notes.append(f"its output could not be searched: {type(error).__name__}: {error}")
 

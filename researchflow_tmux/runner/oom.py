@@ -30,7 +30,12 @@ class OutOfMemory:
 
 
 def recognise(
-    status: int | None, tail: bytes, rule: OomRule, kills: OomKills | None, pids: Collection[int]
+    status: int | None,
+    tail: bytes,
+    rule: OomRule,
+    kills: OomKills | None,
+    pids: Collection[int],
+    limit_mib: int | None = None,
 ) -> OutOfMemory | None:
     """Return why a *failed* attempt was out of memory, None if nothing says that it was.
 
@@ -40,17 +45,20 @@ def recognise(
         rule: The user's own words for it.
         kills: The kernel's kills since the attempt began.
         pids: Its processes, as far as they are known.
+        limit_mib: A memory limit of its own that the kernel holds.
     """
-    killed = _looks_killed(status, tail)
-    if killed and kills is not None:
-        line = kills.told(pids)
-        if line:
-            return OutOfMemory(memory_words.RAM, memory_words.shortened(line), KERNEL_LOG)
+    kills = kills if _looks_killed(status, tail) else None
+    line = kills.told(pids) if kills is not None else ""
+    count = kills.counted() if kills is not None else None
+    if limit_mib is not None and (count or line.startswith("Memory cgroup")):
+        text = f"the kernel stopped it at its memory limit of {limit_mib / 1024:.3g} GiB"
+        return OutOfMemory(memory_words.RAM, text, LIMIT)
+    if line:
+        return OutOfMemory(memory_words.RAM, memory_words.shortened(line), KERNEL_LOG)
     word = memory_words.find(tail, rule.patterns, rule.where)
     if word is not None:
         where, line = word
         return OutOfMemory(where, line, LOG)
-    count = kills.counted() if killed and kills is not None else None
     if count:
         line = f"the kernel killed {count} process{'es' if count > 1 else ''} of this control group for want of memory"
         return OutOfMemory(memory_words.RAM, line, COUNTER)

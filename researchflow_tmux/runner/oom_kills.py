@@ -18,8 +18,11 @@ _MOST_RECORDS = 20_000
 class OomKills:
     """The kills since this was made. `proc` and `groups` are where the kernel shows itself; tests show other places."""
 
-    def __init__(self, proc: str = "/proc", groups: str = "/sys/fs/cgroup", log: str = "/dev/kmsg") -> None:
-        self._counters = _counters(proc, groups)
+    def __init__(
+        self, proc: str = "/proc", groups: str = "/sys/fs/cgroup", log: str = "/dev/kmsg", also: Collection[str] = ()
+    ) -> None:
+        """`also` = directories of further control groups, for what is below them."""
+        self._counters = [*_counters(proc, groups), *(os.path.join(group, "memory.events") for group in also)]
         self._before = {path: count for path in self._counters if (count := _count(path)) is not None}
         self._log = log
         self._since_us = _uptime_us(proc)

@@ -56,6 +56,22 @@ class Completion:
             raise SpecError(f"completion.rule {self.rule} needs completion.marker")
 
 
+class Limits:
+    """What the job may use: memory of all its processes together, CPUs; `scope` = the user's systemd may hold that."""
+
+    __slots__ = ("cpus", "memory_mib", "scope")
+
+    def __init__(self, raw: dict[str, Any]) -> None:
+        self.memory_mib: int | None = _get(raw, "limits.memory_mib", int, None)
+        self.cpus: int | None = _get(raw, "limits.cpus", int, None)
+        self.scope: bool = bool(raw.get("scope"))
+
+    @property
+    def any(self) -> bool:
+        """Whether anything is limited."""
+        return self.memory_mib is not None or self.cpus is not None
+
+
 class OomRule:
     """The user's own words for "out of memory", and which memory those mean: "gpu" or "ram"."""
 
@@ -89,6 +105,7 @@ class Spec:
         self.leftover_grace_s = float(_get(raw, "leftover_grace_s", (int, float), 2.0))
         self._read_log(_get(raw, "log", dict, None))
         self.completion = Completion(_get(raw, "completion", dict, {}))
+        self.limits = Limits(_get(raw, "limits", dict, {}))
         self.oom = OomRule(_get(raw, "oom", dict, {}))
         leases = _get(raw, "leases", dict, None)
         self.leases = None if leases is None else Lease(leases)

@@ -6,7 +6,7 @@ import os
 import select
 import time
 
-from researchflow_tmux.runner import child, kernel, launch_error, server, stopping
+from researchflow_tmux.runner import child, kernel, launch_error, limits, server, stopping
 from researchflow_tmux.runner.kernel import signal
 from researchflow_tmux.runner.tree import Tree
 
@@ -50,7 +50,9 @@ class Supervisor:
 
     def run(self) -> Tree:
         """Start the job and return when no process of it is left, or none that can be killed."""
-        pid, self._report_fd = child.start(self.spec, self.pump.slave, self.leases.inherit if self.leases else [])
+        inherit = self.leases.inherit if self.leases else []
+        held = limits.Held(self.spec, self.facts, self.pump) if self.spec.limits.any else None
+        pid, self._report_fd = child.start(self.spec, self.pump.slave, inherit, held.begin if held else None)
         self.tree = Tree(pid, self.spec.tag, subreaper=self._subreaper)
         now = time.monotonic()
         if self.spec.time_limit_s is not None:
@@ -59,6 +61,8 @@ class Supervisor:
             self._deadlines["look"] = now + _MARKER_POLL_S
         if self.leases is not None:
             self._deadlines["refresh"] = now + _REFRESH_S
+        if held is not None and held.watched:
+            self._deadlines["memory"] = now + limits.LOOK_S
         while self.phase != _OVER:
             self._wait()
             self._signals()
@@ -167,7 +171,7 @@ class Supervisor:
 
     def _main_ended(self) -> None:
         """Only what the job left behind still runs: let it end by itself for a while, unless all has to end anyway."""
-        for name in ("limit", "look", "marker"):
+        for name in ("limit", "look", "marker", "memory"):
             self._deadlines.pop(name, None)
         if self.phase == _RUNNING:
             self._deadlines["leftover"] = time.monotonic() + self.spec.leftover_grace_s
@@ -185,6 +189,15 @@ class Supervisor:
     def _on_limit(self, _now: float) -> None:
         if self.phase == _RUNNING:
             self.stop("limit", "time_limit", f"its time limit of {self.spec.time_limit_s:g} s is over")
+
+    def _on_memory(self, now: float) -> None:
+        """Stop a job that is above its memory limit as the kernel would: at once."""
+        excess = limits.excess(self.spec.limits, self.tree.living())
+        if excess and self.phase != _OVER:
+            self.facts.cause, self.facts.by, self.facts.memory = "memory", "memory_limit", excess
+            self._on_kill(now)
+        else:
+            self._deadlines["memory"] = now + limits.LOOK_S
 
     def _on_save(self, now: float) -> None:
         if self.phase == _SAVING:

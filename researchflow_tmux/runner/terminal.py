@@ -72,6 +72,12 @@ class Pump:
             if events & select.POLLIN:
                 self._forward()
 
+    def say(self, text: str) -> None:
+        """Put a line of the runner's own among the job's output."""
+        data = f"rfsched: {text}\r\n".encode(errors="replace")
+        self._log.write(data)
+        self.screen.feed(data)
+
     def drain(self) -> None:
         """Move what the ended job still has in its terminal; waits for the screen no more."""
         while self._forward():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from tests.support import eventually
@@ -95,3 +97,21 @@ def test_hooks_are_told_by_the_scheduler_and_not_again_after_a_restart(new_works
         tried = ws.call("hooks", "test", "failure", TOKEN="s3cret-token")
         assert (tried.returncode, tried.stdout) == (1, f"{web.url}/…: the answer was 404 Not Found\n")
         assert "there is no hook for oom" in ws.call("hooks", "test", "oom").stderr
+
+
+def test_cores_and_memory_of_the_machine(new_workspace: Factory) -> None:
+    ws = new_workspace()
+    greedy = "import time; data = bytearray(200 << 20); data[:] = b'x' * len(data); time.sleep(300)"
+    ws.ok("add", "--gpus", "0", "--name", "greedy", "--memory", "100MiB", "--", sys.executable, "-c", greedy)
+    script = 'echo "cores $(nproc) threads $OMP_NUM_THREADS"'
+    ws.ok("add", "--gpus", "0", "--name", "one", "--cpus", "1", "--", "sh", "-c", script)
+    ws.ok("add", "--gpus", "0", "--name", "many", "--cpus", "4096", "--hold", "--", "true")
+    assert ws.call("wait", "greedy", "one").returncode == 1
+    assert "cores 1 threads 1" in ws.ok("logs", "one")
+    assert ws.reason("greedy").startswith("out of memory: RAM: it used ")
+    assert ws.reason("greedy").endswith("its limit is 100 MiB")
+    assert ws.job("greedy")["attempt"] == 1, "the same limit would stop it again"
+    assert "at most 100 MiB of memory" in ws.ok("why", "greedy")
+    assert "memory of jobs" in ws.call("doctor").stdout
+    ws.ok("release", "many")
+    assert "cannot run here: it needs 4096 cores" in eventually(lambda: ws.reason("many"))

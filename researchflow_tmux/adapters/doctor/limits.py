@@ -6,6 +6,7 @@ import os
 import resource
 from collections.abc import Iterator
 
+from researchflow_tmux.adapters import user_systemd
 from researchflow_tmux.adapters.doctor.check import Check, Context, ok, warn
 
 FEW_FILES = 1024
@@ -42,6 +43,15 @@ def _threads(context: Context) -> Iterator[int]:
                 yield len(os.listdir(context.place(f"/proc/{name}/task")))
         except OSError:
             continue  # it has ended
+
+
+def job_memory(context: Context) -> list[Check]:
+    """Who holds a job to its `memory:`; the runner does where the kernel cannot be asked to."""
+    del context
+    missing = user_systemd.why_not()
+    if missing is None:
+        return [ok("memory of jobs", "limits (`memory`) are held by the kernel, in scopes of your systemd")]
+    return [ok("memory of jobs", f"limits (`memory`) are held by looking once a second: {missing}")]
 
 
 def container(context: Context) -> list[Check]:

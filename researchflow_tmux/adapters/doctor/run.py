@@ -28,6 +28,7 @@ CHECKS: tuple[CheckFunction, ...] = (
     limits.open_files,
     limits.processes,
     limits.container,
+    limits.job_memory,
     machine.logout,
     machine.reboot,
     machine.clock,

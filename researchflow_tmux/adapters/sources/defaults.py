@@ -39,6 +39,8 @@ def request(settings: Settings, section: JobSection, pinned: tuple[int | str, ..
         gpu_memory_mib=mib(section.gpu_memory),
         limits=limits(section),
         time_limit_s=time_limit_s(settings, section),
+        cpus=settings.cpus if section.cpus is None else section.cpus,
+        memory_mib=mib(settings.memory if section.memory is None else section.memory),
     )
 
 

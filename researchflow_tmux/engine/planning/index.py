@@ -200,7 +200,7 @@ class Index:
             need=self._need(request),
             estimate=estimate,
             key=(-job.spec.priority, job.failed_before, key, -uprank_s, job.id),
-            asks=(request.gpu_memory_mib, request.limits, crowd),
+            asks=(request.gpu_memory_mib, request.limits, request.cpus, request.memory_mib, crowd),
             deadline_s=self._chains.due_s(job.id) if policy.urgent else None,
         )
 

@@ -289,6 +289,26 @@ def test_a_verification_that_cannot_be_built_is_told_at_the_launch(tmp_path: Pat
         written(bench(tmp_path), plan(without), without)
 
 
+def test_cores_and_limits(tmp_path: Path) -> None:
+    job = make_job(1, "exit 0", request={"cpus": 2, "memory_mib": 1024}, env={"MKL_NUM_THREADS": "7"})
+    attempt = replace(plan(job), allocation=Allocation(cores=(1, 3)))
+    captured = CAPTURED | {"affinity": [0, 1, 2, 3], "env": {"PATH": "/bin", "OMP_NUM_THREADS": "5"}}
+    content = written(bench(tmp_path), attempt, job, captured)
+    assert content["affinity"] == [1, 3]
+    assert (content["limits"]["memory_mib"], content["limits"]["cpus"]) == (1024, 2)
+    threads = {name: value for name, value in content["env"].items() if name.endswith("_THREADS")}
+    assert threads == {
+        "OMP_NUM_THREADS": "5",
+        "MKL_NUM_THREADS": "7",
+        "OPENBLAS_NUM_THREADS": "2",
+        "NUMEXPR_MAX_THREADS": "2",
+    }
+    shared = make_job(1, "exit 0")
+    content = written(bench(tmp_path), plan(shared), shared, captured)
+    assert content["affinity"] == [0, 1, 2, 3]
+    assert "MKL_NUM_THREADS" not in content["env"]
+
+
 def test_an_argv_goes_through_no_shell(tmp_path: Path) -> None:
     job = make_job(1, None, argv=["prog", "a b", "$x"])
     assert written(bench(tmp_path), plan(job), job)["argv"] == ["prog", "a b", "$x"]

@@ -33,9 +33,9 @@ def on(*shares: tuple[int, float]) -> Allocation:
         (on((1, 0.5)), None, None, MACHINE, 18_000, False),
         (on((1, 1.0)), None, None, MACHINE, BIG, True),
         # what it asked for, or was seen to use, if that is more
-        (on((0, 1.0)), 8_000, None, MACHINE, 12_000, False),
+        (on((0, 1.0)), 8_000, None, MACHINE, SMALL + 1, False),
         (on((0, 1.0)), 8_000, 11_000.0, MACHINE, 16_500, False),
-        (on((0, 1.0)), None, 4_000.0, MACHINE, 6_000, False),
+        (on((0, 1.0)), None, 4_000.0, MACHINE, SMALL + 1, False),
         (on((1, 0.25)), 20_000, None, MACHINE, BIG, False),
         # it asked for all of the largest, and had it
         (on((1, 0.25)), BIG, None, MACHINE, BIG, True),
@@ -47,6 +47,8 @@ def on(*shares: tuple[int, float]) -> Allocation:
         (on((0, 1.0)), None, None, (reading(0, None),), None, False),
         # a GPU that cannot be read says nothing about the others
         (on((0, 1.0)), 8_000, None, (reading(0, None), reading(1, BIG)), 12_000, False),
+        (on((0, 0.5)), 5_000, None, MACHINE, 7_500, False),
+        (on((1, 1.0)), 8_000, None, MACHINE, BIG, True),
     ],
 )
 def test_grown(

@@ -6,13 +6,19 @@ from pathlib import Path
 
 import pytest
 
-from researchflow_tmux.runner.oom import COUNTER, KERNEL_LOG, LOG, recognise
+from researchflow_tmux.runner.oom import COUNTER, KERNEL_LOG, LIMIT, LOG, OutOfMemory, recognise
 from researchflow_tmux.runner.oom_kills import OomKills
 from researchflow_tmux.runner.spec import OomRule
 
 RULE = OomRule({})
 KILLED, FAILED = 9, 256
 """Wait statuses: SIGKILL, and exit code 1."""
+
+
+def judge(
+    status: int | None, tail: bytes, kills: OomKills | None, pids: set[int], limit_mib: int | None = None
+) -> OutOfMemory | None:
+    return recognise(status, tail, RULE, kills, pids, limit_mib)
 
 
 class Kernel:
@@ -62,9 +68,9 @@ def test_the_kernels_log_names_the_process(tmp_path: Path) -> None:
 
 def test_a_kill_without_evidence_is_no_lack_of_memory(tmp_path: Path) -> None:
     kernel = Kernel(tmp_path, "0::/\n", "memory.events")
-    assert recognise(KILLED, b"step 3\n", RULE, kernel.kills, {1}) is None
-    assert recognise(KILLED, b"", RULE, None, {1}) is None
-    assert recognise(None, b"", RULE, kernel.kills, {1}) is None
+    assert judge(KILLED, b"step 3\n", kernel.kills, {1}) is None
+    assert judge(KILLED, b"", None, {1}) is None
+    assert judge(None, b"", kernel.kills, {1}) is None
 
 
 @pytest.mark.parametrize(
@@ -81,7 +87,7 @@ def test_a_kill_without_evidence_is_no_lack_of_memory(tmp_path: Path) -> None:
 def test_the_counter_is_believed_for_a_job_that_died_so(tmp_path: Path, status: int, tail: bytes, found: bool) -> None:
     kernel = Kernel(tmp_path, "0::/\n", "memory.events")
     kernel.counter.write_text("oom_kill 3\n")
-    memory = recognise(status, tail, RULE, kernel.kills, {1})
+    memory = judge(status, tail, kernel.kills, {1})
     assert (memory is not None) is found
     if memory is not None:
         assert (memory.where, memory.evidence) == ("ram", COUNTER)
@@ -90,9 +96,25 @@ def test_the_counter_is_believed_for_a_job_that_died_so(tmp_path: Path, status: 
 def test_the_kernels_own_line_is_the_best_word(tmp_path: Path) -> None:
     kernel = Kernel(tmp_path, "0::/\n", "memory.events")
     kernel.log.write_bytes(b"3,9,150000000,-;Out of memory: Killed process 77 (python)\n")
-    memory = recognise(KILLED, b"MemoryError\n", RULE, kernel.kills, {77})
+    memory = judge(KILLED, b"MemoryError\n", kernel.kills, {77})
     assert memory is not None
     assert (memory.evidence, memory.line) == (KERNEL_LOG, "Out of memory: Killed process 77 (python)")
-    other = recognise(FAILED, b"MemoryError\n", RULE, kernel.kills, {77})
+    other = judge(FAILED, b"MemoryError\n", kernel.kills, {77})
     assert other is not None
     assert (other.evidence, other.line) == (LOG, "MemoryError")
+
+
+def test_at_a_limit_that_the_kernel_holds_it_was_its_own(tmp_path: Path) -> None:
+    kernel = Kernel(tmp_path, "0::/\n", "memory.events")
+    assert judge(KILLED, b"", kernel.kills, {1}, 2048) is None, "killed by somebody else"
+    kernel.counter.write_text("oom_kill 3\n")
+    memory = judge(KILLED, b"MemoryError\n", kernel.kills, {1}, 2048)
+    assert memory is not None
+    assert (memory.evidence, memory.line) == (LIMIT, "the kernel stopped it at its memory limit of 2 GiB")
+
+
+def test_the_counter_of_another_group_is_read_too(tmp_path: Path) -> None:
+    kernel = Kernel(tmp_path, "", "slice/memory.events")
+    kills = OomKills(str(kernel.proc), str(kernel.groups), also=[str(kernel.groups / "slice")])
+    kernel.counter.write_text("oom_kill 4\n")
+    assert kills.counted() == 2
