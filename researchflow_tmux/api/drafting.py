@@ -16,7 +16,7 @@ from researchflow_tmux.adapters.room_settings import mib
 from researchflow_tmux.adapters.sources import JobDraft
 from researchflow_tmux.domain.arrays import Array, Indices
 from researchflow_tmux.domain.errors import UsageError
-from researchflow_tmux.domain.job import CompletionRule, Condition, SuccessRule
+from researchflow_tmux.domain.job import CompletionRule, Condition, JobFiles, SuccessRule
 from researchflow_tmux.domain.limits import NO_LIMITS, GpuLimits
 from researchflow_tmux.domain.resources import ResourceRequest
 from researchflow_tmux.domain.workspace import Settings, WorkspacePaths
@@ -54,6 +54,7 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     success: SuccessRule | None = None
     verify: str | None = None
     verify_timeout_s: float | None = None
+    files: JobFiles | None = None
 
 
 class Drafter:
@@ -104,6 +105,7 @@ class Drafter:
             success=wish.success,
             verify=wish.verify,
             verify_timeout_s=wish.verify_timeout_s,
+            files=wish.files,
             output_dir=self._output_dir,
             retries=retries if wish.retries is None else wish.retries,
             priority=wish.priority,

@@ -80,7 +80,7 @@ class JobHandle(Generic[R_co]):
         return state
 
     def result(self, timeout_s: float | None = None) -> R_co:
-        """Wait for its end; return what the function returned, or the exit code of a command.
+        """Wait for its end; return what the function returned, or the exit code of a command (None: it was up to date).
 
         Raises RemoteError when the function raised, JobFailed when the job did not succeed for any other reason
         (killed, timed out, cancelled, skipped, a command with a bad exit code), ResultError when what it returned

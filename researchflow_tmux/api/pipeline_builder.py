@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
 import msgspec
 
+from researchflow_tmux.adapters.sources.pipelines.building import note_path
+from researchflow_tmux.api.functions import Call
 from researchflow_tmux.api.handles import JobHandle
 from researchflow_tmux.api.submitter import Command, Submitter, Wanted
 from researchflow_tmux.domain.errors import UsageError
-from researchflow_tmux.domain.job import JobState
+from researchflow_tmux.domain.job import JobFiles, JobState
 from researchflow_tmux.domain.pipelines import circles, in_order
 
 AnyJob = JobHandle[Any]
@@ -23,6 +27,14 @@ class Step(msgspec.Struct, frozen=True):
 
     name: str
     """Within the pipeline."""
+
+
+class Made(msgspec.Struct, frozen=True):
+    """What a job makes of what."""
+
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    force: bool
 
 
 Needed = str | Step | AnyJob
@@ -46,6 +58,7 @@ class PipelineBuilder:
         self._options = {"group": name, **options}
         self._wanted: dict[str, Wanted] = {}
         self._needs: dict[str, list[Needed]] = {}
+        self._made: dict[str, Made] = {}
         self._problems: list[str] = []
         self._handles: dict[str, AnyJob] = {}
 
@@ -57,12 +70,19 @@ class PipelineBuilder:
         *,
         needs: Iterable[Needed] | Needed = (),
         when: str = "success",
+        inputs: Sequence[str] = (),
+        outputs: Sequence[str] = (),
+        force: bool = False,
         **options: Any,
     ) -> Step:
         """Add a job, called `{pipeline}_{name}` in the workspace.
 
         It starts when all it `needs` have succeeded; with `when="failure"` if one of them failed, with `"always"` when
         all have ended. Options are those of `Workspace.submit`. What is wrong is told by `submit`, all at once.
+
+        A command with `outputs` (paths or patterns, relative to its directory) is skipped while these are there and
+        neither it, its `inputs` nor what it needs has changed since it made them, unless `force`. The runner looks
+        right before the start. One that needs a job without outputs, or waits for a failure, always runs.
         """
         if name in self._wanted:
             self._problems.append(f"there are two jobs {name!r}")
@@ -70,6 +90,12 @@ class PipelineBuilder:
         if "after" in options:
             self._problems.append(f"{name}: `after` is called `needs` here")
         self._needs[name] = [needs] if isinstance(needs, str | Step | JobHandle) else list(needs)
+        if outputs and isinstance(command, Call):
+            self._problems.append(f"{name}: `outputs` are for commands; a function always runs")
+        if inputs and not outputs:
+            self._problems.append(f"{name}: `inputs` without `outputs` say nothing")
+        if outputs:
+            self._made[name] = Made(tuple(inputs), tuple(outputs), force or when != "success")
         said = {**self._options, **options, "name": f"{self.name}_{name}", "when": when}
         self._wanted[name] = (command, said)
         return Step(name)
@@ -149,4 +175,23 @@ class PipelineBuilder:
         command, options = self._wanted[name]
         outside = [need for need in self._needs[name] if isinstance(need, JobHandle)]
         inside = [f"{self.name}_{need}" for need in self._within(name)]
-        return command, {**options, "after": [*outside, *inside]}
+        complete = {**options, "after": [*outside, *inside]}
+        if name in self._made:
+            complete["files"] = self._files(name, command, options)
+        return command, complete
+
+    def _files(self, name: str, command: Command, options: Mapping[str, Any]) -> JobFiles:
+        """What its runner looks at to see whether there is anything to do."""
+        made, needs = self._made[name], self._within(name)
+        what = [command, options.get("env"), options.get("workdir"), made.inputs, made.outputs]
+        return JobFiles(
+            definition=hashlib.sha256(json.dumps(what, default=str).encode()).hexdigest(),
+            note=self._note(name),
+            inputs=made.inputs,
+            outputs=made.outputs,
+            upstream=tuple(self._note(need) for need in needs),
+            force=made.force or any(need not in self._made for need in needs),
+        )
+
+    def _note(self, name: str) -> str:
+        return note_path(self._submitter.workspace.paths, f"python:{self.name}:{name}")

@@ -10,6 +10,7 @@ from typing import Any
 
 from researchflow_tmux.api.drafting import Wish
 from researchflow_tmux.domain.errors import UsageError
+from researchflow_tmux.domain.job import JobFiles
 from researchflow_tmux.domain.limits import GpuLimits
 from researchflow_tmux.domain.units import parse_duration, parse_size
 
@@ -69,6 +70,13 @@ def _share(value: Any) -> float:
     return float(value)
 
 
+def _files(value: Any) -> JobFiles:
+    """What a pipeline makes of a job's inputs and outputs."""
+    if not isinstance(value, JobFiles):
+        raise ValueError("`inputs` and `outputs` are for the jobs of a pipeline")
+    return value
+
+
 def _directory(value: Any) -> str:
     path: str = os.path.abspath(os.fspath(value))
     if not os.path.isdir(path):
@@ -89,6 +97,7 @@ _OPTIONS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "group": ("group", _text),
     "labels": ("labels", _words),
     "hold": ("held", bool),
+    "files": ("files", _files),
     "env": ("env", _words),
     "workdir": ("workdir", _directory),
     "success": ("success", _one_of("no_error_only", "no_error_and_verify", "verify_only", "always")),
@@ -103,7 +112,7 @@ _LIMITS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "max_util": ("max_util_pct", _percent),
     "min_free_memory": ("min_free_mib", lambda value: math.ceil(parse_size(value))),
 }
-KNOWN = frozenset({*_OPTIONS, *_LIMITS, "after"})
+KNOWN = frozenset({*_OPTIONS, *_LIMITS, "after"}) - {"files"}
 """Every option."""
 
 
@@ -111,7 +120,7 @@ def check_options(options: Iterable[str]) -> None:
     """Raise UsageError naming every option that is none, with what could have been meant."""
     lines = []
     for option in options:
-        if option not in KNOWN:
+        if option not in KNOWN and option != "files":
             close = difflib.get_close_matches(option, sorted(KNOWN), n=1)
             lines.append(f"no option {option!r}" + (f"; did you mean {close[0]!r}?" if close else ""))
     if lines:

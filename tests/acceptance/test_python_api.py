@@ -204,6 +204,33 @@ def test_pipelines_of_functions_and_commands(workspace: RealWorkspace) -> None:
         pipeline.results()
 
 
+def test_a_pipeline_runs_again_only_what_is_out_of_date(workspace: RealWorkspace) -> None:
+    ws = ready(workspace)
+    source = workspace.root / "source.txt"
+    source.write_text("3\n1\n2\n")
+
+    def made(**options: Any) -> dict[str, Any]:
+        with ws.pipeline("p", gpus=0, workdir=workspace.root) as pipeline:
+            pipeline.job("sort", "echo sort >> ran/all; sort source.txt > sorted.txt", inputs=["source.txt"],
+                         outputs=["sorted.txt"], **options)  # fmt: skip
+            pipeline.job("first", "echo first >> ran/all; head -1 sorted.txt > first.txt", needs="sort",
+                         inputs=["sorted.txt"], outputs=["first.txt"])  # fmt: skip
+        return pipeline.results(SOON_S)
+
+    def ran() -> list[str]:
+        return (workspace.root / "ran" / "all").read_text().split()
+
+    assert made() == {"sort": 0, "first": 0}
+    assert made() == {"sort": None, "first": None}
+    assert ran() == ["sort", "first"]  # the second time there was nothing to do
+    source.write_text("0\n3\n1\n2\n")
+    made()
+    assert ran() == ["sort", "first"] * 2
+    made(force=True)
+    assert ran() == ["sort", "first"] * 3
+    assert (workspace.root / "first.txt").read_text() == "0\n"
+
+
 SUBMITTER = textwrap.dedent(
     """
     import sys

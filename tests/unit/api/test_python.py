@@ -195,6 +195,35 @@ def test_a_pipeline_may_be_written_in_any_order(ws: Workspace) -> None:
         pipeline.submit()
 
 
+def test_what_a_pipeline_makes_of_what(ws: Workspace) -> None:
+    def build() -> Any:
+        pipeline = ws.pipeline("p", gpus=0)
+        pipeline.job("a", "make a", inputs=["src/*"], outputs=["a"])
+        pipeline.job("b", "make b", needs="a", outputs=["b"])
+        pipeline.job("any", "true", needs="a")
+        pipeline.job("c", "make c", needs=["any", "b"], outputs=["c"])
+        pipeline.submit()
+        return {name: handle.job.spec.files for name, handle in pipeline.handles.items()}
+
+    files = build()
+    assert (files["a"].inputs, files["a"].outputs, files["a"].force) == (("src/*",), ("a",), False)
+    assert (files["b"].upstream, files["b"].force) == ((files["a"].note,), False)
+    assert files["any"] is None
+    assert files["c"].force  # it needs a job that always runs
+    assert build()["a"] == files["a"]  # the same pipeline again finds its notes
+    wrong = ws.pipeline("w")
+    wrong.job("f", job(len).job("x"), outputs=["f"])
+    wrong.job("i", "true", inputs=["x"])
+    wrong.job("n", "true", after="f")
+    with pytest.raises(UsageError) as caught:
+        wrong.submit()
+    assert str(caught.value).splitlines()[:3] == [
+        "f: `outputs` are for commands; a function always runs",
+        "i: `inputs` without `outputs` say nothing",
+        "n: `after` is called `needs` here",
+    ]
+
+
 def test_a_block_that_raises_queues_nothing(ws: Workspace) -> None:
     with suppress(ZeroDivisionError), ws.pipeline("p") as pipeline:
         pipeline.job("a", "true")
