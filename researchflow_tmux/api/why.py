@@ -44,6 +44,7 @@ ADVICE = {
     "threshold": "nothing to do: it starts as soon as a GPU has room; see `rfsched gpus`",
     "grace": "nothing to do: it starts when the GPU has settled; `grace_period` says for how long that takes",
     "ram": "nothing to do: it starts when memory is free again; `max_ram` and `kill_ram` are the limits",
+    "array_limit": "nothing to do: it starts when another job of its array ends; %N in its --array is how many may run",
     "cap": "nothing to do: it starts when another job ends; `max_jobs` is how many run at a time",
 }
 """What to do about a job that waits, by the code of its reason."""

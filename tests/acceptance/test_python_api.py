@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 from pathlib import Path
 from typing import Any
 
@@ -152,34 +151,33 @@ def test_jobs_as_they_end_and_events_as_they_happen(workspace: RealWorkspace) ->
 def test_coroutines_wait_without_blocking_their_loop(workspace: RealWorkspace) -> None:
     ws = ready(workspace)
 
-    async def main() -> tuple[list[Any], float]:
+    async def main() -> tuple[list[Any], int]:
         loop = asyncio.get_running_loop()
-        longest, last = 0.0, time.monotonic()
+        beats = 0
 
         def beat() -> None:
-            nonlocal longest, last
-            now = time.monotonic()
-            longest, last = max(longest, now - last), now
+            nonlocal beats
+            beats += 1
             loop.call_later(0.005, beat)
 
         handles = [ws.submit(double.job(Point(n)), group="a") for n in range(3)]
         bad = refuse.submit(ws, 1)
-        beat()  # from here on: submitting itself is not asynchronous, it takes a millisecond or two
-        longest = 0.0
+        beat()
         found = await asyncio.gather(*handles, bad, return_exceptions=True)
+        while_waiting = beats
         kinds = [event.kind async for event in ws.events(after=0, follow=False)]
         assert kinds.count("job_submitted") == 4
         with pytest.raises(asyncio.TimeoutError):
             await asyncio.wait_for(_forever(ws), 0.1)
-        return found, longest
+        return found, while_waiting
 
     async def _forever(ws: Workspace) -> None:
         await ws.submit("true", gpus=0, hold=True)
 
-    found, longest = asyncio.run(main())
+    found, beats = asyncio.run(main())
     assert [point.x for point in found[:3]] == [0, 2, 4]
     assert isinstance(found[3], RemoteError)
-    assert longest < 0.5, "the loop stood still"
+    assert beats > 10, "the loop stood still while the jobs ran"
 
 
 def test_pipelines_of_functions_and_commands(workspace: RealWorkspace) -> None:
