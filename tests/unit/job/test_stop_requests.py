@@ -114,7 +114,7 @@ def test_a_save_that_fails_after_term_still_ends_the_process(train: Train) -> No
 
 
 def test_a_loop_that_does_not_save_ends_by_a_second_term_some_seconds_later(train: Train) -> None:
-    before = "import researchflow_tmux.job.stop_requests as s; s.AGAIN_S = 0.2"
+    before = "from researchflow_tmux.job import stop_requests as s; s.AGAIN_S = 0.2"
     # It looks after its own steps, and never at every().
     training = train(before, "\n    while step > 11: time.sleep(0.01)")
     training.process.send_signal(signal.SIGTERM)
