@@ -143,7 +143,7 @@ class Parts:
             waiter=self.waiter,
         )
         if not listen:
-            engine.context.usage = self._last_measured().get
+            engine.context.usage = lambda key: self._last_measured().get(key)
         self._make_busy(engine)
         engine.remember(identity.news)
         if identity.original is not None:

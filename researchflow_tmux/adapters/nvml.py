@@ -50,6 +50,8 @@ class NvmlProbe:
         self._not_before = 0.0
         self._last_error = ProbeError("the GPUs have not been read yet")
         self._known: dict[int, tuple[str, str]] = {}
+        self._parts: dict[str, GpuReading] = {}
+        """MIG devices as last read, by UUID."""
         self._one_at_a_time = threading.Lock()
 
     def read(self) -> list[GpuReading]:
@@ -138,7 +140,25 @@ class NvmlProbe:
                 gpu["name"] = gpu["name"] or name
         readings = [_reading(gpu) for gpu in gpus]
         self._known |= {reading.index: (reading.uuid, reading.name) for reading in readings}
-        return readings
+        return self._with_lost_parts(readings)
+
+    def _with_lost_parts(self, readings: list[GpuReading]) -> list[GpuReading]:
+        """The MIG devices of a lost GPU, which the driver does not list any more, are as lost as it is."""
+        present = {reading.uuid for reading in readings}
+        self._parts |= {reading.uuid: reading for reading in readings if reading.parent is not None}
+        lost = {reading.uuid: reading for reading in readings if reading.lost}
+        gone = [part for part in self._parts.values() if part.parent in lost and part.uuid not in present]
+        return readings + [
+            GpuReading(
+                uuid=part.uuid,
+                index=part.index,
+                name=part.name,
+                parent=part.parent,
+                error=lost[part.parent or ""].error,
+                lost=True,
+            )
+            for part in gone
+        ]
 
 
 def _reading(gpu: dict[str, Any]) -> GpuReading:

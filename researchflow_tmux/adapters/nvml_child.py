@@ -167,16 +167,20 @@ class Session:
             self.handles[address(handle)] = index
 
     def _add_xids(self, gpus: list[dict[str, Any]]) -> None:
-        """Put into each GPU's facts the Xids since the last look."""
+        """Put into each GPU's facts the Xids since the last look, and those of a divided one into its parts'."""
         nvml = self.nvml
         for _ in range(MAX_EVENTS if self.events is not None else 0):
             try:
                 event = nvml.nvmlEventSetWait_v2(self.events, 0)
             except nvml.NVMLError:  # most likely NVML_ERROR_TIMEOUT: there are no more
-                return
+                break
             index = self.handles.get(address(event.device))
             if index is not None and index < len(gpus) and event.eventType == nvml.nvmlEventTypeXidCriticalError:
                 gpus[index]["xids"].append(event.eventData)
+        whole = {gpu["uuid"]: gpu["xids"] for gpu in gpus}
+        for gpu in gpus:
+            if gpu.get("parent") is not None:
+                gpu["xids"] = whole.get(gpu["parent"], [])
 
     def _figures(self, handle: Any, uuid: str | None) -> dict[str, Any]:
         nvml = self.nvml

@@ -14,6 +14,7 @@ import msgspec
 
 from researchflow_tmux.adapters import workspace_lock
 from researchflow_tmux.domain.errors import StoreError
+from researchflow_tmux.domain.gpus import META_CONDITIONS, decode_conditions
 from researchflow_tmux.domain.workspace import Settings, WorkspacePaths
 from researchflow_tmux.engine.loop import Engine
 from researchflow_tmux.engine.submitting import Submission, Submitted
@@ -98,7 +99,8 @@ class StandIn:
             if now[1] != removals:  # jobs were forgotten
                 return False
             jobs, attempts = parts.store.changed_since(events)
+            gpus = decode_conditions(parts.store.load_meta().get(META_CONDITIONS))
         except StoreError:  # the database was replaced under us
             return False
-        engine.workload.learn(jobs, attempts)
+        engine.workload.learn(jobs, attempts, gpus)
         return True

@@ -189,12 +189,13 @@ class Workload:
                 attempt = self.attempts.pop((payload.job_id, number))
                 self._dirty_attempts[attempt.key] = replace(attempt, quarantined=())
 
-    def learn(self, jobs: Iterable[Job], attempts: Iterable[Attempt]) -> None:
-        """Take over what somebody else has made durable: these jobs as they are now, and all live attempts."""
+    def learn(self, jobs: Iterable[Job], attempts: Iterable[Attempt], gpus: Iterable[GpuCondition] = ()) -> None:
+        """Take over what somebody else has made durable: these jobs as they are now, all live attempts, all `gpus`."""
         for job in jobs:
             self._put(job)
             self._dirty_jobs.discard(job.id)
         self.attempts = {attempt.key: attempt for attempt in attempts}
+        self.gpus = {gpu.uuid: gpu for gpu in gpus}
 
     def take_changes(self) -> tuple[list[Payload], list[Job], list[Attempt]]:
         """Everything since the last `changes_saved`; call that once it is durable."""

@@ -334,9 +334,15 @@ def test_a_lost_gpu_takes_its_mig_devices_along(bench: Bench) -> None:
     write_state(bench.state, [StubGpu("GPU-a", parts=parts), StubGpu("GPU-b")])
     assert [gpu.uuid for gpu in bench.probe.read()] == ["GPU-a", "GPU-b", "MIG-1"]
     write_state(bench.state, [StubGpu("GPU-a", parts=parts, lost=True), StubGpu("GPU-b")])
-    lost, other = bench.probe.read()
-    assert lost.error is not None
-    assert other.error is None
+    lost, other, part = bench.probe.read()
+    assert (lost.lost, other.lost, part.lost) == (True, False, True)
+    assert (part.uuid, part.index, part.error, part.total_mib) == ("MIG-1", 2, lost.error, None)
+    write_state(bench.state, [StubGpu("GPU-a", parts=parts, xids=(79,)), StubGpu("GPU-b")])
+    assert [(gpu.uuid, gpu.lost, gpu.xids) for gpu in bench.probe.read()] == [
+        ("GPU-a", False, (79,)),
+        ("GPU-b", False, ()),
+        ("MIG-1", False, (79,)),
+    ]
 
 
 def test_mig_mode_without_a_device_and_drivers_that_know_no_mig(bench: Bench, tmp_path: Path) -> None:
