@@ -20,6 +20,7 @@ from researchflow_tmux.adapters.sqlite_reader import SqliteReader
 from researchflow_tmux.domain.attempt import Attempt, Ended, Exited, Running, Stopping, TimedOut
 from researchflow_tmux.domain.errors import UsageError
 from researchflow_tmux.domain.events import AttemptEnded
+from researchflow_tmux.domain.gpus import META_CONDITIONS
 from researchflow_tmux.domain.job import Job, JobState
 from researchflow_tmux.domain.limits import BUILT_IN_ORDERS, NO_LIMITS, RoomRules
 from researchflow_tmux.domain.resources import GpuDevice
@@ -105,6 +106,8 @@ class _Past(msgspec.Struct):
     jobs: list[Job]
     attempts: list[Attempt]
     lengths: dict[str, list[float]]
+    conditions: str = ""
+    """Which GPUs are drained or lost, as it is stored."""
 
 
 class _ByHistory(Scripts):
@@ -167,6 +170,7 @@ def _past(paths: WorkspacePaths) -> _Past:
         return _Past([], [], {})
     with SqliteReader(paths.database) as reader, reader.snapshot():
         jobs, attempts = reader.all_jobs(), reader.live_attempts()
+        conditions = reader.meta().get(META_CONDITIONS, "")
         ends = [event.payload for event in reader.events(kinds=["attempt_ended"], limit=HISTORY)]
     names = {job.id: job.name for job in jobs}
     lengths: dict[str, list[float]] = {}
@@ -174,7 +178,7 @@ def _past(paths: WorkspacePaths) -> _Past:
         length = _length(payload.ended) if isinstance(payload, AttemptEnded) else None
         if length is not None and payload.job_id is not None:
             lengths.setdefault(names.get(payload.job_id, ""), []).append(length)
-    return _Past(jobs, attempts, lengths)
+    return _Past(jobs, attempts, lengths, conditions)
 
 
 def _length(ended: Ended) -> float | None:
@@ -199,7 +203,7 @@ class _World:
         for attempt in self.running:
             elapsed_s = (now - _started(attempt)).total_seconds()
             self.host.adopt(attempt, self.scripts.remaining(names[attempt.job_id], elapsed_s))
-        self.store.commit([], past.jobs, past.attempts, at=now)
+        self.store.commit([], past.jobs, past.attempts, at=now, meta={META_CONDITIONS: past.conditions})
         waiter = MemoryWaiter(self.host)
         room = RoomReader(
             devices=devices,

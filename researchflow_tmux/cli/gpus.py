@@ -131,7 +131,9 @@ def _ask_first(workspace: Workspace, wanted: Sequence[str], *, requeue: bool) ->
     found = jobs_there(workspace, wanted)
     if found:
         fate = "ended and queued again" if requeue else "ended and cancelled"
-        click.confirm(f"{count(len(found), 'job')} will be {fate}: {names(found)}. Go on?", abort=True)
+        if not click.confirm(f"{count(len(found), 'job')} will be {fate}: {names(found)}. Go on?"):
+            click.echo("nothing was changed")
+            raise click.exceptions.Exit(1)
 
 
 def _steer(workspace: Workspace, action: str, wanted: Sequence[str], *, as_json: bool, requeue: bool = False) -> None:

@@ -15,6 +15,7 @@ from researchflow_tmux.cli.main import cli
 from researchflow_tmux.domain.attempt import Attempt, Ended, Exited, Planned, Running
 from researchflow_tmux.domain.errors import ConfigError
 from researchflow_tmux.domain.events import AttemptEnded, AttemptPlanned, AttemptStarted, JobChanged, JobSubmitted
+from researchflow_tmux.domain.gpus import META_CONDITIONS, GpuCondition, encode_conditions
 from researchflow_tmux.domain.job import Job, JobSpec, JobState
 from researchflow_tmux.domain.reasons import Reason, ReasonCode
 from researchflow_tmux.domain.resources import Allocation, GpuShare, ResourceRequest
@@ -130,6 +131,15 @@ def test_what_cannot_run_is_named_with_its_reason(tmp_path: Path) -> None:
         "h": "held",
     }
     assert found.makespan_s == 0
+
+
+def test_a_drained_gpu_is_left_out(tmp_path: Path) -> None:
+    past = Past(tmp_path)
+    drained = GpuCondition(uuid="simulated-0", index=0, drained_by="ann")
+    conditions = {META_CONDITIONS: encode_conditions({drained.uuid: drained})}
+    past.store.commit([], [], [], at=past.clock.now(), meta=conditions)
+    found = simulate(past.paths, SETTINGS, Submission(drafts=(Draft(spec=spec("a")), Draft(spec=spec("b")))))
+    assert [stay.gpus for stay in found.stays] == [[1], [1]]
 
 
 def test_declared_memory_counts_and_what_is_measured_cannot_be_foreseen(tmp_path: Path) -> None:
