@@ -245,8 +245,9 @@ class JobFile:
         try:
             place = archive.put_away(self.path, self._seen, directory, name)
         except (user_file.ChangedMeanwhile, user_file.BeingWritten):
-            self._maybe_done = True
             return None
+        finally:
+            self._maybe_done = True  # if it is still there, it is tried again
         notes = ((key, decode(note)) for key, note in self.notes.items())
         self.notes = {key: replace(note, mark=GONE, archived=True).encode() for key, note in notes}
         self._seen, self.places, self.warnings = None, {}, ()
