@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from graphlib import CycleError, TopologicalSorter
 
@@ -62,13 +62,14 @@ class Submitted(msgspec.Struct, kw_only=True):
 def submit(book: Book, submission: Submission) -> Submitted:
     """Queue what is new, skip what is done, leave failed and cancelled jobs alone unless they were named."""
     result = Submitted()
-    problems = _dependency_problems(book.workload, submission)
+    names = _Names(book.workload)
+    problems = _dependency_problems(book.workload, submission, names)
     if problems:
         result.problems = problems
         return result
     ids_by_name: dict[str, int] = {}
     for draft in in_dependency_order(submission.drafts):
-        spec = replace(draft.spec, after=draft.spec.after + _resolve(book.workload, draft, ids_by_name))
+        spec = replace(draft.spec, after=draft.spec.after + _resolve(draft, ids_by_name, names))
         job = book.workload.find(spec.source, spec.key)
         fresh = job is None
         job = _new(book, draft, spec) if job is None else _again(book, spec, job)
@@ -154,21 +155,33 @@ def _mark_done(book: Book, job: Job, by: str) -> None:
     settle_dependents(book, job.id)
 
 
-def _resolve(workload: Workload, draft: Draft, ids_by_name: dict[str, int]) -> tuple[int, ...]:
-    return tuple(ids_by_name.get(name) or _by_name(workload, name) or 0 for name in draft.after_names)
+class _Names:
+    """Jobs that were there before a submission, by name or by number as a text; the newest of equal ones counts."""
+
+    def __init__(self, workload: Workload) -> None:
+        self._workload = workload
+        self._ids: dict[str, int] = {}
+
+    def find(self, name: str) -> int | None:
+        """The job's id. All are looked at once: thousands of lines may wait for something."""
+        if not self._ids:
+            for job in self._workload.jobs.values():
+                for key in (job.name, str(job.id)):
+                    self._ids[key] = max(job.id, self._ids.get(key, 0))
+        return self._ids.get(name)
 
 
-def _by_name(workload: Workload, name: str) -> int | None:
-    return max((job.id for job in workload.jobs.values() if name in (job.name, str(job.id))), default=None)
+def _resolve(draft: Draft, ids_by_name: Mapping[str, int], names: _Names) -> tuple[int, ...]:
+    return tuple(ids_by_name.get(name) or names.find(name) or 0 for name in draft.after_names)
 
 
-def _dependency_problems(workload: Workload, submission: Submission) -> list[str]:
+def _dependency_problems(workload: Workload, submission: Submission, known: _Names) -> list[str]:
     names = {draft.spec.name for draft in submission.drafts}
     problems = [
         f"{draft.spec.name}: waits for {name!r}, and there is no job of that name"
         for draft in submission.drafts
         for name in draft.after_names
-        if name not in names and _by_name(workload, name) is None
+        if name not in names and known.find(name) is None
     ]
     problems += [
         f"{draft.spec.name}: `when: {draft.spec.when}` says how the jobs it comes after must end, and there are none"
@@ -176,11 +189,11 @@ def _dependency_problems(workload: Workload, submission: Submission) -> list[str
         if draft.spec.when != "success" and not (draft.after_names or draft.spec.after)
     ]
     if not problems:
-        problems += _circles(workload, submission)
+        problems += _circles(workload, submission, known)
     return problems
 
 
-def _circles(workload: Workload, submission: Submission) -> list[str]:
+def _circles(workload: Workload, submission: Submission, known: _Names) -> list[str]:
     """Jobs that would wait for each other, those that are there already included."""
     nodes = {draft.spec.name: _node(workload, draft) for draft in submission.drafts}
     if not any(draft.after_names for draft in submission.drafts):
@@ -189,7 +202,7 @@ def _circles(workload: Workload, submission: Submission) -> list[str]:
         job.id: list(job.spec.after) for job in workload.jobs.values() if job.spec.after
     }
     for draft in submission.drafts:
-        named = [nodes.get(name) or _by_name(workload, name) or 0 for name in draft.after_names]
+        named = [nodes.get(name) or known.find(name) or 0 for name in draft.after_names]
         graph[_node(workload, draft)] = [*draft.spec.after, *named]
     try:
         TopologicalSorter(graph).prepare()

@@ -75,12 +75,20 @@ def _submit(book: Book, news: SourceNews, result: TakenIn) -> None:
     if not news.drafts:
         return
     done = submit(book, Submission(drafts=news.drafts, by=news.source))
+    done.problems = [_with_file(text, news) for text in done.problems]
     _note(done, result)
     if done.problems:
         for draft in sorted(news.drafts, key=lambda draft: bool(draft.after_names)):
             single = submit(book, Submission(drafts=(draft,), by=news.source))
             single.problems = []  # what is wrong was said about them all
             _note(single, result)
+
+
+def _with_file(text: str, news: SourceNews) -> str:
+    """A problem begins with the name of its job: people look for it in the file that the job is from."""
+    name = text.partition(": ")[0]
+    key = next((draft.spec.key for draft in news.drafts if draft.spec.name == name), "")
+    return f"{key.partition('#')[0]}: {text}" if "#" in key else text
 
 
 def _note(done: Submitted, result: TakenIn) -> None:

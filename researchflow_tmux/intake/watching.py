@@ -174,12 +174,12 @@ class SourceWatch:
                 again=state.again + len(done.again),
             )
         problems = (*map(str, look.problems), *refused)
-        for text in problems:
+        unwritten = set(map(str, look.unwritten))
+        notices = [(text, text if text in unwritten else f"not queued: {text}") for text in problems]
+        notices += [(text, text) for text in look.warnings]
+        for text, notice in notices:
             if text not in self._told:
-                self.engine.notice(f"not queued: {text}", level="warning")
-        for text in look.warnings:
-            if text not in self._told:
-                self.engine.notice(text, level="warning")
+                self.engine.notice(notice, level="warning")
         self._told = {*problems, *look.warnings}
         self.state = msgspec.structs.replace(state, problems=problems, warnings=look.warnings)
 
