@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -33,6 +34,12 @@ class _RefusedError(Exception):
         super().__init__(problem.message)
 
 
+@functools.cache
+def _fields_of(struct: type[msgspec.Struct]) -> dict[str, Field]:
+    """By name. To look them up takes half a millisecond, and there may be thousands of files and lines."""
+    return {field.name: field for field in msgspec.structs.fields(struct)}
+
+
 class Reader:
     """Reads mappings of one document; `problems` grows in the order of the text."""
 
@@ -61,7 +68,7 @@ class Reader:
             prefix: Put before the key in messages (`rfsched.`).
             special: Keys with a form of their own, and what reads each.
         """
-        known = {field.name: field for field in msgspec.structs.fields(struct)}
+        known = _fields_of(struct)
         for first, again in mapping.duplicates():
             message = f"{prefix}{again.name} is there twice; it was set in line {first.key.start.line} already"
             self.fail(again.key, message, "keep one of the two lines")

@@ -41,9 +41,10 @@ class OptionReader:
 
     def __init__(self, file: str) -> None:
         self._file = file
-        self._values: dict[int, dict[str, Any]] = {}
+        self._good: dict[tuple[bytes, bool], dict[str, Any]] = {}
+        """By the text of the line: often many commands ask for the same."""
         self.problems: dict[int, list[Problem]] = {}
-        """By index of the line; all that were found."""
+        """By index of the line, where there are some."""
 
     def section(self, options: Iterable[Option]) -> LineSection | None:
         """What these lines say together, a later one over an earlier; None = one of them has a problem."""
@@ -54,13 +55,22 @@ class OptionReader:
         """The same, as the keys that are in the lines with their values."""
         found: dict[str, Any] = {}
         for option in options:
-            if option.index not in self._values:
-                self._values[option.index], self.problems[option.index] = self._read(option)
-            if self.problems[option.index]:
+            values = self._values_of(option)
+            if values is None:
                 return None
-            for key, value in self._values[option.index].items():
+            for key, value in values.items():
                 found[key] = {**found.get(key, {}), **value} if isinstance(value, dict) else value
         return found
+
+    def _values_of(self, option: Option) -> dict[str, Any] | None:
+        same = (option.text, option.for_all)
+        if same not in self._good and option.index not in self.problems:
+            values, problems = self._read(option)
+            if problems:
+                self.problems[option.index] = problems
+            else:
+                self._good[same] = values
+        return self._good.get(same)
 
     def _read(self, option: Option) -> tuple[dict[str, Any], list[Problem]]:
         try:
