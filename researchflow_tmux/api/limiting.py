@@ -19,7 +19,7 @@ def limits_of(job: Job, attempt: Attempt | None) -> list[str]:
         which = f" ({core_ranges(attempt.allocation.cores)})" if running and attempt is not None else ""
         found.append(f"{counted(request.cpus, 'CPU core')} of its own{which}")
     if request.memory_mib is not None:
-        found.append(f"at most {size(request.memory_mib)} of memory: {memory_words()}")
+        found.append(f"memory limit {size(request.memory_mib)}: {memory_words()}")
     return found
 
 
@@ -28,4 +28,4 @@ def memory_words() -> str:
     missing = user_systemd.why_not()
     if missing is None:
         return "held by the kernel, in a scope of your systemd"
-    return f"its runner looks once a second and stops it above that ({missing})"
+    return f"its runner looks once a second and stops it above ({missing})"

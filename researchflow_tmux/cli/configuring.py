@@ -29,9 +29,13 @@ def config(ctx: click.Context, chosen: Chosen, as_json: bool) -> None:
     """Show the settings in force and where each comes from; `config set KEY VALUE` changes one."""
     if ctx.invoked_subcommand is not None:
         return
+    from researchflow_tmux.hooks.secrets import shown
+
     workspace = chosen.workspace()
     loaded = workspace.loaded
     values = {name: getattr(loaded.settings, name) for name in loaded.settings.__struct_fields__}
+    # Of hooks nothing that may be a secret: what this prints is shown to others.
+    values["hooks"] = {event: [shown(hook) for hook in hooks] for event, hooks in values["hooks"].items()}
     if as_json:
         rows = {name: {"value": value, "from": loaded.origins[name]} for name, value in values.items()}
         print_json("config", {"file": workspace.paths.config, "settings": rows, "warnings": list(loaded.warnings)})

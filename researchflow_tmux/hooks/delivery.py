@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import http.client
 import os
 import signal
 import subprocess
@@ -10,6 +12,7 @@ import urllib.request
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from researchflow_tmux.domain.hooks import Hook
 from researchflow_tmux.hooks.facts import Fact
@@ -49,15 +52,20 @@ def deliver(hook: Hook, fact: Fact, environ: Mapping[str, str], cwd: str, *, sho
         return f"the answer was {error.code} {without(secrets, str(error.reason))}".rstrip()
     except urllib.error.URLError as error:
         return without(secrets, f"{error.reason}")
-    except (OSError, ValueError) as error:  # a connection that broke; a header or URL that no HTTP can carry
+    except (
+        OSError,
+        ValueError,
+        http.client.HTTPException,
+    ) as error:  # a connection that broke; a header or URL that no HTTP can carry
         return without(secrets, f"{type(error).__name__}: {error}")
 
 
 def _post(hook: Hook, fact: Fact, environ: Mapping[str, str]) -> str | None:
     headers = {name: filled(value, environ) for name, value in hook.headers.items()}
     usual = {"Content-Type": "application/json", "User-Agent": AGENT, "X-Rfsched-Event": fact.event}
-    request = urllib.request.Request(  # noqa: S310 - the scheme was checked when the settings were read
-        filled(hook.url or "", environ), data=fact.json(), headers=usual | headers, method="POST"
+    url, login = _without_login(filled(hook.url or "", environ))
+    request = urllib.request.Request(  # noqa: S310 - the scheme is looked at below
+        url, data=fact.json(), headers=usual | login | headers, method="POST"
     )
     if request.type not in ("http", "https"):
         return "its URL begins with neither http:// nor https://"
@@ -65,6 +73,16 @@ def _post(hook: Hook, fact: Fact, environ: Mapping[str, str]) -> str | None:
     with opener.open(request, timeout=hook.timeout_s) as answer:
         answer.read(_MOST_READ)
     return None
+
+
+def _without_login(url: str) -> tuple[str, dict[str, str]]:
+    """(the URL without `user:password@`, the header that says the same): urllib takes them for a port."""
+    parts = urlsplit(url)
+    login, _, host = parts.netloc.rpartition("@")
+    if not login:
+        return url, {}
+    said = base64.b64encode(unquote(login).encode()).decode()
+    return parts._replace(netloc=host).geturl(), {"Authorization": f"Basic {said}"}
 
 
 def _run(hook: Hook, fact: Fact, environ: Mapping[str, str], cwd: str, show: bool) -> str | None:

@@ -18,7 +18,7 @@ from researchflow_tmux.domain.workspace import WorkspacePaths
 from researchflow_tmux.hooks.cursors import Cursors, target_of
 from researchflow_tmux.hooks.delivery import deliver
 from researchflow_tmux.hooks.facts import KINDS, Fact, Teller
-from researchflow_tmux.hooks.secrets import shown
+from researchflow_tmux.hooks.secrets import secrets_of, shown, without
 from researchflow_tmux.policies.retry import backoff_s
 
 CURSORS_NAME = "hooks.json"
@@ -168,7 +168,8 @@ class _Target(threading.Thread):
             try:
                 more = self._look()
             except Exception as error:  # noqa: BLE001 - whatever it is, the scheduler and the other hooks go on
-                self._say(f"{type(error).__name__}: {error}" if not isinstance(error, RfschedError) else str(error))
+                words = str(error) if isinstance(error, RfschedError) else f"{type(error).__name__}: {error}"
+                self._say(without(secrets_of(self._hook, self._environ), words))
                 self._ending.wait(RETRY_READ_S)
                 more = True
             if more:

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from researchflow_tmux.runner.spec import Limits, Spec
     from researchflow_tmux.runner.terminal import Pump
 
-LOOK_S = 1.0
-
 
 class Held:
-    """The limits of one job; `watched` = its memory has to be looked at."""
+    """The limits of one job; `watched` = its memory has to be looked at, every `look_s` seconds."""
+
+    look_s = 1.0
 
     def __init__(self, spec: Spec, facts: Facts, pump: Pump) -> None:
         self.watched = spec.limits.memory_mib is not None
@@ -39,7 +39,7 @@ class Held:
         name = f"rfsched-{''.join(char if char.isalnum() else '-' for char in self._spec.tag)}-{pid}.scope"
         try:
             group = scope.enter(pid, name, limits, self._spec.env)
-        except scope.ScopeError as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, the job runs, and without this process it would not
             self._pump.say(f"its limits are not held by systemd ({error}){_instead(limits)}")
             return
         self.watched = False
@@ -47,17 +47,16 @@ class Held:
         self._facts.kills = OomKills(also=[os.path.dirname(group), group])
         self._facts.memory_limit_mib = limits.memory_mib
 
-
-def excess(limits: Limits, pids: Iterable[int]) -> oom.OutOfMemory | None:
-    """What to say of processes that use more than they may together; None = they do not."""
-    most_mib = limits.memory_mib
-    if most_mib is None:
-        return None
-    used = usage.used_mib(pids, most_mib)
-    if used <= most_mib:
-        return None
-    line = f"it used {size(used)} of memory; its limit is {size(most_mib)}"
-    return oom.OutOfMemory(memory_words.RAM, line, oom.LIMIT)
+    def excess(self, pids: Iterable[int]) -> oom.OutOfMemory | None:
+        """What to say of processes that use more than they may together; None = they do not."""
+        most_mib = self._spec.limits.memory_mib
+        if most_mib is None:
+            return None
+        used = usage.used_mib(pids, most_mib)
+        if used <= most_mib:
+            return None
+        line = f"it used {size(used)} of memory; its limit is {size(most_mib)}"
+        return oom.OutOfMemory(memory_words.RAM, line, oom.LIMIT)
 
 
 def size(mib: float) -> str:

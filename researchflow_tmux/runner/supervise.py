@@ -6,7 +6,7 @@ import os
 import select
 import time
 
-from researchflow_tmux.runner import child, kernel, launch_error, limits, server, stopping
+from researchflow_tmux.runner import child, kernel, launch_error, server, stopping
 from researchflow_tmux.runner.kernel import signal
 from researchflow_tmux.runner.tree import Tree
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from researchflow_tmux.runner.admission import Leases
     from researchflow_tmux.runner.ending import Facts
     from researchflow_tmux.runner.kernel import Signals
+    from researchflow_tmux.runner.limits import Held
     from researchflow_tmux.runner.marker import Marker
     from researchflow_tmux.runner.spec import Spec
     from researchflow_tmux.runner.terminal import Pump
@@ -45,13 +46,14 @@ class Supervisor:
         self.phase = _RUNNING
         self.report = b""
         self.hung_up = False
+        self.held: Held | None = None
         self._subreaper = kernel.subreaper()
         self._deadlines: dict[str, float] = {}
 
     def run(self) -> Tree:
         """Start the job and return when no process of it is left, or none that can be killed."""
         inherit = self.leases.inherit if self.leases else []
-        held = limits.Held(self.spec, self.facts, self.pump) if self.spec.limits.any else None
+        held = self.held = self._limits()
         pid, self._report_fd = child.start(self.spec, self.pump.slave, inherit, held.begin if held else None)
         self.tree = Tree(pid, self.spec.tag, subreaper=self._subreaper)
         now = time.monotonic()
@@ -62,7 +64,7 @@ class Supervisor:
         if self.leases is not None:
             self._deadlines["refresh"] = now + _REFRESH_S
         if held is not None and held.watched:
-            self._deadlines["memory"] = now + limits.LOOK_S
+            self._deadlines["memory"] = now + held.look_s
         while self.phase != _OVER:
             self._wait()
             self._signals()
@@ -74,6 +76,14 @@ class Supervisor:
             self.facts.outcome = "launch_failed"
             self.facts.reason = launch_error.explain(self.report.decode(errors="surrogateescape"), self.spec)
         return self.tree
+
+    def _limits(self) -> Held | None:
+        """What holds the job's limits, if it has any; imported only then, as this is half a millisecond."""
+        if not self.spec.limits.any:
+            return None
+        from researchflow_tmux.runner.limits import Held
+
+        return Held(self.spec, self.facts, self.pump)
 
     def stop(self, cause: str, by: str, reason: str) -> None:
         """End the job politely; asked again, at once."""
@@ -192,12 +202,14 @@ class Supervisor:
 
     def _on_memory(self, now: float) -> None:
         """Stop a job that is above its memory limit as the kernel would: at once."""
-        excess = limits.excess(self.spec.limits, self.tree.living())
-        if excess and self.phase != _OVER:
+        if self.held is None or self.phase == _OVER:
+            return
+        excess = self.held.excess(self.tree.living())
+        if excess:
             self.facts.cause, self.facts.by, self.facts.memory = "memory", "memory_limit", excess
             self._on_kill(now)
         else:
-            self._deadlines["memory"] = now + limits.LOOK_S
+            self._deadlines["memory"] = now + self.held.look_s
 
     def _on_save(self, now: float) -> None:
         if self.phase == _SAVING:

@@ -111,7 +111,7 @@ def test_cores_and_memory_of_the_machine(new_workspace: Factory) -> None:
     assert ws.reason("greedy").startswith("out of memory: RAM: it used ")
     assert ws.reason("greedy").endswith("its limit is 100 MiB")
     assert ws.job("greedy")["attempt"] == 1, "the same limit would stop it again"
-    assert "at most 100 MiB of memory" in ws.ok("why", "greedy")
+    assert "memory limit 100 MiB: " in ws.ok("why", "greedy")
     assert "memory of jobs" in ws.call("doctor").stdout
     ws.ok("release", "many")
     assert "cannot run here: it needs 4096 cores" in eventually(lambda: ws.reason("many"))

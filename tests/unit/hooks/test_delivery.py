@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 from collections.abc import Iterator
@@ -35,6 +36,15 @@ def test_a_server_gets_json_with_headers_from_variables(web: Web, tmp_path: Path
     assert body["text"] == "[bert] this is a test of the hook for failure"
     assert headers["authorization"] == "Bearer t1"
     assert headers["content-type"] == "application/json"
+
+
+def test_a_login_in_the_url_is_sent_as_one(web: Web, tmp_path: Path) -> None:
+    url = web.url.replace("://", "://ann:s%40crt@")
+    assert deliver(Hook(url=url), FACT, {}, str(tmp_path)) is None
+    assert web.headers[0]["authorization"] == "Basic " + base64.b64encode(b"ann:s@crt").decode()
+    problem = deliver(Hook(url="http://ann:s3cret@127.0.0.1:port/s3cret"), FACT, {}, str(tmp_path))
+    assert problem is not None
+    assert "s3cret" not in problem
 
 
 def test_a_refusal_is_told_without_secrets(web: Web, tmp_path: Path) -> None:
