@@ -55,6 +55,7 @@ class Events(Iterator[Happening], AsyncIterator[Happening]):
         follow: bool = True,
         timeout_s: float | None = None,
     ) -> None:
+        self._reader: SqliteReader | None = None
         self._workspace = workspace
         self._jobs = None if jobs is None else frozenset(jobs)
         self._kinds = kinds
@@ -62,7 +63,6 @@ class Events(Iterator[Happening], AsyncIterator[Happening]):
         self._clock = SystemClock()
         self._deadline = None if timeout_s is None else self._clock.monotonic() + timeout_s
         self._closed = threading.Event()
-        self._reader: SqliteReader | None = None
         self._names: dict[int, str] = {}
         self._found: deque[Happening] = deque()
         self.seq = self._last() if after is None else after
@@ -71,6 +71,9 @@ class Events(Iterator[Happening], AsyncIterator[Happening]):
     def close(self) -> None:
         """End the iteration, from any thread."""
         self._closed.set()
+
+    def __del__(self) -> None:
+        self._give_back()
 
     def __next__(self) -> Happening:
         while not self._found:

@@ -56,6 +56,7 @@ class JobView(msgspec.Struct, kw_only=True):
     resumed_step: int | None = None
     """The step of the checkpoint that its latest attempt was given to go on from; null = it was given none."""
     labels: dict[str, str] = {}
+    """What its user tells it from others by: `@key=value` in commands."""
     array_index: int | None = None
     """Which job of its array it is; null = it is in none."""
     lost_s: float | None = None

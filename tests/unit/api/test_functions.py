@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import subprocess
 import sys
 import textwrap
@@ -117,6 +118,8 @@ def test_what_a_function_raises_comes_back(paths: WorkspacePaths) -> None:
     assert (repr(error.original), repr(error.__cause__), error.code) == ("KeyError('x')", "KeyError('x')", 1)
     assert error.traceback.splitlines()[-1] == "KeyError: 'x'"
     assert "called.py" not in error.traceback
+    again = pickle.loads(pickle.dumps(error))  # through a pool of processes, say
+    assert (str(again), again.code, again.state, repr(again.original)) == (str(error), 1, "failed", "KeyError('x')")
 
 
 @pytest.mark.parametrize(
