@@ -68,9 +68,10 @@ def _one(info: inspect.Type) -> str:
 
 
 def _bound(info: inspect.IntType | inspect.FloatType) -> str:
+    most = f" and at most {info.le:g}" if info.le is not None else ""
     if info.ge is not None:
-        return f" of at least {info.ge:g}"
-    return f" above {info.gt:g}" if info.gt is not None else ""
+        return f" of at least {info.ge:g}{most}"
+    return f" above {info.gt:g}{most}" if info.gt is not None else ""
 
 
 def description(field_type: Any) -> str:

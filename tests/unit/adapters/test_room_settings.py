@@ -74,9 +74,9 @@ def test_a_jobs_own_section() -> None:
 
 def test_every_problem_at_once_each_at_its_line(tmp_path: Path) -> None:
     bad = {
-        "share: 1.5": "share: expected",
+        "share: 1.5": "share: expected a number above 0 and at most 1, got 1.5",
         "gpu_memory: a lot": "gpu_memory: expected a size such as",
-        "max_memory: 120": "max_memory: expected",
+        "max_memory: 120": "max_memory: expected a number above 0 and at most 100, got 120",
         "max_util: 0": "max_util: expected",
         "min_free_memory: 0": "min_free_memory: must be more than 0",
         "max_processes: 0": "max_processes: expected",
