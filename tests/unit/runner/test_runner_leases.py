@@ -232,13 +232,14 @@ def test_two_workspaces_under_fire_never_share_more_than_one_gpu(attempts: Attem
     chance = random.Random(11)
     running: list[Any] = []
     worst = 0.0
+    held: list[float] = []
     ended = time.monotonic() + 5
     while time.monotonic() < ended:
         running = [(attempt, process) for attempt, process in running if process.poll() is None]
         if len(running) < 7:
             attempt = attempts("sleep", "0.3", leases=lease(place, "GPU-a", share=chance.choice((0.5, 0.25))), log=None)
             running.append((attempt, attempt.start()))
-        elif chance.random() < 0.3:
+        elif held and chance.random() < 0.3:  # on a busy machine all would die before one holds anything
             chance.choice(running)[1].kill()
         held = [ticket["share"] for ticket in tickets.live(str(place), "GPU-a")]
         worst = max(worst, sum(held))
