@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from researchflow_tmux.adapters.places import absolute, resolve_places
 from researchflow_tmux.adapters.sources.ledger import Ledger
 from researchflow_tmux.adapters.sources.port import Reading, SourceContext
 from researchflow_tmux.adapters.sources.tables.drafts import SOURCE, Drafting
-from researchflow_tmux.adapters.sources.tables.grid import can_be_carried
-from researchflow_tmux.adapters.sources.tables.reading import FORMATS, is_table
+from researchflow_tmux.adapters.sources.tables.finding import find
 from researchflow_tmux.adapters.sources.tables.table_file import JobsByRow, News, TableFile, turn_of
 from researchflow_tmux.domain.errors import Problem
 from researchflow_tmux.domain.job import Job
@@ -36,10 +34,11 @@ class Tables:
 
     def read(self, jobs: Mapping[str, Job]) -> Reading:
         """What the rows want, of tables that have changed."""
-        found, problems = self._find()
-        for file in found:
+        found = find(self._context.paths, self._job_dir, self._context.settings.tables)
+        self._directories = found.directories
+        for file in found.files:
             self._file(file)
-        news: list[News] = [News(problems=tuple(problems))]
+        news: list[News] = [News(problems=tuple(found.problems))]
         by_file: Mapping[str, JobsByRow] | None = None
         for file, table in list(self._files.items()):
             if table.is_settled(jobs):
@@ -73,36 +72,6 @@ class Tables:
             ledger = Ledger(self._context.state_dir, file)
             self._files[file] = TableFile(absolute(self._root, file), file, ledger, self._common)
         return self._files[file]
-
-    def _find(self) -> tuple[list[str], list[Problem]]:
-        """Every table that is there, in a fixed order; and what the settings name that is none."""
-        self._directories = {self._job_dir}
-        walked = list(self._walk())
-        paths = [path for path in walked if can_be_carried(path)]
-        problems = [_unspeakable(path) for path in walked if not can_be_carried(path)]
-        for name in self._context.settings.tables:
-            path = absolute(self._root, name)
-            self._directories.add(os.path.dirname(path))
-            if not is_table(os.path.basename(path)):
-                what = f"`tables` names {name}, which is no {', '.join(FORMATS)} file"
-                problems.append(Problem(message=what, file=self._context.paths.config))
-            elif os.path.lexists(path):
-                paths.append(path)
-            else:
-                what = f"`tables` names {name}, which does not exist"
-                problems.append(Problem(message=what, file=self._context.paths.config, hint=f"looked for {path}"))
-        return list(dict.fromkeys(os.path.relpath(path, self._root) for path in paths)), problems
-
-    def _walk(self) -> Iterator[str]:
-        for folder, inner, names in os.walk(self._job_dir):
-            inner[:] = sorted(name for name in inner if not name.startswith("."))
-            self._directories.add(folder)
-            yield from (os.path.join(folder, name) for name in sorted(names) if is_table(name))
-
-
-def _unspeakable(path: str) -> Problem:
-    shown = os.fsencode(path).decode(errors="replace")
-    return Problem(message="has a name that is not UTF-8", file=shown, hint="rename it")
 
 
 def _by_file(jobs: Mapping[str, Job]) -> Mapping[str, JobsByRow]:

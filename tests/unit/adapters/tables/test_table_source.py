@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -479,6 +480,29 @@ def test_what_the_settings_name_and_is_no_table_is_told(tmp_path: Path) -> None:
     desk.look()
     assert "`tables` names gone.csv, which does not exist" in desk.problems[0]
     assert "`tables` names train.py, which is no .csv, .tsv, .json, .xlsx file" in desk.problems[1]
+
+
+def test_a_table_with_two_names_runs_once(desk: Desk) -> None:
+    desk.table("a.csv", "name,run_num,need_run_num,cmd\nx,0,1,true\n")
+    (desk.root / "jobs" / "b.csv").symlink_to("a.csv")
+    desk.look()
+    assert desk.waiting() == ["x"]
+    assert desk.problems[0].startswith("jobs/b.csv: is the same file as jobs/a.csv")
+
+
+def test_what_a_killed_writer_has_left_is_cleared_away(desk: Desk) -> None:
+    with subprocess.Popen(["true"]) as gone:
+        pass
+    left, mine, other = (
+        desk.table(name, "x")
+        for name in (
+            f".todo.csv.{gone.pid}.0123abcd.tmp",
+            f".todo.csv.{os.getpid()}.0123abcd.tmp",
+            f".todo.csv.{gone.pid}.backup",
+        )
+    )
+    desk.look()
+    assert [path.exists() for path in (left, mine, other)] == [False, True, True]
 
 
 def test_a_name_that_is_not_utf8_is_told(desk: Desk) -> None:
