@@ -188,6 +188,12 @@ def _dependency_problems(workload: Workload, submission: Submission, known: _Nam
         for draft in submission.drafts
         if draft.spec.when != "success" and not (draft.after_names or draft.spec.after)
     ]
+    problems += [
+        f"{draft.spec.name}: waits for job {job_id}, which is not known any more"
+        for draft in submission.drafts
+        for job_id in draft.spec.after
+        if job_id not in workload.jobs
+    ]
     if not problems:
         problems += _circles(workload, submission, known)
     return problems

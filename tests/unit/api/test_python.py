@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from researchflow_tmux import UsageError, Workspace, job
+from researchflow_tmux.api.cleaning import clean
 from researchflow_tmux.api.submitter import BATCH
 from researchflow_tmux.domain.job import JobState
 from researchflow_tmux.domain.limits import GpuLimits
@@ -245,6 +246,14 @@ def test_events_go_on_where_they_were_left(ws: Workspace) -> None:
     stream.close()
     assert list(stream) == []
     assert list(ws.events(timeout_s=0.05)) == []
+
+
+def test_a_job_does_not_come_after_one_that_was_removed(ws: Workspace) -> None:
+    gone = ws.submit("true")
+    gone.cancel()
+    clean(ws, "0s", really=True)
+    with pytest.raises(UsageError, match="next: waits for job 1, which is not known any more"):
+        ws.submit("true", name="next", after=gone)
 
 
 def test_settings_that_change_hold_for_the_next_job(ws: Workspace) -> None:
