@@ -37,6 +37,8 @@ class JobChanged(msgspec.Struct, frozen=True, kw_only=True, tag="job_changed"):
     gpu_losses: int | None = None
     gpu_memory_mib: int | None = None
     """0 = what its request says again."""
+    memory_mib: int | None = None
+    """0 = what its request says again."""
     launch_failures: int | None = None
     slot_waits: int = 0
     exit_code: int | None = None

@@ -163,6 +163,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Times it ran out of memory since somebody last queued it."""
     gpu_memory_mib: int | None = None
     """MiB it is given on each GPU after it ran out of them; None = what its request says."""
+    memory_mib: int | None = None
+    """MiB of the machine's memory it is promised after it ran out of it; None = what its request says."""
     launch_failures: int = 0
     """Launches in a row that the host (not the job) refused."""
     slot_waits: int = 0
@@ -189,9 +191,11 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     def needs(self) -> ResourceRequest:
         """What it asks for now: its request, with the memory that was found to be needed."""
         request = self.spec.request
-        if self.gpu_memory_mib is None or self.gpu_memory_mib <= (request.gpu_memory_mib or 0):
+        gpu_memory_mib = _more(request.gpu_memory_mib, self.gpu_memory_mib)
+        memory_mib = _more(request.memory_mib, self.memory_mib)
+        if (gpu_memory_mib, memory_mib) == (request.gpu_memory_mib, request.memory_mib):
             return request
-        return msgspec.structs.replace(request, gpu_memory_mib=self.gpu_memory_mib)
+        return msgspec.structs.replace(request, gpu_memory_mib=gpu_memory_mib, memory_mib=memory_mib)
 
     @property
     def failed_before(self) -> bool:
@@ -202,3 +206,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     def not_needed(self) -> bool:
         """Skipped because nothing failed of what it waits to fail: as it should be."""
         return self.state is JobState.SKIPPED and self.reason is not None and self.reason.code is ReasonCode.NOT_NEEDED
+
+
+def _more(declared: int | None, found: int | None) -> int | None:
+    return declared if found is None or found <= (declared or 0) else found

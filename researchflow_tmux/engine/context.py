@@ -31,7 +31,7 @@ from researchflow_tmux.engine.reconcile import is_success
 from researchflow_tmux.engine.workload import Book, Workload
 from researchflow_tmux.policies import retry
 from researchflow_tmux.policies.grace import META_TOUCHED, decode_touched
-from researchflow_tmux.policies.memory_growth import Growth, grown
+from researchflow_tmux.policies.memory_growth import Growth, grown, grown_ram
 from researchflow_tmux.policies.usage import with_usage
 from researchflow_tmux.ports import Clock, SessionHost, Store, Waiter
 
@@ -99,6 +99,8 @@ class Context:
         """See META_FAILURE."""
         self.readings: Callable[[], Sequence[GpuReading]] = list
         """The GPUs as they were last read."""
+        self.machine_mib: Callable[[], int | None] = lambda: None
+        """The machine's memory; None = unknown."""
         self.lately_failed: deque[Failure] = deque(maxlen=FAILURES)
         """The last failures of jobs on GPUs: one of these may turn out to be lost."""
         self.usage: Callable[[AttemptKey], Usage | None] = lambda _key: None
@@ -153,11 +155,13 @@ class Context:
             settle_dependents(Book(self.workload, now), job.id)
 
     def _growth(self, job: Job, attempt: Attempt, ended: Ended) -> Growth | None:
-        """The memory for the next try of a job that ran out of it on a GPU."""
+        """The memory for the next try of a job that ran out of it."""
         outcome = ended.outcome
-        if not isinstance(outcome, OutOfMemory) or outcome.where != "gpu" or not attempt.allocation.gpus:
+        if not isinstance(outcome, OutOfMemory):
             return None
-        return grown(job, attempt, ended.peak_gpu_mib, self.readings())
+        if outcome.where == "ram":
+            return grown_ram(job, ended.peak_tree_mib or ended.peak_rss_mib, self.machine_mib())
+        return grown(job, attempt, ended.peak_gpu_mib, self.readings()) if attempt.allocation.gpus else None
 
     def give_up_launch(self, attempt: Attempt, why: str, *, host: bool, now: datetime) -> None:
         """End an attempt that never ran, if no runner was faster: then it is an ordinary running attempt."""

@@ -302,6 +302,7 @@ class Workload:
                 retries_used=job.retries_used if change.retries_used is None else change.retries_used,
                 ooms=job.ooms if change.ooms is None else change.ooms,
                 gpu_losses=job.gpu_losses if change.gpu_losses is None else change.gpu_losses,
+                memory_mib=job.memory_mib if change.memory_mib is None else change.memory_mib or None,
                 gpu_memory_mib=job.gpu_memory_mib if change.gpu_memory_mib is None else change.gpu_memory_mib or None,
                 launch_failures=job.launch_failures if change.launch_failures is None else change.launch_failures,
                 slot_waits=change.slot_waits,
@@ -361,4 +362,4 @@ class Book:
         """Change one job's state by hand; retries and backoff start afresh."""
         reason = Reason(code=code, text=text)
         change = JobChanged(job_id=job.id, state=state, reason=reason, by=by, retries_used=0, launch_failures=0)
-        self.apply(replace(change, ooms=0, gpu_losses=0, gpu_memory_mib=0))
+        self.apply(replace(change, ooms=0, gpu_losses=0, gpu_memory_mib=0, memory_mib=0))

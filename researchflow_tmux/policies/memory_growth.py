@@ -1,4 +1,4 @@
-"""How much GPU memory a job is given after it ran out of it. Pure."""
+"""How much memory a job is given after it ran out of it. Pure."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ class Growth(msgspec.Struct, frozen=True, kw_only=True):
 
     gpu_memory_mib: int | None = None
     """MiB on each GPU; None = nothing is known to reckon with."""
+    memory_mib: int | None = None
+    """MiB of the machine's memory that are promised to it; None = as before."""
     largest: bool = False
     """It had the largest GPU there is for itself: there is no more to be had."""
 
@@ -44,6 +46,17 @@ def grown(job: Job, attempt: Attempt, peak_mib: float | None, readings: Sequence
     return Growth(
         gpu_memory_mib=min(wanted, best_mib), largest=alone and had_mib is not None and had_mib >= best_mib * share
     )
+
+
+def grown_ram(job: Job, peak_mib: float | None, machine_mib: int | None) -> Growth:
+    """Reckon from what it was promised or seen to use: half as much again, up to all that the machine has.
+
+    That is a promise and no limit: what the job itself declared goes on being where it is stopped.
+    """
+    base_mib = max(job.needs.memory_mib or 0, peak_mib or 0)
+    if not base_mib or machine_mib is None:
+        return Growth()
+    return Growth(memory_mib=min(round(base_mib * GROWTH), machine_mib))
 
 
 def _had(attempt: Attempt, totals: Mapping[str, int]) -> tuple[float | None, float]:

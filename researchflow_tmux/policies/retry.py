@@ -148,7 +148,7 @@ def after(
     if is_success(outcome):
         return _ended(job, JobState.SUCCEEDED, reason, outcome)
     if requeue:
-        return queue(0.0, retries_used=0, ooms=0, gpu_memory_mib=0)
+        return queue(0.0, retries_used=0, ooms=0, gpu_memory_mib=0, memory_mib=0)
     again = _gpu_was_lost(job, outcome, lost_gpu=lost_gpu) or _not_its_fault(job, outcome, limits)
     if again is not None:
         delay_s, counts = again
@@ -203,9 +203,10 @@ def _after_oom(
     if job.ooms >= limits.oom_retries:
         return _ended(job, JobState.FAILED, _given_up(job, reason, growth), outcome)
     delay_s = backoff_s(limits.retry_delay_s, job.ooms)
-    memory_mib = None if growth is None else growth.gpu_memory_mib
+    growth = growth or Growth()
     text = str(reason) + _next_words(growth)
-    return _queued(job, text, delay_s, now, ooms=job.ooms + 1, gpu_memory_mib=memory_mib)
+    grown = {"gpu_memory_mib": growth.gpu_memory_mib, "memory_mib": growth.memory_mib}
+    return _queued(job, text, delay_s, now, ooms=job.ooms + 1, **grown)
 
 
 def _ended(job: Job, state: JobState, reason: Reason, outcome: Outcome) -> JobChanged:
@@ -213,12 +214,12 @@ def _ended(job: Job, state: JobState, reason: Reason, outcome: Outcome) -> JobCh
     return JobChanged(job_id=job.id, state=state, reason=reason, exit_code=code, launch_failures=0)
 
 
-def _next_words(growth: Growth | None) -> str:
-    if growth is None or growth.gpu_memory_mib is None:
-        return ""
+def _next_words(growth: Growth) -> str:
+    if growth.memory_mib is not None:
+        return f"; it is promised {growth.memory_mib / 1024:.3g} GiB of RAM next"
     if growth.largest:
         return "; it had the largest GPU for itself"
-    return f"; it gets {growth.gpu_memory_mib / 1024:.3g} GiB next"
+    return "" if growth.gpu_memory_mib is None else f"; it gets {growth.gpu_memory_mib / 1024:.3g} GiB next"
 
 
 def _given_up(job: Job, reason: Reason, growth: Growth | None) -> Reason:

@@ -23,10 +23,9 @@ if TYPE_CHECKING:
 class Held:
     """The limits of one job; `watched` = its memory has to be looked at, every `look_s` seconds."""
 
-    look_s = 1.0
-
     def __init__(self, spec: Spec, facts: Facts, pump: Pump) -> None:
         self.watched = spec.limits.memory_mib is not None
+        self.look_s = spec.limits.look_s
         self._spec = spec
         self._facts = facts
         self._pump = pump

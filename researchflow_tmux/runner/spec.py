@@ -57,13 +57,17 @@ class Completion:
 
 
 class Limits:
-    """What the job may use: memory of all its processes together, CPUs; `scope` = the user's systemd may hold that."""
+    """What the job may use: memory of all its processes together, CPUs.
 
-    __slots__ = ("cpus", "memory_mib", "scope")
+    `scope` = the user's systemd may hold that; else the memory is looked at every `look_s` seconds.
+    """
+
+    __slots__ = ("cpus", "look_s", "memory_mib", "scope")
 
     def __init__(self, raw: dict[str, Any]) -> None:
         self.memory_mib: int | None = _get(raw, "limits.memory_mib", int, None)
         self.cpus: int | None = _get(raw, "limits.cpus", int, None)
+        self.look_s = float(_get(raw, "limits.look_s", (int, float), 1.0))
         self.scope: bool = bool(raw.get("scope"))
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from researchflow_tmux.domain.attempt import Exited, OutOfMemory
@@ -25,13 +26,13 @@ def test_a_job_that_always_fails_never_delays_one_that_has_not_failed() -> None:
     # Backoff alone would not do: it is over long before the queue is empty, and the job was queued first.
     world = World({"bad": BAD}, gpus=1, retry_delay_s=0.1)
     world.scripts._default = GOOD
-    world.add("bad", retries=30)
+    world.add("bad", retries=9)
     world.add(*(f"row{i}" for i in range(20)))
     world.finish(limit_s=200_000.0)
     starts = order_of_starts(world)
     assert starts[0] == "bad"
     assert starts[1:21] == [f"row{i}" for i in range(20)], "every other job ran before its second attempt"
-    assert starts.count("bad") == 31
+    assert starts.count("bad") == 10
     assert world.state("bad") is JobState.FAILED
 
 
@@ -230,3 +231,17 @@ def test_it_is_noted_once_whatever_the_scheduler_is_killed_at(step: str, number:
     world.finish(downtime_s=3.0)
     world.run(10.0)
     assert emptied(world) == [{"succeeded": 3}]
+
+
+def test_ram_that_ran_out_is_promised_to_it_the_next_time() -> None:
+    killed = OutOfMemory(where="ram", line="Out of memory: Killed process 7", evidence="kernel log", signal=9)
+    big = [Script(duration_s=2.0, outcome=killed, peak_rss_mib=6_000.0), GOOD]
+    world = World({"big": big, "other": Script(duration_s=60.0)}, gpus=2)
+    world.engine.room.rules = msgspec.structs.replace(world.engine.room.rules, machine_mib=16_000)
+    world.add("other", needs={"memory_mib": 8_000})
+    world.add("big")
+    world.run(20.0)
+    assert world.job("big").memory_mib == 9_000
+    assert world.starts("big") == 1, "beside the other there is no room for what it needs"
+    world.finish()
+    assert world.outcomes("big") == ["OutOfMemory", "Exited"]

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from researchflow_tmux.domain.job import JobState
 from researchflow_tmux.domain.resources import Allocation, GpuReading, GpuShare
-from researchflow_tmux.policies.memory_growth import Growth, grown
+from researchflow_tmux.policies.memory_growth import Growth, grown, grown_ram
 from tests.unit.engine.samples import attempt, job
 
 SMALL, BIG = 12_000, 24_000
@@ -74,3 +74,18 @@ def test_several_gpus_are_no_better_than_the_smallest_of_them() -> None:
 def test_a_pinned_job_can_only_have_what_it_is_pinned_to() -> None:
     pinned = job(1, JobState.ACTIVE, pinned=(0,))
     assert grown(pinned, attempt(allocation=on((0, 1.0))), None, MACHINE) == Growth(gpu_memory_mib=SMALL, largest=True)
+
+
+@pytest.mark.parametrize(
+    ("promised_mib", "peak_mib", "machine_mib", "wanted"),
+    [
+        (None, None, 16_000, None),
+        (None, 6_000.0, 16_000, 9_000),
+        (8_000, 6_000.0, 16_000, 12_000),
+        (12_000, None, 16_000, 16_000),
+        (None, 6_000.0, None, None),
+    ],
+)
+def test_ram(promised_mib: int | None, peak_mib: float | None, machine_mib: int | None, wanted: int | None) -> None:
+    known = job(1, JobState.ACTIVE, memory_mib=promised_mib)
+    assert grown_ram(known, peak_mib, machine_mib) == Growth(memory_mib=wanted)

@@ -24,7 +24,7 @@ if child == 0:
 open("child", "w").write(str(child))
 time.sleep(300)
 """
-    record = attempts.python(code, limits={"memory_mib": 100}).run()
+    record = attempts.python(code, limits={"memory_mib": 100, "look_s": 0.05}).run()
     assert (record["outcome"], record["signal"], record["succeeded"]) == ("out_of_memory", 9, False)
     assert (record["oom"]["where"], record["oom"]["evidence"]) == ("ram", "limit")
     assert record["oom"]["line"].endswith("its limit is 100 MiB")
@@ -34,18 +34,18 @@ time.sleep(300)
 def test_memory_that_processes_share_counts_once_and_no_success_rule_makes_good_of_it(attempts: Attempts) -> None:
     code = f"""
 import os, time
-data = bytearray({60 * MIB}); data[:] = b"x" * len(data)
+data = bytearray(b"x") * {60 * MIB}
 children = []
 for _ in range(4):
     child = os.fork()
     if child == 0:
-        time.sleep(1.6); os._exit(0)
+        time.sleep(0.5); os._exit(0)
     children.append(child)
 for child in children: os.waitpid(child, 0)
 """
-    assert attempts.python(code, limits={"memory_mib": 120}).run()["succeeded"]
+    assert attempts.python(code, limits={"memory_mib": 120, "look_s": 0.05}).run()["succeeded"]
     completion = {"rule": "exit_code", "success": "always"}
-    record = attempts.python(code, limits={"memory_mib": 40}, completion=completion).run()
+    record = attempts.python(code, limits={"memory_mib": 40, "look_s": 0.05}, completion=completion).run()
     assert (record["outcome"], record["succeeded"]) == ("out_of_memory", False)
 
 
