@@ -8,16 +8,16 @@ from pathlib import Path
 
 import msgspec
 
-from tests.benchmarks import python_api, sampling, steady, store, tables, throughput, watching
+from tests.benchmarks import job_files, python_api, sampling, steady, store, tables, throughput, watching
 from tests.benchmarks.measure import FOLDER, Measure, load, machine
 
-GROUPS = "ABCDEFGHUW"
+GROUPS = "ABCDEFGHJUW"
 
 
 def main() -> None:
     """Measure, print, and write JSON."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
-    parser.add_argument("--only", default=GROUPS, help="comma-separated groups, of A,B,C,D,E,F,G,H,U,W")
+    parser.add_argument("--only", default=GROUPS, help="comma-separated groups, of A,B,C,D,E,F,G,H,J,U,W")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--quick", action="store_true", help="fewer jobs, a third of the time")
     parser.add_argument("--json", type=Path, metavar="FILE")
@@ -33,7 +33,14 @@ def main() -> None:
             lines += show(run(args.repeats, quick=args.quick))
     if wanted & {"D", "E"}:
         lines += show(steady.steady(args.repeats, quick=args.quick, parts=wanted))
-    for group, module in (("F", store), ("G", python_api), ("H", tables), ("U", sampling), ("W", watching)):
+    for group, module in (
+        ("F", store),
+        ("G", python_api),
+        ("H", tables),
+        ("J", job_files),
+        ("U", sampling),
+        ("W", watching),
+    ):
         if group in wanted:
             lines += show(module.measures(quick=args.quick))
     facts |= {"load at end": load(), "took": f"{time.monotonic() - began:.0f} s", "repeats": str(args.repeats)}
