@@ -73,6 +73,19 @@ def test_a_generator_that_keeps_the_file_open(tmp_path: Path) -> None:
     assert world.told() == ""
 
 
+def test_what_a_killed_write_left_is_removed(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.put("echo first\n")
+    left, of_somebody = tmp_path / "jobs/.a.txt.99999.0123abcd.tmp", tmp_path / "jobs/.a.txt.swp"
+    left.write_text("half")
+    of_somebody.write_text("an editor's")
+    world.restart()
+    world.look()
+    assert not left.exists()
+    assert of_somebody.exists()
+    assert world.states() == {"a_l1": "queued"}
+
+
 OPS = ["start", "succeed", "fail", "killed", "killed unread", "killed unnoted", "look"]
 EDITS = ["add", "copy", "swap", "comment"]
 

@@ -116,6 +116,42 @@ def test_a_running_line_that_is_deleted_runs_on(world: World) -> None:
     assert world.text() == "echo two\n"
 
 
+def test_a_line_that_comes_back_after_its_job_has_ended_runs_again(world: World) -> None:
+    world.put("echo one\necho two\n")
+    world.look()
+    world.start("a_l1")
+    world.put("echo two\n")
+    world.look()
+    world.end("a_l1")
+    world.look()
+    world.put("echo one\necho two\n")
+    world.look()
+    world.run("a_l1")
+    assert world.runs == {"a_l1": 2}
+
+
+def test_a_running_line_that_comes_back_is_the_same_run(world: World) -> None:
+    world.put("echo one\necho two\n")
+    world.look()
+    world.start("a_l1")
+    for text in ("echo two\n", "echo one\necho two\n"):  # deleted, and the deletion undone
+        world.put(text)
+        world.look()
+    world.end("a_l1")
+    world.look()
+    assert world.text() == "# echo one\necho two\n"
+    assert world.runs == {"a_l1": 1}
+
+
+def test_one_of_two_equal_lines_deleted_while_no_scheduler_ran(world: World) -> None:
+    world.put("echo one\necho one\n")
+    world.look()
+    world.put("echo one\n")
+    world.restart()
+    world.look()
+    assert world.states() == {"a_l1": "queued", "a_l2": "cancelled"}
+
+
 @pytest.mark.parametrize("state", [JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED])
 def test_a_mark_taken_away_means_again(world: World, state: JobState) -> None:
     world.put("echo one\necho two\n")
