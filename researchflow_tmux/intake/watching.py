@@ -7,6 +7,7 @@ disk: so a source can go by what it sees, whatever is killed when.
 from __future__ import annotations
 
 import contextlib
+import os
 from collections import deque
 from collections.abc import Callable, Iterable
 
@@ -14,8 +15,9 @@ import msgspec
 
 from researchflow_tmux.adapters.garbage import no_collection
 from researchflow_tmux.adapters.live_file import LiveSources
+from researchflow_tmux.adapters.places import resolve_places
 from researchflow_tmux.adapters.sources.registry import SOURCES, make_sources
-from researchflow_tmux.domain.errors import StoreError
+from researchflow_tmux.domain.errors import Problem, StoreError
 from researchflow_tmux.domain.events import Event
 from researchflow_tmux.domain.job import Job
 from researchflow_tmux.engine.loop import Engine
@@ -173,8 +175,8 @@ class SourceWatch:
                 withdrawn=state.withdrawn + len(done.withdrawn),
                 again=state.again + len(done.again),
             )
-        problems = (*map(str, look.problems), *refused)
-        unwritten = set(map(str, look.unwritten))
+        problems = (*map(self._worded, look.problems), *refused)
+        unwritten = set(map(self._worded, look.unwritten))
         notices = [(text, text if text in unwritten else f"not queued: {text}") for text in problems]
         notices += [(text, text) for text in look.warnings]
         for text, notice in notices:
@@ -182,6 +184,13 @@ class SourceWatch:
                 self.engine.notice(notice, level="warning")
         self._told = {*problems, *look.warnings}
         self.state = msgspec.structs.replace(state, problems=problems, warnings=look.warnings)
+
+    def _worded(self, problem: Problem) -> str:
+        """What is wrong; files in job_dir by their path in the workspace."""
+        jobs = resolve_places(self.parts.paths, self.parts.settings).job_dir
+        if problem.file is not None and problem.file.startswith(jobs + os.sep):
+            problem = msgspec.structs.replace(problem, file=os.path.relpath(problem.file, self.parts.paths.root))
+        return str(problem)
 
     def _watch_directories(self) -> None:
         if self.parts.waiter is not None:
