@@ -23,6 +23,7 @@ from researchflow_tmux.wiring import Parts
 
 T = TypeVar("T")
 
+_OF_JOBS = frozenset({"cancel", "hold", "release", "requeue", "note", "look", "remember"})
 OWN_REQUEST = 0
 """Number of a request that never was in the inbox."""
 
@@ -44,6 +45,8 @@ class StandIn:
             WorkspaceBusy: Somebody else is at it (a scheduler, another stand-in).
             StoreError: The disk refuses; nothing was changed.
         """
+        if kind not in _OF_JOBS:
+            self.close()  # it is about more than jobs, and only of those is known what others changed
         request = Request(id=OWN_REQUEST, kind=kind, json=msgspec.json.encode(body), by=by)
         return self._do(lambda engine: engine.answer(request), Wakeup(poked=True))
 
@@ -62,6 +65,10 @@ class StandIn:
                     why = engine.halted_by_host or "the disk refuses"
                     raise StoreError(f"{why}; nothing was changed", hint="free disk space, then try again")
                 self._seen = self._parts.store.watermark()
+                if engine.workload.changed:
+                    # What was observed and may be saved a moment later: not by us, who let go of the lock now. By then
+                    # it may be out of date, and would take the place of what others have written.
+                    self.close()
             except BaseException:
                 self.close()  # what is in memory may not be what is on disk
                 raise

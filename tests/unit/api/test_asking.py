@@ -15,7 +15,10 @@ from researchflow_tmux.api import asking, control
 from researchflow_tmux.api.drafting import Drafter, Wish
 from researchflow_tmux.api.workspace import Workspace
 from researchflow_tmux.domain.errors import StoreError, UsageError
+from researchflow_tmux.domain.events import JobSubmitted
+from researchflow_tmux.engine.loop import Engine
 from researchflow_tmux.engine.submitting import Draft
+from researchflow_tmux.ports import Wakeup
 
 
 @pytest.fixture
@@ -76,6 +79,22 @@ def test_what_the_disk_refused_did_not_happen(root: Path, monkeypatch: pytest.Mo
             one.submit_drafts(drafts(of_one, "b"))
     assert one.submit_drafts(drafts(of_one, "c")).ids == [2]
     assert [job.name for job in one.jobs()] == ["a", "c"]
+
+
+def test_what_may_be_saved_later_is_not_kept_without_the_lock(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (one, of_one), (two, of_two) = workspace(root), workspace(root)
+    tick = Engine.tick
+
+    def observing(self: Engine, *looks: Wakeup) -> None:
+        tick(self, *looks)
+        self.notice("seen, and not saved yet")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Engine, "tick", observing)
+        one.submit_drafts(drafts(of_one, "a"))
+    two.submit_drafts(drafts(of_two, "b"))
+    one.submit_drafts(drafts(of_one, "c"))
+    assert [type(event.payload) for event in one.history()] == [JobSubmitted] * 3
 
 
 def test_a_state_that_was_moved_away_is_not_written_to(root: Path) -> None:
