@@ -22,6 +22,8 @@ Span = tuple[int, int]
 HINT = 'write a list of objects, one a task: [{"lr": 0.1, "cmd": "python train.py"}]'
 
 _BLANK = re.compile(r"[ \t\r\n]*")
+_NAME = re.compile(r'[ \t\r\n]*"([^"\\\x00-\x1f]*)"[ \t\r\n]*:[ \t\r\n]*')
+"""A key without escapes, and what stands around it."""
 
 
 class _Number(str):
@@ -230,10 +232,10 @@ class _Scan:
             return item
         before = None
         while True:
-            self._sign()
-            begin = self.at
-            key, self.at = self._key()
-            value, span = self._value()
+            begin, key = self._name()
+            start = self.at
+            value, self.at = _decoder.raw_decode(self.text, start)
+            span = (start, self.at)
             if key in item.spans:
                 line = self.text.count("\n", 0, begin) + 1
                 raise Unreadable(f"has the key {key!r} twice in one object", hint="keep one", line=line)
@@ -244,20 +246,21 @@ class _Scan:
                 item.size = self.at - item.start
                 return item
 
-    def _key(self) -> tuple[str, int]:
+    def _name(self) -> tuple[int, str]:
+        """(where it begins, the key) of a member; goes on to where its value begins."""
+        plain = _NAME.match(self.text, self.at)
+        if plain is not None:
+            self.at = plain.end()
+            return plain.start(1) - 1, plain[1]
         if self._sign() != '"':
             raise json.JSONDecodeError("Expecting property name enclosed in double quotes", self.text, self.at)
-        key, at = _decoder.raw_decode(self.text, self.at)
-        return str(key), at
-
-    def _value(self) -> tuple[Any, Span]:
+        begin = self.at
+        key, self.at = _decoder.raw_decode(self.text, begin)
         if self._sign() != ":":
             raise json.JSONDecodeError("Expecting ':' delimiter", self.text, self.at)
         self.at += 1
         self._sign()
-        start = self.at
-        value, self.at = _decoder.raw_decode(self.text, start)
-        return value, (start, self.at)
+        return begin, str(key)
 
     def _comma(self, close: str) -> bool:
         """Step over a comma (True) or the closing sign (False)."""
