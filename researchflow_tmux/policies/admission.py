@@ -6,7 +6,7 @@ jobs with no GPU behind them, which have nothing to measure.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 
 import msgspec
@@ -19,6 +19,8 @@ from researchflow_tmux.policies.gpu_view import GpuView
 from researchflow_tmux.policies.window import WINDOW_S
 
 MIB_PER_GIB = 1024
+MOST_WORDED = 8
+"""GPUs whose reasons are told; where there are more, their number."""
 DRIVERS_OWN_MIB = 512
 """An idle GPU has up to about this much in use."""
 
@@ -46,9 +48,9 @@ def need_of(request: ResourceRequest, share: float, rules: RoomRules = NO_RULES)
 
 
 class Refusal(msgspec.Struct, frozen=True):
-    """Why a job may not start on a GPU."""
+    """Why a job may not start on a GPU; put into words only when somebody wants to know."""
 
-    reason: Reason
+    word: Callable[[], Reason]
     passing: bool
     """It ends when jobs of ours end, or after a known time: worth keeping the GPU for a job that waits for several."""
 
@@ -61,14 +63,14 @@ def admits(view: GpuView, need: Need) -> bool:
 def refusal(view: GpuView, need: Need) -> Refusal | None:
     """Why the job may not start here; reservations and slots aside, which are the caller's to word."""
     if view.blocked is not None:
-        return Refusal(view.blocked, passing=False)
+        return _known(view.blocked, passing=False)
     found = list(_shortages(view, need))
     lasting = next((each for each in found if not each.passing), None)
     if lasting is not None:
         return lasting
     if found or view.settles is None:
         return found[0] if found else None
-    return Refusal(view.settles, passing=True)
+    return _known(view.settles, passing=True)
 
 
 def fits_when_empty(view: GpuView, need: Need) -> bool:
@@ -83,7 +85,7 @@ def _shortages(view: GpuView, need: Need) -> Iterator[Refusal]:
     if limits is NO_LIMITS or not (view.measured or view.device.leased):
         return
     if view.settles_limits is not None and need.share <= 0:
-        yield Refusal(view.settles_limits, passing=True)
+        yield _known(view.settles_limits, passing=True)
     if limits.max_memory_pct is not None or limits.min_free_mib is not None:
         yield from _memory(view, limits)
     if limits.max_processes is not None:
@@ -95,12 +97,16 @@ def _shortages(view: GpuView, need: Need) -> Iterator[Refusal]:
 def _declared(view: GpuView, memory_mib: int) -> Iterator[Refusal]:
     if view.total_mib is None or view.in_use_mib is None:
         if view.measured or view.device.leased:
-            yield _unknown(view, f"its memory is not known, and the job needs {gib(memory_mib)} of it")
+            yield _unknown(view, lambda: f"its memory is not known, and the job needs {gib(memory_mib)} of it")
         return
-    free_mib = view.total_mib if _unused(view) else view.total_mib - view.in_use_mib
+    total_mib = view.total_mib
+    free_mib = total_mib if _unused(view) else total_mib - view.in_use_mib
     if memory_mib > free_mib:
-        fact = f"{gib(max(free_mib, 0))} of {gib(view.total_mib)} neither used nor promised"
-        yield _short(view, f"{fact}, {gib(memory_mib)} needed", passing=memory_mib <= free_mib + view.ours_mib)
+        yield _short(
+            view,
+            lambda: f"{gib(max(free_mib, 0))} of {gib(total_mib)} neither used nor promised, {gib(memory_mib)} needed",
+            passing=memory_mib <= free_mib + view.ours_mib,
+        )
 
 
 def _unused(view: GpuView) -> bool:
@@ -111,48 +117,68 @@ def _unused(view: GpuView) -> bool:
 
 def _memory(view: GpuView, limits: GpuLimits) -> Iterator[Refusal]:
     if view.total_mib is None or view.in_use_mib is None:
-        yield _unknown(view, "its memory is not known, and there is a limit on it")
+        yield _unknown(view, lambda: "its memory is not known, and there is a limit on it")
         return
-    used_pct = 100.0 * view.in_use_mib / view.total_mib if view.total_mib else 100.0
-    if limits.max_memory_pct is not None and used_pct >= limits.max_memory_pct:
-        fact = f"{gib(view.in_use_mib)} of {gib(view.total_mib)} in use or promised ({used_pct:.0f} %)"
-        yield _short(view, f"{fact}, limit {limits.max_memory_pct:g} % (max_memory)")
-    free_mib = view.total_mib - view.in_use_mib
-    if limits.min_free_mib is not None and free_mib < limits.min_free_mib:
-        wanted = f"at least {gib(limits.min_free_mib)} wanted (min_free_memory)"
-        yield _short(view, f"{gib(max(free_mib, 0))} of {gib(view.total_mib)} free, {wanted}")
+    total_mib, in_use_mib = view.total_mib, view.in_use_mib
+    most_pct, least_mib = limits.max_memory_pct, limits.min_free_mib
+    used_pct = 100.0 * in_use_mib / total_mib if total_mib else 100.0
+    if most_pct is not None and used_pct >= most_pct:
+        yield _short(
+            view,
+            lambda: (
+                f"{gib(in_use_mib)} of {gib(total_mib)} in use or promised ({used_pct:.0f} %), "
+                f"limit {most_pct:g} % (max_memory)"
+            ),
+        )
+    free_mib = total_mib - in_use_mib
+    if least_mib is not None and free_mib < least_mib:
+        yield _short(
+            view,
+            lambda: (
+                f"{gib(max(free_mib, 0))} of {gib(total_mib)} free, at least {gib(least_mib)} wanted (min_free_memory)"
+            ),
+        )
 
 
 def _processes(view: GpuView, most: int) -> Iterator[Refusal]:
-    if view.processes is None:
-        yield _unknown(view, "its processes are not known, and there is a limit on their number (max_processes)")
-    elif view.processes >= most:
-        yield _short(view, f"{counted(view.processes, 'process', 'processes')} on it, limit {most} (max_processes)")
+    number = view.processes
+    if number is None:
+        text = "its processes are not known, and there is a limit on their number (max_processes)"
+        yield _unknown(view, lambda: text)
+    elif number >= most:
+        yield _short(view, lambda: f"{counted(number, 'process', 'processes')} on it, limit {most} (max_processes)")
 
 
 def _busy(view: GpuView, most_pct: float) -> Iterator[Refusal]:
-    if view.util_pct is not None:
-        if view.util_pct >= most_pct:
+    util_pct = view.util_pct
+    if util_pct is not None:
+        if util_pct >= most_pct:
             span = f"{WINDOW_S:g} s"
-            yield _short(view, f"{view.util_pct:.0f} % busy over the last {span}, limit {most_pct:g} % (max_util)")
+            yield _short(view, lambda: f"{util_pct:.0f} % busy over the last {span}, limit {most_pct:g} % (max_util)")
     elif view.util_known_at is not None:
         text = f"how busy it is must be seen for {WINDOW_S:g} s first (max_util)"
-        yield _short(view, text, until=view.util_known_at)
+        yield _short(view, lambda: text, until=view.util_known_at)
     else:
-        yield _unknown(view, "how busy it is cannot be read, and there is a limit on it (max_util)")
+        yield _unknown(view, lambda: "how busy it is cannot be read, and there is a limit on it (max_util)")
 
 
-def _short(view: GpuView, text: str, *, passing: bool = False, until: datetime | None = None) -> Refusal:
-    text = f"GPU {view.device.index}: {text}"
-    return Refusal(Reason(code=ReasonCode.THRESHOLD, text=text, until=until), passing)
+def _known(reason: Reason, *, passing: bool) -> Refusal:
+    return Refusal(lambda: reason, passing)
 
 
-def _unknown(view: GpuView, text: str) -> Refusal:
-    return Refusal(Reason(code=ReasonCode.UNREADABLE, text=f"GPU {view.device.index}: {text}"), passing=False)
+def _short(view: GpuView, fact: Callable[[], str], *, passing: bool = False, until: datetime | None = None) -> Refusal:
+    index = view.device.index
+    return Refusal(lambda: Reason(code=ReasonCode.THRESHOLD, text=f"GPU {index}: {fact()}", until=until), passing)
 
 
-def together(reasons: Sequence[Reason]) -> Reason:
+def _unknown(view: GpuView, fact: Callable[[], str]) -> Refusal:
+    index = view.device.index
+    return Refusal(lambda: Reason(code=ReasonCode.UNREADABLE, text=f"GPU {index}: {fact()}"), passing=False)
+
+
+def together(refusals: Sequence[Refusal]) -> Reason:
     """The reasons of several GPUs as one: GPUs with the same one are named together, and the first gives the kind."""
+    reasons = [refusal.word() for refusal in refusals[:MOST_WORDED]]
     by_fact: dict[str, list[str]] = {}
     for reason in reasons:
         gpu, _, fact = reason.text.partition(": ")
@@ -160,9 +186,10 @@ def together(reasons: Sequence[Reason]) -> Reason:
         known = index.isdecimal() and fact
         by_fact.setdefault(fact if known else reason.text, []).extend([index] if known else [])
     texts = [f"GPU {', '.join(indices)}: {fact}" if indices else fact for fact, indices in by_fact.items()]
-    more = f" and {len(texts) - 4} more" if len(texts) > 4 else ""
+    rest = len(refusals) - len(reasons)
+    more = f"; and {counted(rest, 'GPU')} more" if rest else ""
     ends = [reason.until for reason in reasons if reason.until is not None]
-    return Reason(code=reasons[0].code, text="; ".join(texts[:4]) + more, until=min(ends, default=None))
+    return Reason(code=reasons[0].code, text="; ".join(texts) + more, until=min(ends, default=None))
 
 
 def gib(mib: float) -> str:

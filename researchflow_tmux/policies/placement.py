@@ -97,7 +97,7 @@ def _choose(gpus: int, must: list[GpuView], may: list[GpuView], need: Need, key:
 def _explain(request: ResourceRequest, must: list[GpuView], may: list[GpuView], need: Need, name: str) -> Reason:
     """Why the job got nothing; reserves GPUs for a wide job that waits for running jobs only."""
     refusals = [(view, refusal(view, need)) for view in must + may]
-    closed = [found.reason for _, found in refusals if found is not None and not found.passing]
+    closed = [found for _, found in refusals if found is not None and not found.passing]
     usable = [view for view, found in refusals if found is None or found.passing]
     if closed and (len(usable) < request.gpus or any(view not in usable for view in must)):
         return together(closed)
@@ -108,8 +108,8 @@ def _explain(request: ResourceRequest, must: list[GpuView], may: list[GpuView], 
         unreserved = [view for view in usable if view not in must and view.reserved_for is None]
         for view in must + sorted(unreserved, key=spread)[: request.gpus - len(must)]:
             view.reserved_for = name
-    passing = [found.reason for view, found in refusals if found is not None and found.passing]
-    settling = [reason for reason in passing if reason.code is ReasonCode.GRACE]
+    passing = [found for _, found in refusals if found is not None and found.passing]
+    settling = [found for found in passing if found.word().code is ReasonCode.GRACE]
     full = [view for view in usable if not view.has_room(need.share)]
     if settling or (passing and len(full) < len(usable)):
         return together(settling or passing)

@@ -9,12 +9,15 @@ from datetime import UTC, datetime
 
 from researchflow_tmux.domain.attempt import Attempt, Running
 from researchflow_tmux.domain.job import Job, JobSpec, JobState
+from researchflow_tmux.domain.limits import GpuLimits
 from researchflow_tmux.domain.resources import Allocation, GpuDevice, GpuShare, ResourceRequest
+from researchflow_tmux.engine.capacity import Seen
 from researchflow_tmux.engine.context import Rules
 from researchflow_tmux.engine.decide import Capacity, capacity, decide, explain
 from researchflow_tmux.engine.loop import Engine
 from researchflow_tmux.engine.room import RoomReader
 from researchflow_tmux.engine.workload import Workload
+from researchflow_tmux.policies.load import GpuLoad
 from researchflow_tmux.ports import Wakeup
 from researchflow_tmux.simulation.clock import VirtualClock
 from researchflow_tmux.simulation.drive import MemoryWaiter
@@ -41,6 +44,12 @@ def mixed(number: int) -> ResourceRequest:
     """Everybody wants something else."""
     pins = (number % GPUS,) if number % 5 == 0 else ()
     return ResourceRequest(gpus=number % 4, pinned=pins, time_limit_s=float(number))
+
+
+def careful(number: int) -> ResourceRequest:
+    """Sweeps that declare memory and mind thresholds, forty kinds of request in all; no GPU has room for any."""
+    limits = GpuLimits(max_memory_pct=80.0, max_util_pct=float(60 + number % 5))
+    return ResourceRequest(gpu_memory_mib=9_000 + 500 * (number % 8), share=0.2, limits=limits)
 
 
 def workload(make: Make, *, chain: bool = False) -> Workload:
@@ -78,6 +87,12 @@ def _attempt(number: int) -> Attempt:
 def room(known: Workload) -> Capacity:
     """As one decision sees it."""
     return capacity(known, DEVICES, share=SHARE, max_cpu_jobs=8)
+
+
+def measured_room(known: Workload) -> Capacity:
+    """The same with readings of every GPU."""
+    loads = {device.uuid: GpuLoad(total_mib=24_000, used_mib=18_000, processes=4, util_pct=90.0) for device in DEVICES}
+    return capacity(known, DEVICES, share=0.2, max_cpu_jobs=8, seen=Seen(loads=loads), now=NOW)
 
 
 def engine(known: Workload) -> tuple[Engine, MemoryHost, VirtualClock]:
@@ -140,6 +155,9 @@ def main() -> None:
     ):
         measure(f"decide, {words}, 100 running", lambda known=known: decide(known, room(known), NOW))  # type: ignore[misc]
         measure(f"explain, {words}, 100 running", lambda known=known: explain(known, room(known), NOW))  # type: ignore[misc]
+    known = workload(careful)
+    measure("decide, 1 000 with thresholds of their own", lambda: decide(known, measured_room(known), NOW))
+    measure("explain, 1 000 with thresholds of their own", lambda: explain(known, measured_room(known), NOW), times=50)
     measure("tick, nothing happened, 100 running", idle())
     measure("tick, one ended and the next is launched", refill(), times=99)
 
