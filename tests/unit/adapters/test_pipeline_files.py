@@ -261,6 +261,8 @@ def test_a_function_that_verifies_is_told_the_values(pipelines: Pipelines) -> No
         ("jobs: {a: {command: x, rfsched: {after: [b]}}}", "`after` does not go under `rfsched:` here [the"),
         ("jobs: {a: {command: x, when: never}}", "a.when: expected one of `always`, `failure`, `success`, got 'never'"),
         ("jobs: {a: {command: x, when: failure}}", "there is no `needs:`"),
+        ("jobs: {a: {command: x, when: failure, needs: []}}", "there is no `needs:`"),
+        ("jobs: {a: {argv: [x], config: y}}", "`argv` does not go together with `config`"),
         ("jobs: {a: {command: '{mdel}', matrix: {model: [1]}}}",
          "no variable `mdel` for {mdel} [did you mean `model`?]"),
         ("jobs: {a: {command: x, outputs: ['{y}']}}", "there is no variable `y`"),

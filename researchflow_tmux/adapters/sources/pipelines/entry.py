@@ -126,37 +126,35 @@ class JobReader:
 
     def check(self, job: JobEntry, given: dict[str, Entry], entry: Entry) -> None:
         """What must hold of several keys together."""
-        runs = [key for key in ("command", "argv", "config") if key in given]
+        runs = [key for key in ("command", "config", "argv") if key in given]
         if not runs:
             message = f"{job.name}: there is no `command:`, `argv:` or `config:`: nothing says what to run"
             self.reader.fail(entry.key, message, "such as `command: python train.py`")
-        elif "argv" in runs and len(runs) > 1:
-            self.reader.fail(
-                given["argv"].key,
-                f"{job.name}: `argv` does not go together with `{runs[0 if runs[0] != 'argv' else 1]}`",
-            )
-        if job.words.when != "success" and not job.needs and "needs" not in given:
+        elif "argv" in runs[1:]:
+            self.reader.fail(given["argv"].key, f"{job.name}: `argv` does not go together with `{runs[0]}`")
+        if job.words.when != "success" and _is_empty(given.get("needs")):
             message = f"{job.name}: `when: {job.words.when}` says how what it needs must end, and there is no `needs:`"
             self.reader.fail(given["when"], message)
+        self.check_words(job, given)
+
+    def check_words(self, job: JobEntry, given: dict[str, Entry]) -> None:
+        """Each word in braces must stand for something."""
         known = templates.words_of([*self.constants, *job.variables])
         config = ("config",) if "config" in given else ()
-        for key, text, words in (
-            ("command", job.words.command, (*COMMAND_WORDS, *config)),
-            ("config", job.words.config, NAME_WORDS),
-            ("workdir", job.words.workdir, NAME_WORDS),
-        ):
-            if text is not None and key in given:
-                missing = {} if config or key != "command" else NO_CONFIG
-                templates.check(self.reader, given[key], text, [*known, *words], missing)
+        command = (job.words.command,) if job.words.command is not None else ()
         for key, texts, words in (
+            ("command", command, (*COMMAND_WORDS, *config)),
+            ("config", (job.words.config or "",), NAME_WORDS),
+            ("workdir", (job.words.workdir or "",), NAME_WORDS),
             ("argv", job.argv, COMMAND_WORDS),
             ("inputs", job.inputs, PATH_WORDS),
             ("outputs", job.outputs, PATH_WORDS),
         ):
-            for text in texts:
-                templates.check(self.reader, given[key], text, [*known, *words], {})
-        if job.words.command is not None and "command" in given:
-            self.quotes(given["command"], job.words.command, job.matrix.variables)
+            missing = NO_CONFIG if key == "command" and not config else {}
+            for text in texts if key in given else ():
+                templates.check(self.reader, given[key], text, [*known, *words], missing)
+        if command and "command" in given:
+            self.quotes(given["command"], command[0], job.matrix.variables)
 
     def quotes(self, entry: Entry, command: str, variables: Sequence[Variable]) -> None:
         """A value that brings quotes of its own must not stand inside quotes."""
@@ -200,7 +198,7 @@ class JobReader:
 
     def paths(self, entry: Entry | None, what: str) -> tuple[str, ...]:
         """Paths and patterns."""
-        if entry is None or (isinstance(entry.value, ListNode) and not entry.value.items):
+        if entry is None or _is_empty(entry):
             return ()
         found: dict[str, None] = {}
         for item in self.texts(entry.value, what, "[data/*.csv]"):
@@ -214,7 +212,7 @@ class JobReader:
 
     def needs(self, entry: Entry | None, name: str) -> tuple[Need, ...]:
         """`[a, b]`, or `{a: all, b: paired}`."""
-        if entry is None or (isinstance(entry.value, ListNode) and not entry.value.items):
+        if entry is None or _is_empty(entry):
             return ()
         found: dict[str, Need] = {}
         for node, every in self._named(entry.value, f"{name}.needs"):
@@ -262,3 +260,8 @@ class JobReader:
         if word in (*COMMAND_WORDS, "config"):
             return f"{{{word}}} means something else already: a variable cannot be called so"
         return f"{word} is a variable of the pipeline already" if word in self.constants else None
+
+
+def _is_empty(entry: Entry | None) -> bool:
+    """Nothing, or a list of nothing."""
+    return entry is None or (isinstance(entry.value, ListNode) and not entry.value.items)
