@@ -1,7 +1,8 @@
 """The scheduler's stand-in: the same engine in the asking process, for as long as no scheduler runs.
 
-It is kept between requests and learns only what others have changed since, so that the hundredth request costs what
-the first did, however many jobs there are. The workspace lock is held for each request, never between them.
+It is kept between requests while nothing runs, and learns only what others have changed since, so that the hundredth
+request costs what the first did, however many jobs there are. The workspace lock is held for each request, never
+between them.
 """
 
 from __future__ import annotations
@@ -65,9 +66,9 @@ class StandIn:
                     why = engine.halted_by_host or "the disk refuses"
                     raise StoreError(f"{why}; nothing was changed", hint="free disk space, then try again")
                 self._seen = self._parts.store.watermark()
-                if engine.workload.changed:
-                    # What was observed and may be saved a moment later: not by us, who let go of the lock now. By then
-                    # it may be out of date, and would take the place of what others have written.
+                if engine.workload.attempts or engine.workload.changed:
+                    # Attempts have more to them than what is looked up again (what was observed and may be saved a
+                    # moment later, say). We let go of the lock now: by then it may be out of date.
                     self.close()
             except BaseException:
                 self.close()  # what is in memory may not be what is on disk
