@@ -67,13 +67,18 @@ def _attempt_fact(payload: Payload) -> str | None:
         case AttemptStarted():
             return "running"
         case AttemptStopping(stopping=stopping):
-            return f"told to stop ({stopping.by})"
+            return f"told to stop ({stopper(stopping.by)})"
         case AttemptEnded(ended=ended) if ended.note or isinstance(ended.outcome, Killed | Lost):
             return ended.note or getattr(ended.outcome, "why", "") or "its attempt was killed"
         case QuarantineLifted():
             return "its last processes are gone; its slots are free again"
         case _:
             return None
+
+
+def stopper(by: str) -> str:
+    """Who, or what, stops an attempt, in words that follow "stopped by"."""
+    return {"gpu_lost": "the loss of its GPU", "ram": "the lack of memory"}.get(by, by)
 
 
 def resumed_words(step: int | None, lost_s: float | None) -> str:

@@ -35,8 +35,9 @@ class GpuWatch:
 
     def see(self, readings: Iterable[GpuReading], at_s: float, devices: Iterable[GpuDevice]) -> None:
         """Take in one reading of all GPUs, made at the monotonic time `at_s`; those of `devices` are ours to use."""
-        ours = {device.uuid for device in devices}
-        mine = [reading for reading in readings if reading.uuid in ours]
+        ours = {device.uuid: device.index for device in devices}
+        # A driver that has lost one may count the others anew; people know ours by the numbers they had.
+        mine = [replace(each, index=ours[each.uuid]) for each in readings if each.uuid in ours]
         lost = {gpu.uuid: gpu.losses for gpu in self._it.workload.gpus.values() if gpu.lost_at is not None}
         book = Book(self._it.workload, self._it.clock.now())
         for reading in mine:

@@ -27,6 +27,7 @@ from researchflow_tmux.domain.events import (
 )
 from researchflow_tmux.domain.gpus import META_CONDITIONS, encode_conditions
 from researchflow_tmux.domain.reasons import Reason, ReasonCode
+from researchflow_tmux.domain.wording import stopper
 from researchflow_tmux.engine import by_hand, inbox
 from researchflow_tmux.engine.context import Context, Rules
 from researchflow_tmux.engine.decide import Capacity, goes_on
@@ -313,7 +314,7 @@ class Engine:
             phase = attempt.phase
             if isinstance(phase, Stopping) and attempt.key not in self._told:
                 self._told.add(attempt.key)
-                self.host.stop(attempt, phase.by, f"stopped by {phase.by}")
+                self.host.stop(attempt, phase.by, f"stopped by {stopper(phase.by)}")
         if again:
             self._told &= set(self.workload.attempts)
 

@@ -26,9 +26,10 @@ class GpuWatching:
 
     def retune(self) -> None:
         """Go on with changed settings or GPUs."""
+        room = self._engine.room
         # Simulated GPUs follow the loop's own jobs, so only the loop may read them.
-        probe = self._parts.prompt or _LastReadings(self._engine)
-        self._sampler.tune(self._parts.settings.sample_interval, self._engine.room.devices, probe)
+        probe = room.probe if room.probe is self._parts.prompt else _LastReadings(self._engine)
+        self._sampler.tune(self._parts.settings.sample_interval, room.devices, probe)
         self._available.begin()
 
     def take_in(self) -> None:

@@ -43,7 +43,7 @@ def took(check: Callable[[], object], what: str) -> float:
 
 
 def test_drained_enabled_and_cleared_by_hand_with_and_without_a_scheduler(new_workspace: Factory) -> None:
-    ws = new_workspace(max_jobs_per_gpu=1, check_interval=60.0)  # no sweep helps it
+    ws = new_workspace(max_jobs_per_gpu=1, check_interval=60.0, sample_interval=0.2)  # no sweep helps it
     assert "drained: GPU 1" in ws.ok("gpus", "drain", "1")
     assert "drained already: GPU 1" in ws.ok("gpus", "drain", "simulated-1")
     bad = ws.call("gpus", "drain", "1", "7", "GPU-x")
@@ -66,10 +66,12 @@ def test_drained_enabled_and_cleared_by_hand_with_and_without_a_scheduler(new_wo
     assert took(lambda: ws.states()["b"] == "running", "b starts on the enabled GPU") < EFFECT_S + 1.0
     assert ws.job("b")["gpus"] == [1]
 
+    eventually(lambda: ws.job("b")["usage"]["peak_gpu_mib"] == 9000, what="b is measured")
     ws.ok("stop")
     ws.ok("requeue", "a")
     assert "b" in ws.ok("gpus", "kill", "1", "--yes"), "it says whom it ends"
     assert ws.wait_for("b", "cancelled")["reason"] == "cancelled: by hand"
+    assert ws.job("b")["usage"]["peak_gpu_mib"] == 9000, "kept although no scheduler saw its end"
     found = gpus(ws)
     assert [found[index]["state"] for index in (0, 1)] == ["drained", "drained"], "kept without a scheduler"
     ws.ok("start", "--no-configs")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from researchflow_tmux.domain.attempt import Exited, Stopping
 from researchflow_tmux.domain.events import GpuChanged, GpuIdle
@@ -156,6 +157,16 @@ def test_jobs_of_a_lost_gpu_go_elsewhere_without_using_up_a_retry() -> None:
     assert world.starts("b") == 1, "it is on another GPU"
     assert changes(world) == ["0 is lost: GPU is lost; nothing starts there until it reads well again"]
     check_history(world)
+
+
+def test_a_gpu_is_called_as_it_was_although_the_driver_counts_anew() -> None:
+    world = World(gpus=3)
+    readings = [replace(each, index=each.index - 1) for each in world.probe.read()[1:]]
+    lost = [replace(readings[0], error="GPU is lost", lost=True), readings[1]]
+    for _ in range(2):
+        world.engine.gpus.see(lost, world.clock.monotonic(), world.devices)
+    world.run(1.0)
+    assert changes(world)[0].startswith("1 is lost")
 
 
 def test_one_bad_reading_and_trouble_of_another_kind_stop_nothing() -> None:

@@ -41,6 +41,10 @@ STOPPING = Stopping(by="user", since=NOW, kill_at=NOW)
 @pytest.mark.parametrize(
     ("payload", "words"),
     [
+        (
+            AttemptStopping(job_id=1, number=1, stopping=Stopping(by="gpu_lost", since=NOW, kill_at=NOW)),
+            "j1: told to stop (the loss of its GPU)",
+        ),
         (GpuChanged(gpu=GpuCondition(uuid="u", index=3), text="drained by ann"), "GPU 3 drained by ann"),
         (GpuIdle(uuid="u", index=1, since=NOW, idle_s=600.0, waiting=0), "GPU 1 has had no job for 10 min"),
         (
