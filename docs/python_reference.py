@@ -42,6 +42,8 @@ OPTIONS = {
     "min_free_memory": 'Only on GPUs with this much memory free: `"10GiB"`.',
     "time_limit": 'Stop each attempt after this: `"90m"`, `"2d"`, or a number of seconds.',
     "priority": "Higher starts first; 0 without it.",
+    "project": "Whose share of the GPUs it uses, if the settings choose a `policy`.",
+    "deadline": 'When it should have ended, for `policy: balanced`: `"2026-12-01 18:00"`, or a `datetime`.',
     "retries": "Further attempts after a failure; what the settings say without it.",
     "after": "Jobs that must have ended first: handles, names or ids, one or several.",
     "when": 'How those must have ended: `"success"` (all; the default), `"failure"` (one failed), `"always"`.',

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from researchflow_tmux.adapters.clock import SystemClock
 from researchflow_tmux.adapters.gpu_inventory import inventory
 from researchflow_tmux.adapters.nvml import NvmlProbe
+from researchflow_tmux.adapters.planning import plan_rules
 from researchflow_tmux.adapters.sqlite_reader import SqliteReader
 from researchflow_tmux.domain.attempt import Attempt, Ended, Exited, Running, Stopping, TimedOut
 from researchflow_tmux.domain.errors import UsageError
@@ -25,10 +26,11 @@ from researchflow_tmux.domain.job import Job, JobState
 from researchflow_tmux.domain.limits import BUILT_IN_ORDERS, NO_LIMITS, RoomRules
 from researchflow_tmux.domain.resources import GpuDevice
 from researchflow_tmux.domain.workspace import Settings, WorkspacePaths
-from researchflow_tmux.engine.decide import explain
 from researchflow_tmux.engine.loop import Engine
+from researchflow_tmux.engine.planning.planner import Planner
 from researchflow_tmux.engine.room import RoomReader
 from researchflow_tmux.engine.submitting import Submission, Submitted
+from researchflow_tmux.policies.planning.estimates import Estimate, certain
 from researchflow_tmux.simulation.clock import VirtualClock
 from researchflow_tmux.simulation.drive import MemoryWaiter, drive
 from researchflow_tmux.simulation.leases import ScriptedLeases
@@ -187,6 +189,20 @@ def _length(ended: Ended) -> float | None:
     return max((ended.ended_at - ended.started_at).total_seconds(), 0.0)
 
 
+class _Expected:
+    """What a policy is told of durations: what the simulation lets them be."""
+
+    def __init__(self, history: History) -> None:
+        self._history = history
+
+    def of(self, job: Job) -> Estimate:
+        """As long as its like took."""
+        return certain(self._history.length(job.name)[0], job.spec.request.time_limit_s)
+
+    def learn(self, job: Job, took_s: float) -> None:
+        """Nothing: it happens as was expected."""
+
+
 class _World:
     """A machine in memory with the workspace's jobs on it."""
 
@@ -224,6 +240,12 @@ class _World:
             waiter=waiter,
         )
         self.waiter = waiter
+        chosen = plan_rules(settings)
+        if chosen is not None:
+            lengths = _Expected(self.history)
+            workload = self.engine.workload
+            planner = Planner(workload, chosen, lengths, devices=devices, share=share(settings), now=now)
+            self.engine.choice.use(planner)
 
     def submit(self, submission: Submission) -> Submitted:
         submitted = self.engine.submit(submission)
@@ -271,7 +293,7 @@ class _World:
     def waiting(self) -> list[Waiting]:
         """The jobs that are still not at their end."""
         workload = self.engine.workload
-        reasons = explain(workload, self.engine.look(), self.clock.now())
+        reasons = self.engine.choice.explain(self.engine.look(), self.clock.now())
         open_jobs = [job for job in workload.jobs.values() if job.state in (JobState.QUEUED, JobState.HELD)]
         return [Waiting(job=job.name, reason=str(reasons.get(job.id) or job.reason or job.state)) for job in open_jobs]
 

@@ -14,6 +14,7 @@ from researchflow_tmux.adapters.gpu_choice import Inventory
 from researchflow_tmux.adapters.gpu_inventory import inventory
 from researchflow_tmux.adapters.leases import FileLeases
 from researchflow_tmux.adapters.nvml import NvmlProbe
+from researchflow_tmux.adapters.planning import history, plan_rules
 from researchflow_tmux.adapters.prompt_probe import PromptProbe
 from researchflow_tmux.adapters.room_settings import room_rules, share
 from researchflow_tmux.adapters.session_host import TmuxHost
@@ -34,6 +35,8 @@ from researchflow_tmux.domain.usage import Usage
 from researchflow_tmux.domain.workspace import Settings, WorkspacePaths
 from researchflow_tmux.engine.context import Rules
 from researchflow_tmux.engine.loop import Engine
+from researchflow_tmux.engine.planning.choice import META_USAGE, kept_usage
+from researchflow_tmux.engine.planning.planner import Planner
 from researchflow_tmux.engine.room import RoomReader
 from researchflow_tmux.policies.ordering import is_custom
 from researchflow_tmux.ports import GpuProbe, GpuRanker
@@ -144,6 +147,8 @@ class Parts:
         )
         if not listen:
             engine.context.usage = lambda key: self._last_measured().get(key)
+        else:
+            self._plan(engine)
         self._make_busy(engine)
         engine.remember(identity.news)
         if identity.original is not None:
@@ -160,6 +165,25 @@ class Parts:
         self.host, room = self._host_and_room(listen=True)
         self._make_busy(engine)
         engine.retune(rules(self.settings, self.workspace_id), self.host, room)
+        self._plan(engine)
+
+    def _plan(self, engine: Engine) -> None:
+        """Let the policy of the settings decide what starts next, from what is known of jobs and projects."""
+        chosen = plan_rules(self.settings)
+        if chosen is None:
+            engine.choice.use(None)
+            return
+        jobs = engine.workload.jobs
+        before = engine.choice.planner
+        estimator = history(self.paths.database, jobs) if before is None else before.index.estimator
+        now = self.clock.now()
+        kept = before.index.usage.kept(now.timestamp()) if before is not None else None
+        kept = kept or kept_usage(self.store.load_meta().get(META_USAGE))
+        room = engine.room
+        planner = Planner(
+            engine.workload, chosen, estimator, devices=room.devices, share=room.share, now=now, kept=kept
+        )
+        engine.choice.use(planner)
 
     def _host_and_room(self, *, listen: bool) -> tuple[TmuxHost, RoomReader]:
         devices: list[GpuDevice] = list((self.inventory or self.look_at_gpus()).devices) if listen else []

@@ -6,6 +6,7 @@ import os
 import re
 
 from researchflow_tmux.adapters.config_fields import MAX_INT, Check, show
+from researchflow_tmux.adapters.project_config import check_deadline
 from researchflow_tmux.domain.limits import BUILT_IN_ORDERS
 from researchflow_tmux.domain.units import DURATION_WORDS, SIZE_WORDS, parse_duration, parse_size
 from researchflow_tmux.domain.workspace import Settings
@@ -154,6 +155,7 @@ SETTINGS_CHECKS: dict[str, Check] = {
     "command": check_command,
 }
 SECTION_CHECKS: dict[str, Check] = {
+    "deadline": check_deadline,
     "verify": check_verify,
     "verify_timeout": check_time_limit,
     "gpu_memory": check_memory,

@@ -9,8 +9,9 @@ import msgspec
 
 from researchflow_tmux.adapters import yaml_tree
 from researchflow_tmux.adapters.config_checks import SETTINGS_CHECKS, warnings_of
-from researchflow_tmux.adapters.config_fields import Reader
+from researchflow_tmux.adapters.config_fields import Reader, Special
 from researchflow_tmux.adapters.hook_config import read_hooks
+from researchflow_tmux.adapters.project_config import read_projects
 from researchflow_tmux.adapters.yaml_nodes import Mapping
 from researchflow_tmux.domain.errors import ConfigError, Problem
 from researchflow_tmux.domain.workspace import Settings
@@ -46,6 +47,9 @@ def read_bytes(path: str) -> bytes:
         raise ConfigError([Problem(message=f"cannot be read: {error.strerror or error}", file=path)]) from None
 
 
+_SPECIAL: dict[str, Special] = {"hooks": read_hooks, "projects": read_projects}
+
+
 def parse_settings(data: bytes, path: str) -> LoadedSettings:
     """The settings that `data` means; `path` is what problems call it."""
     document = yaml_tree.parse(yaml_tree.decode(data, path), path)
@@ -53,7 +57,7 @@ def parse_settings(data: bytes, path: str) -> LoadedSettings:
     if root is not None and not isinstance(root, Mapping):
         raise ConfigError([document.problem(root.start, "expected lines of `key: value`")])
     reader = Reader(document)
-    found = reader.fields(root, Settings, SETTINGS_CHECKS, special={"hooks": read_hooks}) if root is not None else {}
+    found = reader.fields(root, Settings, SETTINGS_CHECKS, special=_SPECIAL) if root is not None else {}
     if "task_name" not in found and not (root and root.get("task_name")):
         folder = os.path.basename(os.path.dirname(os.path.abspath(path))) or "my_task"
         hint = f"it names the tmux sessions; for example `task_name: {folder}`"

@@ -10,6 +10,7 @@ from msgspec import inspect
 from researchflow_tmux.adapters.config_fields import show
 from researchflow_tmux.adapters.config_words import default_of, description, expected, members, type_of
 from researchflow_tmux.adapters.hook_config import hooks_schema
+from researchflow_tmux.adapters.project_config import projects_schema
 from researchflow_tmux.domain.workspace import JobSection, Settings
 
 SCHEMA_NAME = "scheduler_config.schema.json"
@@ -21,6 +22,7 @@ def settings_schema() -> dict[str, Any]:
     body: dict[str, Any] = schema["$defs"]["Settings"]
     properties = body["properties"]
     properties["hooks"] = hooks_schema() | {"description": properties["hooks"]["description"]}
+    properties["projects"] = projects_schema() | {"description": properties["projects"]["description"]}
     for field in msgspec.structs.fields(Settings):
         _allow_empty(properties[field.name], field.type, field.required)
     return {

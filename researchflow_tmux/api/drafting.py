@@ -6,6 +6,7 @@ import os
 import re
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 
 import msgspec
 from msgspec.structs import replace
@@ -40,6 +41,8 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     cpus: int | None = None
     memory_mib: int | None = None
     priority: int = 0
+    project: str | None = None
+    deadline: datetime | None = None
     retries: int | None = None
     after: tuple[str, ...] = ()
     after_ids: tuple[int, ...] = ()
@@ -109,6 +112,8 @@ class Drafter:
             output_dir=self._output_dir,
             retries=retries if wish.retries is None else wish.retries,
             priority=wish.priority,
+            project=wish.project,
+            deadline=wish.deadline,
             after=wish.after,
             when=wish.when,
             labels=dict(wish.labels),

@@ -9,6 +9,7 @@ from types import MappingProxyType
 
 from researchflow_tmux.adapters.live_file import Live
 from researchflow_tmux.adapters.workspace_lock import LockHolder
+from researchflow_tmux.api.planning import Plan
 from researchflow_tmux.api.usage import state_of, usage_view, usages_of
 from researchflow_tmux.api.views import GpuView, JobView, SchedulerView, StatusView
 from researchflow_tmux.domain.attempt import Attempt, AttemptKey, Launching, Planned, Running
@@ -17,7 +18,7 @@ from researchflow_tmux.domain.reasons import Reason, ReasonCode
 from researchflow_tmux.domain.usage import Usage, Watched
 from researchflow_tmux.domain.workspace import WorkspacePaths
 from researchflow_tmux.engine.capacity import Capacity, Seen, capacity
-from researchflow_tmux.engine.decide import explain
+from researchflow_tmux.engine.planning.choice import Choice
 from researchflow_tmux.engine.workload import Workload
 
 
@@ -31,14 +32,18 @@ def build(
     holder: LockHolder | None,
     now: datetime,
     watched: Watched | None = None,
+    plan: Plan | None = None,
 ) -> StatusView:
-    """The whole view.
+    """The whole view; `plan` = the policy that decides what starts next, None = the queue's own order.
 
     `last_attempts` = the latest attempt of each job that has one, `watched` = what the sampler measured last.
     """
     usages = usages_of(watched)
     room = seen_room(workload, live, running=holder is not None, now=now)
-    reasons = explain(workload, room, now)
+    choice = Choice(workload)
+    if plan is not None:
+        choice.use(plan.planner(workload, live, now))
+    reasons = choice.explain(room, now)
     jobs = [
         job_view(job, last_attempts.get(job.id), reasons.get(job.id), now, room.halted, usages)
         for job in workload.jobs.values()

@@ -6,8 +6,10 @@ import difflib
 import math
 import os
 from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
 from typing import Any
 
+from researchflow_tmux.adapters.project_config import DEADLINE_WORDS, parse_deadline
 from researchflow_tmux.api.drafting import Wish
 from researchflow_tmux.domain.errors import UsageError
 from researchflow_tmux.domain.job import JobFiles
@@ -84,6 +86,14 @@ def _directory(value: Any) -> str:
     return path
 
 
+def _moment(value: Any) -> datetime:
+    """A `datetime`, or text that is one."""
+    found = parse_deadline(value) if isinstance(value, str) else value
+    if not isinstance(found, datetime):
+        raise TypeError(f"expected {DEADLINE_WORDS}, got {value!r}")
+    return found.astimezone()
+
+
 _OPTIONS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     # option: (field of Wish, what makes its value of what was given)
     "name": ("name", _text),
@@ -92,6 +102,8 @@ _OPTIONS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "share": ("share", _share),
     "time_limit": ("time_limit_s", parse_duration),
     "priority": ("priority", _integer),
+    "project": ("project", _text),
+    "deadline": ("deadline", _moment),
     "retries": ("retries", _number(0)),
     "when": ("when", _one_of("success", "failure", "always")),
     "group": ("group", _text),

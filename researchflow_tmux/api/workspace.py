@@ -13,6 +13,7 @@ from researchflow_tmux.adapters.clock import SystemClock
 from researchflow_tmux.adapters.sqlite_reader import SqliteReader
 from researchflow_tmux.api import asking, status
 from researchflow_tmux.api.locate import find_workspace
+from researchflow_tmux.api.planning import plan_of
 from researchflow_tmux.api.selection import select
 from researchflow_tmux.api.views import StatusView
 from researchflow_tmux.domain.attempt import Attempt
@@ -22,6 +23,7 @@ from researchflow_tmux.domain.gpus import META_CONDITIONS, decode_conditions
 from researchflow_tmux.domain.job import Job
 from researchflow_tmux.domain.reasons import ReasonCode
 from researchflow_tmux.domain.workspace import META_TASK_NAME, Settings, WorkspacePaths
+from researchflow_tmux.engine.planning.choice import META_USAGE
 from researchflow_tmux.engine.submitting import Draft, Submission, Submitted
 from researchflow_tmux.engine.workload import Workload
 
@@ -104,10 +106,13 @@ class Workspace:
             jobs, attempts, meta = reader.all_jobs(), reader.live_attempts(), reader.meta()
             task_name = meta.get(META_TASK_NAME)
             last = reader.latest_attempts([job.id for job in jobs if job.attempts])
+        settings = self.usable_settings
+        workload = Workload(jobs, attempts, gpus=decode_conditions(meta.get(META_CONDITIONS)))
         return status.build(
             paths=self.paths,
-            task_name=task_name or self.usable_settings.task_name,
-            workload=Workload(jobs, attempts, gpus=decode_conditions(meta.get(META_CONDITIONS))),
+            task_name=task_name or settings.task_name,
+            workload=workload,
+            plan=plan_of(self.paths, settings, workload, meta.get(META_USAGE)),
             last_attempts=last,
             live=live_file.read(self.paths.live),
             watched=usage_file.read(self.paths.usage),

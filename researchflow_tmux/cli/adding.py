@@ -15,6 +15,8 @@ from researchflow_tmux.cli.main import Chosen
 from researchflow_tmux.cli.output import count, json_option, names, print_json
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from researchflow_tmux.api.adding import Added, AddedMany, SchedulerWord, Wish
     from researchflow_tmux.api.command_lines import Command
     from researchflow_tmux.api.workspace import Workspace
@@ -64,6 +66,15 @@ def _variables(_ctx: click.Context, _param: click.Parameter, values: tuple[str, 
     return found
 
 
+def _moment(_ctx: click.Context, _param: click.Parameter, value: str | None) -> datetime | None:
+    from researchflow_tmux.adapters.project_config import parse_deadline
+
+    try:
+        return None if value is None else parse_deadline(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
 def _labels(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
     found = {}
     for value in values:
@@ -103,6 +114,8 @@ def _wishes(function: F) -> F:
         click.option("--name", help="What to call it; default: the program and four digits."),
         click.option("--time-limit", callback=_seconds, metavar="TIME", help="Stop it after this: 90m, 12h, 2d."),
         click.option("--priority", type=int, default=0, metavar="N", help="Higher starts first; default 0."),
+        click.option("--project", metavar="NAME", help="Whose share of the GPUs it uses, if a `policy` is chosen."),
+        click.option("--deadline", callback=_moment, metavar="WHEN", help="For `policy: balanced`: 2026-12-01 18:00."),
         click.option("--retries", type=click.IntRange(min=0), metavar="N", help="Further attempts after a failure."),
         click.option("--verify", metavar="CHECK", help="Ask this command (or module:function) whether it succeeded."),
         click.option("--verify-timeout", callback=_seconds, metavar="TIME", help="For --verify; default 5m."),

@@ -16,7 +16,6 @@ from researchflow_tmux.cli import layout
 from researchflow_tmux.cli.layout import Block, Cell, Line, Table, line
 from researchflow_tmux.cli.status_blocks import gpu_table, running_table, title, waiting_table
 from researchflow_tmux.domain.reasons import Reason
-from researchflow_tmux.engine.decide import explain
 
 if TYPE_CHECKING:
     from researchflow_tmux.daemon import Daemon
@@ -72,7 +71,7 @@ def seen(daemon: Daemon, most: int) -> tuple[StatusView, int]:
     workload = engine.workload
     live, watched = live_file.read(daemon.paths.live), usage_file.read(daemon.paths.usage)
     usages = usages_of(watched)
-    reasons = explain(workload, engine.look(), now, most)
+    reasons = engine.choice.explain(engine.look(), now, most)
     shown: dict[int, Reason | None] = {key[0]: None for key in sorted(workload.attempts)} | reasons
     attempts = {key[0]: attempt for key, attempt in workload.attempts.items()}
     jobs = [

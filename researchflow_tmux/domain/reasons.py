@@ -20,6 +20,11 @@ class ReasonCode(StrEnum):
     CPU_FULL = "cpu_capacity"
     CORES = "cores"
     RESERVED = "reserved"
+    FIRST = "first"
+    BEHIND = "behind"
+    WOULD_DELAY = "would_delay"
+    DRAIN = "drain"
+    DEADLINE = "deadline_unreachable"
     FOREIGN = "foreign"
     LEASED = "leased"
     UNREADABLE = "unreadable"
@@ -78,6 +83,11 @@ WORDS: dict[ReasonCode, str] = {
     ReasonCode.SLOTS_FULL: "all slots are taken",
     ReasonCode.CORES: "CPU cores are taken",
     ReasonCode.CPU_FULL: "all CPU-job places are taken",
+    ReasonCode.FIRST: "first in line",
+    ReasonCode.BEHIND: "waits for its turn",
+    ReasonCode.WOULD_DELAY: "would delay",
+    ReasonCode.DRAIN: "nothing without a time limit passes",
+    ReasonCode.DEADLINE: "cannot make its deadline any more",
     ReasonCode.RESERVED: "slots are kept for an earlier job",
     ReasonCode.FOREIGN: "GPU filled by others",
     ReasonCode.LEASED: "GPU leased by another workspace",

@@ -10,6 +10,7 @@ from msgspec import Meta
 
 from researchflow_tmux.domain.hooks import Hook
 from researchflow_tmux.domain.job import CompletionRule, Condition, SuccessRule
+from researchflow_tmux.domain.projects import PolicyName, Project
 
 STATE_DIR = ".rfsched"
 CONFIG_NAME = "scheduler_config.yml"
@@ -291,6 +292,21 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         ),
     ] = {}
 
+    # -- what starts next
+    policy: Annotated[
+        PolicyName,
+        Meta(
+            description="Which waiting job starts next: `queue` (priority, then who waited longest), `balanced` (fair "
+            "shares, smaller work first up to an age, deadlines), `fifo`, `easy_fifo`, `sjf`, `fair_share`, `makespan`."
+        ),
+    ] = "queue"
+    projects: Annotated[
+        dict[str, Project],
+        Meta(
+            description="By name, each with its `weight` (1) and `max_gpus` (any number), for all policies but `queue`."
+        ),
+    ] = {}
+
     # -- watching
     watch_configs: Annotated[
         bool, Meta(description="Queue new files in config_dir while the scheduler runs (if started with all configs).")
@@ -331,6 +347,13 @@ class JobSection(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     verify_timeout: Annotated[str | Natural | None, Meta(description="As in scheduler_config.yml.")] = None
     command: Annotated[str | None, Meta(description="As in scheduler_config.yml.")] = None
     priority: Annotated[int, Meta(description="Higher starts first.")] = 0
+    project: Annotated[
+        str | None, Meta(description="Whose share of the GPUs it uses, if a `policy` is chosen; empty = nobody's.")
+    ] = None
+    deadline: Annotated[
+        str | None,
+        Meta(description="When it should have ended: `2026-12-01`, `2026-12-01 18:00`; for the policy `balanced`."),
+    ] = None
     after: Annotated[list[str], Meta(description="Names of jobs that must have ended first, as `when` says.")] = []
     when: Annotated[
         Condition,

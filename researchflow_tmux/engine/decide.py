@@ -73,7 +73,7 @@ Wanted = tuple[object, ...]
 
 def ask(workload: Workload, room: Capacity, job: Job, started: Counter[str], now: datetime) -> Allocation | Reason:
     """Slots for one job, booked in `room`, or why it gets none; `started` = starts of this decision, by array."""
-    answer = _gate(workload, room, job, now) or _array_gate(workload, job, started) or _try(room, job)
+    answer = gate(workload, room, job, now) or _array_gate(workload, job, started) or fit(room, job)
     return _booked(room, job, answer, started) if isinstance(answer, Allocation) else answer
 
 
@@ -82,12 +82,12 @@ def _walk(workload: Workload, room: Capacity, now: datetime) -> Iterator[tuple[J
     refused: dict[Wanted, Reason] = {}
     started: Counter[str] = Counter()  # by array, in this walk
     for job in workload.queued():
-        waits = _gate(workload, room, job, now) or _array_gate(workload, job, started)
+        waits = gate(workload, room, job, now) or _array_gate(workload, job, started)
         if waits is not None:
             yield job, waits
             continue
         wanted = _wanted(job.needs)
-        answer = refused.get(wanted) or _try(room, job)
+        answer = refused.get(wanted) or fit(room, job)
         if isinstance(answer, Reason):
             refused[wanted] = answer
         else:
@@ -108,13 +108,14 @@ def _wanted(request: ResourceRequest) -> Wanted:
     return (request.gpus, request.pinned, request.share, request.gpu_memory_mib, request.limits)
 
 
-def _try(room: Capacity, job: Job) -> Allocation | Reason:
+def fit(room: Capacity, job: Job) -> Allocation | Reason:
+    """Slots for one job, booked in `room`, whatever else keeps it; or why there are none."""
     if job.needs.gpus == 0:
         return _cpu(room)
     return place(job.needs, room.views, room.share, job.name, room.rules)
 
 
-def _gate(workload: Workload, room: Capacity, job: Job, now: datetime) -> Reason | None:
+def gate(workload: Workload, room: Capacity, job: Job, now: datetime) -> Reason | None:
     """What keeps the job from even asking for slots."""
     if job.spec.after:
         unmet = workload.unmet(job.spec)

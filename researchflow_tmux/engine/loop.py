@@ -366,6 +366,7 @@ class Engine:
             self.context.meta[META_CONDITIONS] = encode_conditions(self.workload.gpus)
         if self.room.rules.grace_s and any(isinstance(payload, AttemptEnded) for payload in payloads):
             self.context.meta[META_TOUCHED] = encode_touched(self.workload.touched)
+        self.context.meta |= self.choice.meta(payloads, now)
         if not (payloads or self._replies or self.context.meta) or self._may_wait(payloads):
             return True
         try:

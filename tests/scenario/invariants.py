@@ -11,6 +11,7 @@ from researchflow_tmux.domain.attempt import Ended
 from researchflow_tmux.domain.gpus import META_CONDITIONS, decode_conditions
 from researchflow_tmux.domain.job import Job, JobState
 from researchflow_tmux.domain.resources import SHARE_TOLERANCE
+from researchflow_tmux.engine.planning.index import Index, project_of
 from researchflow_tmux.engine.workload import Workload, order_key
 from researchflow_tmux.simulation.clock import EPOCH
 from researchflow_tmux.simulation.gpus import TOTAL_MIB
@@ -23,6 +24,8 @@ def check_invariants(world: World) -> None:
     """Raise AssertionError, naming what is wrong."""
     workload = world.engine.workload
     check_workload(workload)
+    if world.engine.choice.planner is not None:
+        check_plan(workload, world.engine.choice.planner.index)
     _no_slot_overbooked(world, workload)
     _no_memory_promised_twice(world, workload)
     _started_at_most_once(world)
@@ -58,6 +61,22 @@ def _active_is_live(workload: Workload) -> None:
     live = {key for key, attempt in workload.attempts.items() if not isinstance(attempt.phase, Ended)}
     assert active == live, f"active jobs without an attempt: {active - live}; attempts without: {live - active}"
     assert all(attempt.live for attempt in workload.attempts.values()), "only live attempts are kept"
+
+
+def check_plan(workload: Workload, index: Index) -> None:
+    """What a policy goes by is what the workload holds."""
+    ready = {job.id for job in workload.jobs.values() if job.state is JobState.QUEUED and not workload.unmet(job.spec)}
+    assert index.classes.entries.keys() == ready, "the jobs that could start"
+    active = [job for job in workload.jobs.values() if job.state is JobState.ACTIVE]
+    running: Counter[str] = Counter()
+    for job in active:
+        running[project_of(job)] += job.spec.request.gpus
+    assert +index.running == +running, "GPUs by project"
+    live = Counter(project_of(job) for job in active) + Counter(project_of(workload.jobs[number]) for number in ready)
+    assert +index._live == live, "who waits or runs, by project"
+    assert {job.id for job in active} == set(index.usage._open), "what runs is charged"
+    due = {number for number, entry in index.classes.entries.items() if entry.deadline_s is not None}
+    assert index.deadlines._entries.keys() == due
 
 
 def _no_slot_overbooked(world: World, workload: Workload) -> None:

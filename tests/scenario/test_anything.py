@@ -67,12 +67,26 @@ class Anything(RuleBasedStateMachine):
         deaf=st.booleans(),
         restart_lost=st.booleans(),
         room=st.sampled_from(ROOMS),
+        policy=st.sampled_from([None, None, "balanced", "easy_fifo", "fifo", "makespan"]),
     )
     def begin(
-        self, gpus: int, jobs_per_gpu: int, leased: bool, deaf: bool, restart_lost: bool, room: RoomRules
+        self,
+        gpus: int,
+        jobs_per_gpu: int,
+        leased: bool,
+        deaf: bool,
+        restart_lost: bool,
+        room: RoomRules,
+        policy: str | None,
     ) -> None:
         self.world = World(
-            gpus=gpus, jobs_per_gpu=jobs_per_gpu, leased=leased, deaf=deaf, restart_lost=restart_lost, room=room
+            gpus=gpus,
+            jobs_per_gpu=jobs_per_gpu,
+            leased=leased,
+            deaf=deaf,
+            restart_lost=restart_lost,
+            room=room,
+            policy=policy,
         )
         self.gpus = gpus
         self.made = 0
@@ -89,6 +103,8 @@ class Anything(RuleBasedStateMachine):
         after=st.lists(st.integers(0, 30), max_size=2),
         when=st.sampled_from(["success", "success", "failure", "always"]),
         needs=st.sampled_from(NEEDS),
+        project=st.sampled_from([None, "a", "b"]),
+        due_s=st.sampled_from([None, None, 10, 10_000]),
     )
     def add(
         self,
@@ -101,6 +117,8 @@ class Anything(RuleBasedStateMachine):
         after: list[int],
         when: Condition,
         needs: dict[str, Any],
+        project: str | None,
+        due_s: int | None,
     ) -> None:
         name = f"j{self.made}"
         self.made += 1
@@ -117,6 +135,8 @@ class Anything(RuleBasedStateMachine):
             held=held,
             when=when if known and after else "success",
             needs=needs,
+            project=project,
+            deadline=None if due_s is None else self.world.clock.now() + timedelta(seconds=due_s),
         )
 
     @rule(kind=st.sampled_from(["cancel", "requeue", "hold", "release"]), which=MANY)

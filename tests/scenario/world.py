@@ -15,8 +15,13 @@ from researchflow_tmux.domain.limits import RoomRules
 from researchflow_tmux.domain.resources import GpuDevice, ResourceRequest
 from researchflow_tmux.engine.context import Rules
 from researchflow_tmux.engine.loop import Engine
+from researchflow_tmux.engine.planning.choice import META_USAGE, kept_usage
+from researchflow_tmux.engine.planning.index import PlanRules
+from researchflow_tmux.engine.planning.planner import Planner
 from researchflow_tmux.engine.room import RoomReader
 from researchflow_tmux.engine.submitting import Draft, Submission
+from researchflow_tmux.policies.planning.history import History
+from researchflow_tmux.policies.planning.orders import POLICIES
 from researchflow_tmux.ports import GpuRanker, Wakeup
 from researchflow_tmux.simulation.clock import VirtualClock
 from researchflow_tmux.simulation.drive import MemoryWaiter
@@ -90,6 +95,7 @@ class World:
         cpu_places: int = 2,
         leased: bool = False,
         deaf: bool = False,
+        policy: str | None = None,
         room: RoomRules | None = None,
         ranker: GpuRanker | None = None,
         **rules: Any,
@@ -124,6 +130,7 @@ class World:
         self.share = 1.0 / jobs_per_gpu if jobs_per_gpu else 0.0
         self.cpu_places = cpu_places
         self.deaf = deaf
+        self.policy = policy
         self.rules = Rules(
             **{
                 "workspace_id": WORKSPACE,
@@ -171,6 +178,8 @@ class World:
             waiter=self.waiter,
         )
         engine.context.step = self._pass
+        if self.policy is not None:
+            engine.choice.use(self._planner(engine))
         engine.adopt_sessions()
         self._woken = None
         self._idle = 0
@@ -196,6 +205,12 @@ class World:
 
     def _ram_used(self) -> dict[int, int]:
         return {run.pid: run.script.ram_mib for _, run, age_s in self._running() if age_s >= 0}
+
+    def _planner(self, engine: Engine) -> Planner:
+        rules = PlanRules(policy=POLICIES[self.policy or ""], weights={"a": 2.0}, caps={"b": 2})
+        kept = kept_usage(self.store.load().meta.get(META_USAGE))
+        now = self.clock.now()
+        return Planner(engine.workload, rules, History(), devices=self.devices, share=self.share, now=now, kept=kept)
 
     def _pass(self, step: str) -> None:
         self.passes[step] += 1
@@ -299,6 +314,8 @@ class World:
         held: bool = False,
         when: Condition = "success",
         needs: Mapping[str, Any] | None = None,
+        project: str | None = None,
+        deadline: datetime | None = None,
         **submission: Any,
     ) -> int:
         """Submit jobs through the inbox; the request's id. `needs` = further fields of the request."""
@@ -315,6 +332,8 @@ class World:
                     retries=retries,
                     priority=priority,
                     when=when,
+                    project=project,
+                    deadline=deadline,
                 ),
                 after_names=tuple(after),
                 held=held,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -34,6 +35,8 @@ class JobDraft(msgspec.Struct, frozen=True, kw_only=True):
     digests: dict[str, str] = {}
     retries: int = 0
     priority: int = 0
+    project: str | None = None
+    deadline: datetime | None = None
     after: tuple[str, ...] = ()
     """Names of the jobs it needs."""
     when: Condition = "success"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
+from researchflow_tmux.adapters.project_config import parse_deadline
 from researchflow_tmux.adapters.room_settings import limits, mib
 from researchflow_tmux.domain.errors import ConfigError, Problem
 from researchflow_tmux.domain.resources import ResourceRequest
@@ -22,6 +23,8 @@ def wishes(settings: Settings, section: JobSection, pinned: tuple[int | str, ...
         "request": request(settings, section, pinned),
         "retries": retries(settings, section),
         "priority": section.priority,
+        "project": section.project or None,
+        "deadline": parse_deadline(section.deadline) if section.deadline else None,
         "after": tuple(section.after),
         "when": section.when,
         "success": section.success or settings.success,

@@ -26,7 +26,7 @@ from researchflow_tmux.policies.planning.estimates import Estimate, Estimator
 from researchflow_tmux.policies.planning.floor import Need, Stay
 from researchflow_tmux.policies.planning.orders import POLICIES, Policy, work_of
 from researchflow_tmux.policies.planning.urgency import Deadlines
-from researchflow_tmux.policies.planning.usage import Usage
+from researchflow_tmux.policies.planning.usage import Kept, Usage
 from researchflow_tmux.policies.retry import is_success
 
 LOAN_GPU_S = 4 * 3600.0
@@ -55,10 +55,13 @@ class Index:
         devices: Sequence[GpuDevice],
         share: float,
         now: datetime,
+        kept: Kept | None = None,
     ) -> None:
         self.rules = rules
         self.estimator = estimator
         self.usage = Usage(rules.weights)
+        if kept is not None:
+            self.usage.restore(kept)
         self.classes = Classes()
         self.deadlines = Deadlines()
         """The jobs of `classes` that have one."""
@@ -77,7 +80,7 @@ class Index:
                 self._came(job, now.timestamp())
         for attempt in workload.attempts.values():
             if not isinstance(attempt.phase, Ended):
-                self._began(workload.jobs[attempt.job_id], attempt.planned_at.timestamp())
+                self._began(workload.jobs[attempt.job_id], attempt.planned_at.timestamp(), known=True)
 
     @property
     def loan_gpu_s(self) -> float:
@@ -159,13 +162,17 @@ class Index:
         self.classes.add(entry)
         self.deadlines.add(entry)
 
-    def _began(self, job: Job, at_s: float) -> None:
+    def _began(self, job: Job, at_s: float, *, known: bool = False) -> None:
+        """A job runs from now on; `known` = it did so under the scheduler before, which may have charged it."""
         project = project_of(job)
-        if self.usage.is_open(job.id):  # the same attempt, under another session name
+        charged = self.usage.is_open(job.id)
+        if charged and not known:  # the same attempt, under another session name
             return
         self._wake(project, at_s)
         self._file(job, at_s)
         self.running[project] += job.spec.request.gpus
+        if charged:
+            return
         self.usage.begin(job.id, project, job.spec.request.gpus * self.estimate(job).p50_s, at_s)
 
     def _ended(self, payload: AttemptEnded) -> None:

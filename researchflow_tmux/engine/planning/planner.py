@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from datetime import datetime
 
 from researchflow_tmux.domain.events import Payload
+from researchflow_tmux.domain.reasons import Reason
 from researchflow_tmux.domain.resources import Allocation, GpuDevice
 from researchflow_tmux.engine.decide import Capacity, Start, ask, goes_on
 from researchflow_tmux.engine.planning.index import Index, PlanRules
@@ -14,7 +15,18 @@ from researchflow_tmux.engine.workload import Workload
 from researchflow_tmux.policies.planning.classes import Entry
 from researchflow_tmux.policies.planning.estimates import Estimator
 from researchflow_tmux.policies.planning.floor import Floor, Stay
+from researchflow_tmux.policies.planning.usage import Kept
 from researchflow_tmux.policies.planning.walk import Facts, Offer, Promise, Walk
+
+
+class Rehearsal:
+    """One decision, and why it went past the others."""
+
+    def __init__(self, walk: Walk) -> None:
+        self.walk = walk
+        self.starts: list[Start] = []
+        self.refusals: dict[Hashable, Reason] = {}
+        """What the room said: by job, or by (need, asks) for all that ask for the same."""
 
 
 class Planner:
@@ -29,10 +41,12 @@ class Planner:
         devices: Sequence[GpuDevice],
         share: float,
         now: datetime,
+        kept: Kept | None = None,
     ) -> None:
+        """`kept` = what an earlier scheduler knew of who used how much."""
         self.workload = workload
         self.rules = rules
-        self.index = Index(workload, rules, estimator, devices=devices, share=share, now=now)
+        self.index = Index(workload, rules, estimator, devices=devices, share=share, now=now, kept=kept)
         self._promises: dict[int, Promise] = {}
         self._look_at_s: float | None = None
 
@@ -46,17 +60,25 @@ class Planner:
         floor = self._floor(room, now.timestamp())
         if room.halted is not None or not floor.open:
             return []
-        walk = Walk(self.index.classes, floor, self._facts(now.timestamp()))
-        starts = self._take(walk, room, now)
-        self._remember(walk)
-        return starts
+        done = self._decided(floor, room, now)
+        self._remember(done.walk)
+        return done.starts
+
+    def rehearse(self, room: Capacity, now: datetime) -> Rehearsal:
+        """What would be decided now, with everything that was found out on the way. Books it in `room`."""
+        return self._decided(self._floor(room, now.timestamp()), room, now)
+
+    def _decided(self, floor: Floor, room: Capacity, now: datetime) -> Rehearsal:
+        done = Rehearsal(Walk(self.index.classes, floor, self._facts(now.timestamp())))
+        self._take(done, room, now)
+        return done
 
     def due_s(self, now: datetime) -> float | None:
         """Seconds until the reservation should have come true: if it has not, others may pass again."""
         return None if self._look_at_s is None else max(self._look_at_s - now.timestamp(), 1.0)
 
-    def _take(self, walk: Walk, room: Capacity, now: datetime) -> list[Start]:
-        starts: list[Start] = []
+    def _take(self, done: Rehearsal, room: Capacity, now: datetime) -> None:
+        walk, starts = done.walk, done.starts
         started: Counter[str] = Counter()
         while (offer := walk.offer()) is not None:
             job = self.workload.jobs[offer.entry.id]
@@ -68,8 +90,9 @@ class Planner:
                 if goes_on(starts, room):  # the user's ranks are those of before this start
                     break
             else:
-                walk.refused(offer, alone=job.not_before is not None or job.ram_mib is not None)
-        return starts
+                alone = job.not_before is not None or job.ram_mib is not None
+                walk.refused(offer, alone=alone)
+                done.refusals[offer.entry.id if alone else (offer.entry.need, offer.entry.asks)] = answer
 
     def _keep_off(self, room: Capacity, offer: Offer, reserved: Entry | None) -> None:
         name = None if reserved is None else self.workload.jobs[reserved.id].name
@@ -104,14 +127,14 @@ class Planner:
             promises=self._promises,
         )
 
-    def _lane(self, now_s: float, loan: float) -> list[Entry]:
+    def _lane(self, now_s: float, loan: float) -> Iterable[Entry]:
         """The urgent jobs of the projects that are not too far ahead: urgent service is a loan."""
-        lane = self.index.deadlines.lane(max(self.index.gpus, 1), now_s)
-        if not lane:
-            return []
-        ratio = self.index.usage.ratio
-        least = min((ratio(project) for project in self.index.active), default=0.0)
-        return [entry for entry in lane if ratio(entry.project) - least <= loan]
+        if not self.index.deadlines:
+            return ()
+        ratios = {project: self.index.usage.ratio(project) for project in self.index.active}
+        most = min(ratios.values(), default=0.0) + loan
+        ahead = {project for project, ratio in ratios.items() if ratio > most}
+        return self.index.deadlines.lane(max(self.index.gpus, 1), now_s, without=ahead)
 
     def _remember(self, walk: Walk) -> None:
         if walk.reserved is not None and walk.promise is not None and walk.reservation is not None:

@@ -9,15 +9,16 @@ domino.
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from operator import itemgetter
+from collections.abc import Collection, Iterator
+from heapq import heapify, heappop
 
 from researchflow_tmux.policies.planning.classes import Entry
 
 KAPPA = 1.0
 MARGIN = 2.0
 
-Due = tuple[float, int, float, float, float]
-"""(d, id, g·P50, P50, P80) of one job: what every decision looks at, without looking anything up."""
+Due = tuple[float, int, float, float, float, str]
+"""(d, id, g·P50, P50, P80, project) of one job: what every decision looks at, without looking anything up."""
 
 
 class Deadlines:
@@ -39,18 +40,31 @@ class Deadlines:
         if entry is not None and entry.deadline_s is not None:
             del self._due[bisect_left(self._due, _due(entry, entry.deadline_s))]
 
-    def lane(self, gpus: int, now_s: float) -> list[Entry]:
-        """The urgent jobs on so many GPUs, the earliest latest start first."""
+    def __bool__(self) -> bool:
+        return bool(self._due)
+
+    def lane(self, gpus: int, now_s: float, without: Collection[str] = ()) -> Iterator[Entry]:
+        """The urgent jobs on so many GPUs, but those of some projects, the earliest latest start first.
+
+        Use it before anything changes.
+        A decision rarely needs more than the first few: they come off a heap, and the others are not sorted.
+        """
         work = 0.0
         urgent: list[tuple[float, int]] = []
-        for deadline_s, job_id, gpu_s, p50_s, p80_s in self._due[bisect_left(self._due, (now_s,)) :]:
+        for deadline_s, job_id, gpu_s, p50_s, p80_s, project in self._due[bisect_left(self._due, (now_s,)) :]:
             slack_s = deadline_s - now_s
             if p50_s <= slack_s:  # else it cannot make it, whatever is done
                 work += gpu_s
-                if slack_s < KAPPA * work / gpus + MARGIN * p80_s:
+                if slack_s < KAPPA * work / gpus + MARGIN * p80_s and project not in without:
                     urgent.append((deadline_s - p80_s, job_id))
-        urgent.sort()
-        return [self._entries[job_id] for job_id in map(itemgetter(1), urgent)]
+        heapify(urgent)
+        while urgent:
+            yield self._entries[heappop(urgent)[1]]
+
+
+def feasible(entry: Entry, now_s: float) -> bool:
+    """Whether it can still make its deadline, if it starts now; one without a deadline can."""
+    return entry.deadline_s is None or now_s + entry.estimate.p50_s <= entry.deadline_s
 
 
 def passed_back(deadline_s: float, p80_s: float) -> float:
@@ -59,4 +73,4 @@ def passed_back(deadline_s: float, p80_s: float) -> float:
 
 
 def _due(entry: Entry, deadline_s: float) -> Due:
-    return (deadline_s, entry.id, entry.gpu_s, entry.estimate.p50_s, entry.estimate.p80_s)
+    return (deadline_s, entry.id, entry.gpu_s, entry.estimate.p50_s, entry.estimate.p80_s, entry.project)

@@ -10,11 +10,22 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 
+import msgspec
+
 HALF_LIFE_S = 28 * 86_400.0
 """Several times the longest jobs: with a week, and jobs of up to a week, a project with half of the weights got 45 % of
 the GPUs, because what others got while its wide jobs waited was soon forgiven."""
 LARGEST_EXPONENT = 500.0
 """2^500 is far from what a float cannot hold (2^1024), and sums of it are, too."""
+
+
+class Kept(msgspec.Struct, frozen=True, kw_only=True):
+    """What of it is kept from one scheduler to the next. Amounts are GPU-seconds as of `at_s`."""
+
+    at_s: float
+    used: dict[str, float]
+    running: dict[int, tuple[str, float]] = {}
+    """By job: its project, and what was charged when it started."""
 
 
 class Usage:
@@ -77,18 +88,22 @@ class Usage:
             if self.ratio(project) < least:
                 self._inflated[project] = least * self.weight(project)
 
-    def dump(self, now_s: float) -> dict[str, float]:
-        """U_p by project, for keeping. What runs is in it with what was charged."""
-        return {project: self.used(project, now_s) for project in sorted(self._inflated)}
+    def kept(self, now_s: float) -> Kept:
+        """All of it, for keeping."""
+        inflation = self.inflation(now_s)
+        return Kept(
+            at_s=now_s,
+            used={project: self.used(project, now_s) for project in sorted(self._inflated)},
+            running={job: (project, charge / inflation) for job, (project, charge) in sorted(self._open.items())},
+        )
 
-    def load(self, used: Mapping[str, float], at_s: float) -> None:
-        """Go on from what was dumped at `at_s`."""
-        for project, amount in used.items():
-            self._add(project, amount * self.inflation(at_s))
-
-    def reopen(self, job: int, project: str, gpu_s: float, at_s: float) -> None:
-        """A job runs already whose charge of then is part of what was loaded."""
-        self._open[job] = (project, gpu_s * self.inflation(at_s))
+    def restore(self, kept: Kept) -> None:
+        """Go on from there. What was charged for jobs that run is part of what their projects used."""
+        inflation = self.inflation(kept.at_s)
+        for project, amount in kept.used.items():
+            self._add(project, amount * inflation)
+        for job, (project, charge) in kept.running.items():
+            self._open[job] = (project, charge * inflation)
 
     def _integral(self, begin_s: float, end_s: float) -> float:
         """∫ 2^((t − t0)/H) dt over [begin, end]."""

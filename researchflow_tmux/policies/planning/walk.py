@@ -6,7 +6,7 @@ What really started is told to `classes` and `usage` by the events of the engine
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 from enum import Enum
 from typing import NamedTuple
 
@@ -62,8 +62,8 @@ class Facts(msgspec.Struct, kw_only=True):
     """U_p/w_p on the inflated clock."""
     price: Callable[[str], float] = lambda _project: 0.0
     """What one more GPU-second adds to that."""
-    lane: Sequence[Entry] = ()
-    """The urgent jobs, in their order."""
+    lane: Iterable[Entry] = ()
+    """The urgent jobs, in their order; read as far as needed."""
     caps: Mapping[str, int] = {}
     """The most GPUs a project may have at a time."""
     running: Mapping[str, int] = {}
@@ -77,10 +77,11 @@ class Walk:
 
     def __init__(self, classes: Classes, floor: Floor, facts: Facts) -> None:
         self._entries = classes.entries
-        self._floor = floor
+        self.floor = floor
         self._it = facts
         self._frontier = Frontier(classes.projects, facts.ratio if facts.policy.fair else lambda _project: 0.0)
-        self._lane = list(reversed(facts.lane))
+        self._lane = iter(facts.lane)
+        self._urgent = next(self._lane, None)
         self._done: set[int] = set()
         """Jobs of the lane that were dealt with: their class comes to them once more."""
         self._gpus = dict(facts.running)
@@ -108,8 +109,8 @@ class Walk:
     def started(self, offer: Offer, uuids: Collection[str]) -> None:
         """It got these GPUs."""
         entry = offer.entry
-        self._floor.take(entry.need, uuids, self._it.now_s + entry.estimate.total_s(0.0))
-        self._open = self._floor.open
+        self.floor.take(entry.need, uuids, self._it.now_s + entry.estimate.total_s(0.0))
+        self._open = self.floor.open
         self._gpus[entry.project] = self._gpus.get(entry.project, 0) + entry.need.gpus
         self._step(entry, urgent=offer.urgent)
         if self._it.policy.fair:
@@ -127,11 +128,10 @@ class Walk:
     # -- the next one --------------------------------------------------------------------------------------------------
 
     def _head(self) -> tuple[Entry, bool] | None:
-        while self._lane:
-            entry = self._lane[-1]
-            if (entry.need, entry.asks) not in self._refused:
-                return entry, True
-            self._lane.pop()
+        while self._urgent is not None:
+            if (self._urgent.need, self._urgent.asks) not in self._refused:
+                return self._urgent, True
+            self._urgent = next(self._lane, None)
         while (job_id := self._frontier.head) is not None:
             if job_id not in self._done:
                 return self._entries[job_id], False
@@ -140,7 +140,7 @@ class Walk:
 
     def _step(self, entry: Entry, *, urgent: bool) -> None:
         if urgent:
-            self._lane.pop()
+            self._urgent = next(self._lane, None)
             self._done.add(entry.id)
         else:
             self._frontier.step()
@@ -169,7 +169,7 @@ class Walk:
         cap = self._it.caps.get(entry.project)
         if cap is not None and self._gpus.get(entry.project, 0) + entry.need.gpus > cap:
             return Why.CAP, NOTHING
-        if not self._floor.fits(entry.need):
+        if not self.floor.fits(entry.need):
             return self._no_room(entry), NOTHING
         if self.reservation is None or entry.need.gpus == 0:
             return None, NOTHING
@@ -177,18 +177,18 @@ class Walk:
             return None, NOTHING
         if self._draining:
             return Why.DRAIN, NOTHING
-        if self._floor.fits(entry.need, self.reservation.uuids):
+        if self.floor.fits(entry.need, self.reservation.uuids):
             return None, self.reservation.uuids
         return Why.WOULD_DELAY, NOTHING
 
     def _no_room(self, entry: Entry) -> Why:
         """Blocked only by capacity: the first one of those gets the reservation."""
-        if entry.need.gpus == 0 or self.reservation is not None or not self._floor.could_ever_fit(entry.need):
+        if entry.need.gpus == 0 or self.reservation is not None or not self.floor.could_ever_fit(entry.need):
             return Why.CAPACITY
         if not self._it.policy.backfills:
             self._open, self.reserved = False, entry
             return Why.RESERVED
-        self.reservation = self._floor.reserve(entry.need, self._it.now_s)
+        self.reservation = self.floor.reserve(entry.need, self._it.now_s)
         if self.reservation is None:
             return Why.CAPACITY
         self.reserved = entry
@@ -198,12 +198,12 @@ class Walk:
     def _may_backfill(self, shelf: Shelf) -> bool:
         """Whether anything of a class could start now beside the reservation."""
         assert self.reservation is not None
-        if not self._floor.fits(shelf.need):
+        if not self.floor.fits(shelf.need):
             self.passed_classes[shelf.key] = Why.CAPACITY
             return False
         if not shelf.need.gpus or not self._too_long(shelf.least_s):
             return True
-        if self._draining or not self._floor.fits(shelf.need, self.reservation.uuids):
+        if self._draining or not self.floor.fits(shelf.need, self.reservation.uuids):
             self.passed_classes[shelf.key] = Why.DRAIN if self._draining else Why.WOULD_DELAY
             return False
         return True

@@ -193,8 +193,8 @@ def test_usage_is_kept_and_taken_up_again() -> None:
     usage = Usage()
     usage.begin(1, "a", 80.0, 0.0)
     again = Usage()
-    again.load(usage.dump(HALF_LIFE_S), HALF_LIFE_S)
-    again.reopen(1, "a", 40.0, HALF_LIFE_S)
+    again.restore(usage.kept(HALF_LIFE_S))
+    assert again.is_open(1)
     assert again.used("a", HALF_LIFE_S) == pytest.approx(40.0)
     again.settle(1, 1, None, HALF_LIFE_S)
     assert again.used("a", HALF_LIFE_S) == pytest.approx(0.0)
@@ -293,7 +293,7 @@ def test_what_left_is_urgent_no_longer() -> None:
     made.add(one)
     made.remove(1)
     made.remove(1)
-    assert made.lane(1, 0.0) == []
+    assert list(made.lane(1, 0.0)) == []
 
 
 def test_days_are_days() -> None:

@@ -1,0 +1,39 @@
+"""The policy of a workspace, for saying why its jobs wait without asking the scheduler."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import msgspec
+
+from researchflow_tmux.adapters.live_file import Live
+from researchflow_tmux.adapters.planning import history, plan_rules
+from researchflow_tmux.domain.workspace import Settings, WorkspacePaths
+from researchflow_tmux.engine.planning.choice import kept_usage
+from researchflow_tmux.engine.planning.index import PlanRules
+from researchflow_tmux.engine.planning.planner import Planner
+from researchflow_tmux.engine.workload import Workload
+from researchflow_tmux.policies.planning.history import History
+from researchflow_tmux.policies.planning.usage import Kept
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """What the scheduler goes by, as far as it can be read."""
+
+    rules: PlanRules
+    history: History
+    kept: Kept | None
+
+    def planner(self, workload: Workload, live: Live | None, now: datetime) -> Planner:
+        """A planner for a look; `live` = the GPUs as the scheduler last saw them."""
+        devices = [gpu.device for gpu in live.gpus] if live is not None else []
+        share = 1.0 if live is None else live.share
+        return Planner(workload, self.rules, self.history, devices=devices, share=share, now=now, kept=self.kept)
+
+
+def plan_of(paths: WorkspacePaths, settings: Settings, workload: Workload, usage: str | None) -> Plan | None:
+    """The plan that the settings choose; None = the queue's own order. `usage` = what was saved of it."""
+    rules = plan_rules(settings)
+    if rules is None:
+        return None
+    return Plan(rules=rules, history=history(paths.database, workload.jobs), kept=kept_usage(usage))

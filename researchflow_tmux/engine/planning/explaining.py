@@ -1,0 +1,141 @@
+"""Why each waiting job waits under a policy, from the very walk that decides."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from itertools import islice
+
+from researchflow_tmux.domain.job import Job
+from researchflow_tmux.domain.reasons import Reason, ReasonCode
+from researchflow_tmux.domain.units import counted
+from researchflow_tmux.engine.decide import Capacity, fit, gate
+from researchflow_tmux.engine.planning.planner import Planner, Rehearsal
+from researchflow_tmux.policies.planning.classes import Entry, class_of
+from researchflow_tmux.policies.planning.urgency import feasible
+from researchflow_tmux.policies.planning.walk import SLIPS, Why
+
+SHOWN = 3
+GPU_HOUR_S = 3600.0
+
+
+def explain(planner: Planner, room: Capacity, now: datetime, most: int | None = None) -> dict[int, Reason]:
+    """Why each queued job (the first `most`) is not running, by job id; `NEXT` for those that would start now."""
+    return dict(islice(_Explaining(planner, room, now).reasons(), most))
+
+
+class _Explaining:
+    """One decision, looked at from the side of each job."""
+
+    def __init__(self, planner: Planner, room: Capacity, now: datetime) -> None:
+        self._planner = planner
+        self._room = room
+        self._now = now
+        self._done: Rehearsal = planner.rehearse(room, now)
+        self._started = {start.job.id for start in self._done.starts}
+        self._places = self._in_order()
+
+    def reasons(self) -> Iterator[tuple[int, Reason]]:
+        """Job by job, in the order of the queue."""
+        for job in self._planner.workload.queued():
+            yield job.id, self._reason(job)
+
+    def _reason(self, job: Job) -> Reason:
+        if job.id in self._started:
+            return Reason(code=ReasonCode.NEXT)
+        waits = gate(self._planner.workload, self._room, job, self._now)
+        entry = self._planner.index.classes.entries.get(job.id)
+        if waits is not None or entry is None:
+            return waits or Reason(code=ReasonCode.NEXT)
+        refused = self._done.refusals.get(entry.id) or self._done.refusals.get((entry.need, entry.asks))
+        return self._late(entry, refused or self._passed(entry))
+
+    def _passed(self, entry: Entry) -> Reason:
+        walk = self._done.walk
+        if walk.reserved is entry:
+            return self._reserved(entry)
+        match walk.passed.get(entry.id) or walk.passed_classes.get(class_of(entry)):
+            case Why.CAP:
+                return self._capped(entry)
+            case Why.WOULD_DELAY:
+                return Reason(code=ReasonCode.WOULD_DELAY, text=self._first())
+            case Why.DRAIN:
+                times = f"{self._first()}, which was put off {counted(SLIPS, 'time')} or by days"
+                return Reason(code=ReasonCode.DRAIN, text=times)
+            case _:
+                return self._no_room(entry) or self._behind(entry)
+
+    def _no_room(self, entry: Entry) -> Reason | None:
+        """Why the room has no place for it, apart from those who are before it."""
+        if entry.need.gpus == 0:
+            return Reason(code=ReasonCode.CPU_FULL)
+        if self._done.walk.floor.could_ever_fit(entry.need):
+            return None
+        for view in self._room.views:
+            view.reserved_for = None
+        answer = fit(self._room, self._planner.workload.jobs[entry.id])
+        return answer if isinstance(answer, Reason) else None
+
+    def _first(self) -> str:
+        """The job that has the reservation, or that nothing may pass."""
+        reserved = self._done.walk.reserved
+        return "" if reserved is None else self._planner.workload.jobs[reserved.id].name
+
+    def _reserved(self, entry: Entry) -> Reason:
+        found = self._done.walk.reservation
+        needed = counted(entry.need.gpus, "GPU")
+        if found is None:
+            return Reason(code=ReasonCode.FIRST, text=f"{needed} needed, and nothing passes it")
+        at = datetime.fromtimestamp(found.at_s, UTC)
+        holders = [
+            self._planner.workload.jobs[attempt.job_id].name
+            for attempt in self._planner.workload.attempts.values()
+            if any(gpu.uuid in found.uuids for gpu in attempt.allocation.gpus)
+        ]
+        more = f" and {len(holders) - SHOWN} more" if len(holders) > SHOWN else ""
+        ends = f", when {', '.join(holders[:SHOWN])}{more} should have ended" if holders else ""
+        return Reason(code=ReasonCode.FIRST, text=f"{needed} from about {at.astimezone():%b %d %H:%M}{ends}", until=at)
+
+    def _capped(self, entry: Entry) -> Reason:
+        most = self._planner.rules.caps[entry.project]
+        if entry.need.gpus > most:
+            text = f"it needs {counted(entry.need.gpus, 'GPU')}; project {entry.project} may have {most} (max_gpus)"
+            return Reason(code=ReasonCode.IMPOSSIBLE, text=text)
+        has = self._planner.index.running[entry.project] + sum(
+            start.job.spec.request.gpus
+            for start in self._done.starts
+            if (start.job.spec.project or "") == entry.project
+        )
+        text = f"{has} of {counted(most, 'GPU')} of project {entry.project} in use, {entry.need.gpus} needed (max_gpus)"
+        return Reason(code=ReasonCode.CAP, text=text)
+
+    def _behind(self, entry: Entry) -> Reason:
+        index = self._planner.index
+        place = f"number {self._places[entry.id]}"
+        if not self._planner.rules.policy.fair or len(index.classes.projects) < 2:
+            return Reason(code=ReasonCode.BEHIND, text=place)
+        used = index.usage.used(entry.project, self._now.timestamp()) / GPU_HOUR_S
+        weight = index.usage.weight(entry.project)
+        project = f"of project {entry.project}" if entry.project else "of those of no project"
+        text = f"{place} {project}, which used {used:.3g} GPU-hours lately at weight {weight:g}"
+        return Reason(code=ReasonCode.BEHIND, text=text)
+
+    def _late(self, entry: Entry, reason: Reason) -> Reason:
+        if entry.deadline_s is None or feasible(entry, self._now.timestamp()):
+            return reason
+        text = f"{reason}; it would take {entry.estimate.p50_s / GPU_HOUR_S:.3g} h"
+        return Reason(code=ReasonCode.DEADLINE, text=text, until=reason.until)
+
+    def _in_order(self) -> dict[int, int]:
+        """The place of each job that could start: within its project if projects take turns, else among all."""
+        fair = self._planner.rules.policy.fair
+        entries = sorted(self._planner.index.classes.entries.values(), key=lambda entry: entry.key)
+        counts: Counter[str] = Counter()
+        places = {}
+        for entry in entries:
+            if entry.id not in self._started:
+                line = entry.project if fair else ""
+                counts[line] += 1
+                places[entry.id] = counts[line]
+        return places
