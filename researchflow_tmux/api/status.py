@@ -125,6 +125,8 @@ def job_view(
         elapsed_s=elapsed,
         exit_code=job.exit_code,
         priority=job.spec.priority,
+        project=job.spec.project,
+        deadline=job.spec.deadline,
         group=job.spec.group,
         retries_used=job.retries_used,
         log=attempt.log if attempt is not None else None,

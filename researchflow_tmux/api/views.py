@@ -69,6 +69,10 @@ class JobView(msgspec.Struct, kw_only=True):
     """The part of each GPU that it asks for itself; null = what `max_jobs_per_gpu` makes of one."""
     gpu_losses: int = 0
     """Times it was queued again because its GPU was lost."""
+    project: str | None = None
+    """Whose share of the GPUs it uses; null = nobody's in particular."""
+    deadline: datetime | None = None
+    """When it should have ended."""
     usage: UsageView | None = None
     """What its latest attempt uses, or has used; null = it was never measured."""
 

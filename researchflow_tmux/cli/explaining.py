@@ -47,9 +47,10 @@ def _blocks(found: Why, now: datetime) -> list[Block]:
     words = reason if reason.startswith(state) else f"{state}{': ' if reason else ''}{reason}"
     blocks: list[Block] = [Line((Cell(f"{job.name} (job {job.id}) ", "bold"), Cell(words, COLOURS.get(job.state, ""))))]
     blocks += [line(f"  {each}", "dim") for each in found.command.splitlines()]
-    blocks.append(
-        line(f"  asks for {_asked(job)}, priority {job.priority}, queued {moment(job.queued_at, now)}", "dim")
-    )
+    owner = f", project {job.project}" if job.project else ""
+    due = f", due {moment(job.deadline, now)}" if job.deadline else ""
+    facts = f"  asks for {_asked(job)}, priority {job.priority}{owner}{due}, queued {moment(job.queued_at, now)}"
+    blocks.append(line(facts, "dim"))
     blocks += [line(f"  {each}", "dim") for each in found.limits]
     blocks += _usage(found)
     if found.gpus:

@@ -66,10 +66,10 @@ class Planner:
 
     def rehearse(self, room: Capacity, now: datetime) -> Rehearsal:
         """What would be decided now, with everything that was found out on the way. Books it in `room`."""
-        return self._decided(self._floor(room, now.timestamp()), room, now)
+        return self._decided(self._floor(room, now.timestamp()), room, now, thorough=True)
 
-    def _decided(self, floor: Floor, room: Capacity, now: datetime) -> Rehearsal:
-        done = Rehearsal(Walk(self.index.classes, floor, self._facts(now.timestamp())))
+    def _decided(self, floor: Floor, room: Capacity, now: datetime, *, thorough: bool = False) -> Rehearsal:
+        done = Rehearsal(Walk(self.index.classes, floor, self._facts(now.timestamp(), thorough=thorough)))
         self._take(done, room, now)
         return done
 
@@ -113,7 +113,7 @@ class Planner:
             free[view.device.uuid] = left
         return Floor(free, stays, room.cpu_places)
 
-    def _facts(self, now_s: float) -> Facts:
+    def _facts(self, now_s: float, *, thorough: bool) -> Facts:
         index, usage = self.index, self.index.usage
         inflation = usage.inflation(now_s)
         return Facts(
@@ -125,6 +125,7 @@ class Planner:
             caps=self.rules.caps,
             running=index.running,
             promises=self._promises,
+            thorough=thorough,
         )
 
     def _lane(self, now_s: float, loan: float) -> Iterable[Entry]:

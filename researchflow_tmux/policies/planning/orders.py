@@ -16,7 +16,7 @@ from researchflow_tmux.policies.planning.estimates import Estimate
 DAY_S = 86_400.0
 ALPHA = 10.0
 CAP_S = 3 * DAY_S
-"""C. How it was chosen: docs/decisions/0008-capped-age.md."""
+"""C. How it was chosen: docs/decisions/0011-capped-age.md."""
 
 Key = Callable[[float, float, "Policy"], float]
 """K of (ready time in s, work in GPU-seconds, the policy's parameters)."""

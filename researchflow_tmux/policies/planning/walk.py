@@ -70,6 +70,8 @@ class Facts(msgspec.Struct, kw_only=True):
     """GPUs that each project has."""
     promises: Mapping[int, Promise] = {}
     """Of earlier decisions, by job."""
+    thorough: bool = False
+    """Go past every job even if there is no room at all: somebody wants to know why."""
 
 
 class Walk:
@@ -89,7 +91,7 @@ class Walk:
         self.reserved: Entry | None = None
         self.reservation: Reservation | None = None
         self.promise: Promise | None = None
-        self._open = floor.open
+        self._open = facts.thorough or floor.open
         """Something may still start: there is room, and the policy lets others pass."""
         self.passed: dict[int, Why] = {}
         """Single jobs the walk went past."""
@@ -110,7 +112,7 @@ class Walk:
         """It got these GPUs."""
         entry = offer.entry
         self.floor.take(entry.need, uuids, self._it.now_s + entry.estimate.total_s(0.0))
-        self._open = self.floor.open
+        self._open = self._it.thorough or self.floor.open
         self._gpus[entry.project] = self._gpus.get(entry.project, 0) + entry.need.gpus
         self._step(entry, urgent=offer.urgent)
         if self._it.policy.fair:

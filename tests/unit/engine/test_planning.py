@@ -341,3 +341,34 @@ def test_cpu_jobs_have_their_own_places() -> None:
         scene.add(number, gpus=gpus, queued_s=number)
     assert scene.start() == [1, 3]
     assert scene.why(2)[0] is ReasonCode.CPU_FULL
+
+
+def test_the_example_of_the_page_on_policies() -> None:
+    """docs/explanation/policy.md, step by step."""
+    scene = Scene(gpus=2, weights={"vision": 2.0, "text": 1.0})
+    guess = {"training": 4.0, "big": 3.0, "probe": 1.0, "sweep": 6.0, "paper": 2.0}
+    for name, hours in guess.items():
+        for _ in range(3):
+            scene.index.estimator.learn(job(99, name=name, project=_project(name)), hours * 3600)
+    scene.add(1, name="training", project="vision")
+    assert scene.start() == [1]
+    scene.add(2, name="big", project="text", gpus=2)
+    scene.add(3, name="probe", project="vision")
+    scene.add(4, name="sweep", project="vision")
+    scene.add(5, name="paper", project="vision", deadline=NOW + 5 * HOUR)
+    assert scene.why(2)[0] is ReasonCode.FIRST
+    assert scene.start() == [3]
+    scene.now += HOUR
+    scene.end(3)
+    assert scene.start() == [5]
+    scene.now += 2 * HOUR
+    scene.end(5)
+    assert scene.start() == []
+    assert scene.why(4) == (ReasonCode.WOULD_DELAY, "big")
+    scene.now += HOUR
+    scene.end(1)
+    assert scene.start() == [2]
+
+
+def _project(name: str) -> str:
+    return "text" if name == "big" else "vision"
