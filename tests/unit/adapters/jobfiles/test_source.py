@@ -143,9 +143,9 @@ def test_a_running_line_that_comes_back_is_the_same_run(world: World) -> None:
     assert world.runs == {"a_l1": 1}
 
 
-def test_one_of_two_equal_lines_deleted_while_no_scheduler_ran(world: World) -> None:
+def test_one_of_two_equal_lines_deleted_after_the_scheduler_was_killed(world: World) -> None:
     world.put("echo one\necho one\n")
-    world.look()
+    world.look(show=False)
     world.put("echo one\n")
     world.restart()
     world.look()

@@ -60,15 +60,16 @@ class World:
 
     # -- the queue
 
-    def look(self) -> TakenIn:
-        """Read the files and carry out what they say; then show it."""
+    def look(self, *, show: bool = True) -> TakenIn:
+        """Read the files and carry out what they say; then show it (unless the scheduler is killed before that)."""
         self.feed.write()
         self.look_result = self.feed.read()
         assert "bug" not in self.told(), self.told()
         done = TakenIn()
         for news in self.look_result.news:
             done = take_in(self.book(), news)
-        self.show()
+        if show:
+            self.show()
         return done
 
     def book(self) -> Book:
