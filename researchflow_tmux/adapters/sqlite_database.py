@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sqlite3
 import time
@@ -22,8 +23,9 @@ WAL_LIMIT_BYTES = 16 << 20
 """The write-ahead log is cut back to this after a large commit."""
 
 
+@functools.lru_cache(maxsize=256)
 def stamp(at: datetime) -> str:
-    """A time as the database has it: UTC, fixed width."""
+    """A time as the database has it: UTC, fixed width. Jobs that are queued together share theirs: it is kept."""
     return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 

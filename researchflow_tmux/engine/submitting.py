@@ -201,9 +201,9 @@ def _dependency_problems(workload: Workload, submission: Submission, known: _Nam
 
 def _circles(workload: Workload, submission: Submission, known: _Names) -> list[str]:
     """Jobs that would wait for each other, those that are there already included."""
-    nodes = {draft.spec.name: _node(workload, draft) for draft in submission.drafts}
     if not any(draft.after_names for draft in submission.drafts):
         return []
+    nodes = {draft.spec.name: _node(workload, draft) for draft in submission.drafts}
     graph: dict[int | str, list[int | str]] = {
         job.id: list(job.spec.after) for job in workload.jobs.values() if job.spec.after
     }
