@@ -94,18 +94,22 @@ class JobFile:
         content = None if seen is None else user_file.read(self.path, MAX_BYTES)
         if not first and self._may_pass(content):
             return News()
+        more_to_come = content is not None and content.being_written
+        if content is not None and more_to_come:  # nor is its last line a command before it is ended
+            content = content._replace(data=content.data[: content.data.rfind(b"\n") + 1])
         judging = Judging(self.origin, self._maker, self.notes, jobs)
         if content is None:
             self._seen, self.places = None, {}
         else:
             judging.lines(self._match(content, jobs), list(self.places))
-        judging.gone([key for key in self.notes if key not in self.places])
+        if not more_to_come:
+            judging.gone([key for key in self.notes if key not in self.places])
         self.problems, self.warnings = tuple(judging.problems), tuple(judging.warnings)
         self.owed |= judging.owed
         self._pending = {draft.key: draft for draft in judging.drafts if draft.key not in jobs}
         self._unsaved = True
         self._save()  # before any key is given away
-        self.judged = True
+        self.judged = not more_to_come
         return News(drafts=judging.drafts, withdrawn=judging.withdrawn, again=judging.again)
 
     def _may_pass(self, content: user_file.Content | None) -> bool:

@@ -73,6 +73,22 @@ def test_a_generator_that_keeps_the_file_open(tmp_path: Path) -> None:
     assert world.told() == ""
 
 
+def test_a_program_that_saves_slowly_and_in_place(tmp_path: Path) -> None:
+    """It empties the file and writes it anew: what is not there yet is not gone."""
+    world = World(tmp_path)
+    world.put("echo one\necho two\necho three\n")
+    world.look()
+    with world.path().open("w") as file:
+        for text in ("", "echo one\nec", "ho two\n"):
+            file.write(text)
+            file.flush()
+            for _ in range(3):
+                world.look()
+    assert "cancelled" not in world.states().values()
+    world.look()
+    assert world.states() == {"a_l1": "queued", "a_l2": "queued", "a_l3": "cancelled"}
+
+
 def test_what_a_killed_write_left_is_removed(tmp_path: Path) -> None:
     world = World(tmp_path)
     world.put("echo first\n")
