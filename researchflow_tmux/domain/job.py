@@ -23,11 +23,11 @@ Condition = Literal["success", "failure", "always"]
 """On what a job waits: that all it needs succeeded, that one of them failed, or merely that all ended."""
 
 
-_FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
+_FUNCTION = re.compile(r"(?:\S+\.py|[A-Za-z_][\w.]*):[A-Za-z_][\w.]*")
 
 
 def names_function(verify: str) -> bool:
-    """Whether a `verify` is `module:function`; anything else is a shell line."""
+    """Whether a `verify` is `module:function` or `file.py:function`; anything else is a shell line."""
     return _FUNCTION.fullmatch(verify) is not None
 
 

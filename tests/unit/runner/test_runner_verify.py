@@ -182,6 +182,8 @@ def broken(subject, folder, log):
     ("function", "verified", "words"),
     [
         ("checks:good", True, ""),
+        ("./checks.py:good", True, ""),
+        ("gone.py:good", False, "exit 1: FileNotFoundError: [Errno 2] No such file or directory: '{root}/gone.py'"),
         ("checks:bad", False, "exit 1: checks:bad returned False"),
         ("checks:broken", False, "exit 1: ValueError: no such epoch"),
         ("checks:missing", False, "exit 1: AttributeError: module 'checks' has no attribute 'missing'"),
@@ -197,4 +199,4 @@ def test_a_function_is_asked_with_what_the_job_is_made_of(
     argv = [PYTHON, verify_call.__file__, str(call)]
     completion = rule(success="no_error_and_verify") | {"verify": argv, "verify_words": function}
     record = attempts.sh("echo trained", completion=completion).run()
-    assert (record["verified"], record["verify"]) == (verified, words)
+    assert (record["verified"], record["verify"]) == (verified, words.format(root=attempts.root))

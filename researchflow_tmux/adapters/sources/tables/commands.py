@@ -6,6 +6,7 @@ import json
 import os
 import re
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import researchflow_tmux
 from researchflow_tmux.adapters.commands import Command, CommandBuilder
@@ -83,10 +84,14 @@ def arguments(row: Row) -> list[str]:
     return words
 
 
-def _json(row: Row, names: Sequence[str]) -> str:
+def values_of(row: Row, names: Sequence[str]) -> dict[str, Any]:
+    """The parameters with their values; None = the cell is blank."""
     cells = row.parameters
-    values = {name: cells[name].value if name in cells else None for name in names}
-    whole = {"parameters": values, "name": row.name, "cmd": row.cmd}
+    return {name: cells[name].value if name in cells else None for name in names}
+
+
+def _json(row: Row, names: Sequence[str]) -> str:
+    whole = {"parameters": values_of(row, names), "name": row.name, "cmd": row.cmd}
     return json.dumps(whole, ensure_ascii=False)  # whole numbers of any size
 
 

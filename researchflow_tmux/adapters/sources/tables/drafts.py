@@ -9,11 +9,12 @@ from researchflow_tmux.adapters.sources import JobDraft
 from researchflow_tmux.adapters.sources.defaults import wishes
 from researchflow_tmux.adapters.sources.port import SourceContext
 from researchflow_tmux.adapters.sources.tables.columns import Columns, RowSection
-from researchflow_tmux.adapters.sources.tables.commands import RowCommands
+from researchflow_tmux.adapters.sources.tables.commands import RowCommands, values_of
 from researchflow_tmux.adapters.sources.tables.grid import Grid
 from researchflow_tmux.adapters.sources.tables.options import Sections
 from researchflow_tmux.adapters.sources.tables.rows import Row
 from researchflow_tmux.domain.errors import ConfigError, Problem
+from researchflow_tmux.domain.job import names_function
 
 SOURCE = "table"
 
@@ -52,6 +53,8 @@ class RowJobs:
             self.problems += [self._placed(row, problem) for problem in error.problems]
             return None
         self.warnings.update(dict.fromkeys(f"{self._file}: {text}" for text in command.warnings))
+        asked = wishes(self._common.settings, section)
+        asks_function = asked["verify"] is not None and names_function(asked["verify"])
         return JobDraft(
             source=SOURCE,
             key=f"{self._file}#{row.key}",
@@ -62,7 +65,8 @@ class RowJobs:
             output_dir=self._common.places.output_dir,
             group=section.group or self._group,
             labels={"project": section.project} if section.project else {},
-            **wishes(self._common.settings, section),
+            variables=values_of(row, self._names) if asks_function else {},
+            **asked,
         )
 
     def _placed(self, row: Row, problem: Problem) -> Problem:

@@ -110,6 +110,15 @@ def test_options_are_those_of_a_config(tmp_path: Path) -> None:
     assert draft.after == ("first", "Task:9")
 
 
+def test_a_function_that_verifies_is_given_the_row(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, table_command="run", verify="checks:done")
+    desk.table("t.csv", "lr,empty,model\n1e-3,,bert\n")
+    spec = only(desk)
+    assert (spec.verify, spec.variables) == ("checks:done", {"lr": 0.001, "empty": None, "model": "bert"})
+    other = Desk(tmp_path, table_command="run", verify="test -s {output_dir}/result.json")
+    assert only(other).variables == {}, "nobody would look at them"
+
+
 def test_room_on_a_gpu_is_asked_for_in_columns(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
     desk.table("t.csv", "name,rf.gpu_memory,rf.share,rf.when,cmd\na,12GiB,0.5,always,x\n")
