@@ -16,7 +16,7 @@ from researchflow_tmux.adapters.leases import FileLeases
 from researchflow_tmux.adapters.nvml import NvmlProbe
 from researchflow_tmux.adapters.planning import history, plan_rules
 from researchflow_tmux.adapters.prompt_probe import PromptProbe
-from researchflow_tmux.adapters.room_settings import room_rules, share
+from researchflow_tmux.adapters.room_settings import on_this_machine, room_rules, share
 from researchflow_tmux.adapters.session_host import TmuxHost
 from researchflow_tmux.adapters.sqlite_store import SqliteStore
 from researchflow_tmux.adapters.system_ram import SystemRam
@@ -207,7 +207,7 @@ class Parts:
             max_cpu_jobs=cpu_places(self.settings) if listen else 0,
             own_tag_prefix=f"{self.workspace_id}/",
             avoid_foreign=self.settings.avoid_foreign,
-            rules=room_rules(self.settings),
+            rules=on_this_machine(room_rules(self.settings)),
             ram=SystemRam() if listen else None,
             ranker=self._ranker() if listen else None,
         )

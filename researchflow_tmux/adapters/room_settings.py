@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import os
 
+import msgspec
+
 from researchflow_tmux.adapters.system_ram import SystemRam
 from researchflow_tmux.domain.limits import GpuLimits, RoomRules
 from researchflow_tmux.domain.units import parse_duration, parse_size
@@ -28,15 +30,15 @@ def room_rules(settings: Settings) -> RoomRules:
         max_jobs=None if settings.max_jobs == "unlimited" else settings.max_jobs,
         max_ram_pct=settings.max_ram,
         kill_ram_pct=settings.kill_ram,
-        cores=tuple(sorted(os.sched_getaffinity(0))),
-        machine_mib=_machine_mib(),
         order=settings.gpu_order,
     )
 
 
-def _machine_mib() -> int | None:
+def on_this_machine(rules: RoomRules) -> RoomRules:
+    """The rules with what there is to promise: the cores that this process may use, and the machine's memory."""
     ram = SystemRam().read()
-    return None if ram is None else ram.total_mib
+    cores = tuple(sorted(os.sched_getaffinity(0)))
+    return msgspec.structs.replace(rules, cores=cores, machine_mib=None if ram is None else ram.total_mib)
 
 
 def share(settings: Settings) -> float:

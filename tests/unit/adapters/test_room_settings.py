@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from researchflow_tmux.adapters.config_file import load_settings
 from researchflow_tmux.adapters.job_config import parse_job_config
-from researchflow_tmux.adapters.room_settings import room_rules, share
+from researchflow_tmux.adapters.room_settings import on_this_machine, room_rules, share
 from researchflow_tmux.adapters.sources.defaults import request
 from researchflow_tmux.domain.errors import ConfigError
 from researchflow_tmux.domain.limits import GpuLimits, RoomRules
@@ -44,6 +45,14 @@ def test_all_of_it(tmp_path: Path) -> None:
         kill_ram_pct=90,
         order="my.order:best",
     )
+
+
+def test_what_this_machine_has_to_promise() -> None:
+    found = on_this_machine(RoomRules(max_jobs=3))
+    assert found.cores == tuple(sorted(os.sched_getaffinity(0)))
+    assert found.machine_mib is not None
+    assert found.machine_mib > 100
+    assert found.max_jobs == 3
 
 
 @pytest.mark.parametrize(
