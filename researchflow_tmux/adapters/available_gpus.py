@@ -12,7 +12,7 @@ from researchflow_tmux.domain.workspace import Settings
 
 MAX_BYTES = 64 * 1024
 _WORD = re.compile(r"\S+")
-_UUID = re.compile(r"(?:GPU|MIG)-[A-Za-z0-9/-]{4,}|(?:simulated|slot|index)-\d+")
+_UUID = re.compile(r"(?:GPU|MIG)-[A-Za-z0-9/-]{4,}|amd-[0-9a-f:.]{4,}|(?:simulated|slot|index)-\d+")
 HINT = "write indices or UUIDs (as `rfsched gpus` shows them) with blanks between them; `#` begins a comment"
 
 

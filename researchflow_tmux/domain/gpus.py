@@ -6,6 +6,7 @@ from datetime import datetime
 
 import msgspec
 
+from researchflow_tmux.domain.errors import StoreError
 from researchflow_tmux.domain.reasons import Reason, ReasonCode
 
 
@@ -68,5 +69,11 @@ def encode_conditions(conditions: Conditions) -> str:
 
 
 def decode_conditions(stored: str | None) -> list[GpuCondition]:
-    """What `encode_conditions` made; None = nothing was ever decided. Raises msgspec.MsgspecError."""
-    return [] if not stored else msgspec.json.decode(stored, type=list[GpuCondition])
+    """What `encode_conditions` made; None = nothing was ever decided. Raises StoreError if it is something else."""
+    try:
+        return [] if not stored else msgspec.json.decode(stored, type=list[GpuCondition])
+    except msgspec.MsgspecError as error:
+        raise StoreError(
+            f"what the state says of drained and lost GPUs cannot be understood: {error}",
+            hint="a newer rfsched may have written it: use that one, or upgrade this one",
+        ) from error

@@ -25,6 +25,7 @@ UUID = "GPU-8f2c11d0-1111-2222-3333-444455556666"
         (b"007 7", {7}, ()),
         (f"1 {UUID} GPU-8f2c\n".encode(), {1}, (UUID, "GPU-8f2c")),
         (b"MIG-11112222-3333 simulated-0 index-1", set(), ("MIG-11112222-3333", "simulated-0", "index-1")),
+        (b"amd-0000:03:00.0", set(), ("amd-0000:03:00.0",)),
     ],
 )
 def test_what_it_may_say(text: bytes, indices: set[int], uuids: tuple[str, ...]) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from researchflow_tmux.domain.attempt import Stopping
+from researchflow_tmux.domain.errors import StoreError
 from researchflow_tmux.domain.events import GpuChanged
 from researchflow_tmux.domain.gpus import GpuCondition, decode_conditions, encode_conditions
 from researchflow_tmux.domain.job import JobState
@@ -122,6 +123,8 @@ def test_conditions_survive_being_stored() -> None:
     known.gpus["g0"] = GpuCondition(uuid="g0", index=0, lost_at=NOW, lost_why="Xid 79", losses=1)
     assert {gpu.uuid: gpu for gpu in decode_conditions(encode_conditions(known.gpus))} == known.gpus
     assert decode_conditions(None) == []
+    with pytest.raises(StoreError, match="cannot be understood"):
+        decode_conditions('[{"uuid": 1}]')
 
 
 def test_a_request_that_makes_no_sense_changes_nothing() -> None:
