@@ -37,7 +37,7 @@ from researchflow_tmux.simulation.leases import ScriptedLeases
 from researchflow_tmux.simulation.memory_store import MemoryStore
 from researchflow_tmux.simulation.script import Script, Scripts
 from researchflow_tmux.simulation.session_host import MemoryHost
-from researchflow_tmux.wiring import cpu_places, room_rules, rules, share
+from researchflow_tmux.wiring import cpu_places, on_this_machine, room_rules, rules, share
 
 ASSUMED_S = 60.0
 """Length of a job of which nothing is known."""
@@ -303,7 +303,7 @@ class _World:
 
 def _foreseeable(settings: Settings) -> RoomRules:
     """The rules of room without those on what is measured, and the grace periods that are for measuring."""
-    rules = room_rules(settings)
+    rules = on_this_machine(room_rules(settings))
     order = rules.order if rules.order in BUILT_IN_ORDERS else BUILT_IN_ORDERS[0]
     return replace(rules, limits=NO_LIMITS, grace_s=None, max_ram_pct=None, kill_ram_pct=None, order=order)
 

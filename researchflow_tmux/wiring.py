@@ -45,7 +45,7 @@ from researchflow_tmux.runner import tickets
 if TYPE_CHECKING:
     from researchflow_tmux.simulation.gpus import ScriptedGpus
 
-__all__ = ["META_SOCKET", "META_WORKSPACE", "Parts", "cpu_places", "room_rules", "rules", "share"]
+__all__ = ["META_SOCKET", "META_WORKSPACE", "Parts", "cpu_places", "on_this_machine", "room_rules", "rules", "share"]
 
 META_SOCKET = "tmux_socket"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from datetime import timedelta
 from pathlib import Path
 
@@ -155,6 +156,13 @@ def test_declared_memory_counts_and_what_is_measured_cannot_be_foreseen(tmp_path
         "j1": (0, [0]),
         "j2": (60, [0]),
     }
+
+
+def test_cores_and_memory_of_this_machine_are_promised_once(tmp_path: Path) -> None:
+    one = spec("one", request=ResourceRequest(gpus=0, cpus=len(os.sched_getaffinity(0))))
+    two = spec("two", request=ResourceRequest(gpus=0, cpus=1, memory_mib=1))
+    found = simulate(paths(tmp_path), SETTINGS, drafts(one, two))
+    assert {stay.job: round(stay.start_s) for stay in found.stays} == {"one": 0, "two": 60}
 
 
 def test_time_limits_end_jobs_and_dependencies_follow(tmp_path: Path) -> None:
