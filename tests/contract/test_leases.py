@@ -112,3 +112,13 @@ def test_descendants_of_runners_are_managed(desk: Desk) -> None:
         stranger.kill()
     assert found == {stranger.pid}
     assert desk.leases.managed([], []) == frozenset()
+
+
+def test_each_process_belongs_to_the_runner_above_it(desk: Desk) -> None:
+    with subprocess.Popen(["sleep", "60"]) as child:
+        if isinstance(desk, ScriptedDesk):
+            desk.scripted.put_under(os.getpid(), child.pid)
+        found = desk.leases.owners([os.getpid(), child.pid + 1], [child.pid, os.getpid(), 1])
+        child.kill()
+    assert found == {child.pid: os.getpid(), os.getpid(): os.getpid()}, "a runner is its own, and 1 is nobody's"
+    assert desk.leases.owners([], []) == {}

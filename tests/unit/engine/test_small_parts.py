@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from researchflow_tmux.domain.attempt import Running
-from researchflow_tmux.domain.job import JobState
+from researchflow_tmux.domain.job import JobSpec, JobState
+from researchflow_tmux.domain.limits import GpuLimits
 from researchflow_tmux.domain.reasons import ReasonCode
 from researchflow_tmux.domain.resources import GpuDevice, Ticket
 from researchflow_tmux.engine.decide import Capacity
 from researchflow_tmux.engine.kept_sessions import SLACK, KeptSessions
 from researchflow_tmux.engine.pause import Pause
-from researchflow_tmux.engine.room import READING_LASTS_S, RoomReader
+from researchflow_tmux.engine.room import READING_LASTS_S, SAMPLE_S, RoomReader
 from researchflow_tmux.engine.workload import Workload
 from researchflow_tmux.ports import Session
 from researchflow_tmux.simulation.clock import VirtualClock
 from researchflow_tmux.simulation.gpus import ScriptedGpus
 from researchflow_tmux.simulation.leases import ScriptedLeases
-from tests.unit.engine.samples import NOW, active, attempt, device, job, slots, workload
+from tests.unit.engine.samples import NOW, active, attempt, device, job, slots, spec, workload
 
 # -- kept sessions
 
@@ -131,6 +133,11 @@ class Bench:
         return [view.device.index for view in self.look(known).views if view.admits(self.reader.share)]
 
 
+def spec_minding_util() -> JobSpec:
+    one = spec("j1")
+    return replace(one, request=replace(one.request, limits=GpuLimits(max_util_pct=50.0)))
+
+
 def test_a_gpu_filled_by_others_is_closed_while_they_are_there() -> None:
     bench = Bench()
     bench.probe.intrude("g0", 4242, 20_000)
@@ -202,6 +209,46 @@ def test_with_every_slot_taken_by_our_own_nothing_is_read() -> None:
     known = workload(*(one for one, _ in pairs), attempts=tuple(live for _, live in pairs))
     bench.look(known)
     assert bench.reader.readings == []
+
+
+def test_changed_settings_forget_nothing_that_takes_time_to_learn() -> None:
+    bench = Bench()
+    for _ in range(13):
+        bench.reader.read(workload())
+        bench.clock.advance(5.0)
+    load = bench.reader.seen.loads["g0"]
+    assert (load.util_pct, load.processes) == (0.0, 0), "a whole minute was seen"
+    other = Bench()
+    fresh = RoomReader(
+        devices=bench.devices,
+        probe=bench.probe,
+        leases=bench.leases,
+        clock=bench.clock,
+        share=0.5,
+        max_cpu_jobs=1,
+        own_tag_prefix="ws/",
+    )
+    fresh.go_on_from(bench.reader)
+    fresh.read(workload())
+    assert fresh.seen.loads["g0"].util_pct == 0.0
+    other.reader.read(workload())
+    assert other.reader.seen.loads["g0"].util_pct is None, "and without that it would have to begin anew"
+
+
+def test_gpus_are_sampled_only_while_somebody_minds_how_busy_they_were() -> None:
+    bench = Bench()
+    waiting = workload(job(1))
+    minding = workload(replace(job(1), spec=spec_minding_util()))
+    bench.reader.read(waiting)
+    assert bench.reader.due_s(waiting, None) == float("inf")
+    assert bench.reader.due_s(minding, None) == SAMPLE_S
+    bench.clock.advance(SAMPLE_S)
+    first = bench.reader.readings
+    bench.reader.keep_up(waiting)
+    assert bench.reader.readings is first
+    bench.reader.keep_up(minding)
+    assert bench.reader.readings is not first
+    assert bench.reader.due_s(workload(), None) == float("inf"), "and while there is a job"
 
 
 def test_simulated_gpus_are_nobody_elses() -> None:
