@@ -13,6 +13,10 @@ from researchflow_tmux.ports import GpuProbe
 
 PATIENCE_S = 0.5
 """Longest wait for a driver that usually answers in a few milliseconds."""
+TOO_LATE_S = 5.0
+"""An answer that took longer than this is of another time."""
+LATE_LASTS_S = 1.0
+"""And one that came before that is good for so long."""
 MOST_KEPT = 256
 """Readings that nobody has taken, the latest ones."""
 
@@ -46,6 +50,8 @@ class PromptProbe:
         self._call: Call[list[GpuReading]] | None = None
         self._asked_at = 0.0
         self._given_up = False
+        self._late: tuple[float, list[GpuReading]] | None = None
+        """The answer that came when nobody waited for it any more, and when."""
         self._failed = False
         """Whether the answer before was none."""
         self._taken: deque[tuple[float, list[GpuReading]]] = deque(maxlen=MOST_KEPT)
@@ -55,9 +61,13 @@ class PromptProbe:
     def read(self) -> list[GpuReading]:
         """One reading per GPU; a call that is under way already is joined.
 
-        Raises ProbeError when the driver has no answer, or none in time; then at once, until it has.
+        Raises ProbeError when the driver has no answer, or none in time; then at once, until it has. An answer that
+        comes a little late is for the next one who asks: a driver that is always slow can be read all the same.
         """
         with self._lock:
+            late, self._late = self._late, None
+            if late is not None and self._monotonic() - late[0] <= LATE_LASTS_S:
+                return late[1]
             if self._call is None:
                 self._asked_at, self._given_up = self._monotonic(), False
                 self._call = self._worker.submit(self._ask)
@@ -94,6 +104,9 @@ class PromptProbe:
             self._taken.append((self._monotonic(), readings))
         finally:
             with self._lock:
+                arrived_s = self._monotonic()
+                if self._given_up and not failed and arrived_s - self._asked_at <= TOO_LATE_S:
+                    self._late = (arrived_s, readings)
                 self._call, again, self._failed = None, self._given_up or self._failed, failed
         if again or self.alert or any(reading.lost or reading.xids for reading in readings):
             self._on_news()

@@ -240,7 +240,8 @@ class RoomReader:
         by_uuid = {reading.uuid: reading for reading in self.readings}
         for uuid, window in self.windows.items():
             reading = by_uuid.get(uuid)
-            window.add(at_s, None if reading is None else reading.util_pct)
+            if reading is not None and reading.util_pct is not None:  # else: a gap, which may be short enough
+                window.add(at_s, reading.util_pct)
         holders = sight.holders_by_runner(workload, self.foreign_tickets())
         pids = {process.pid for reading in self.readings for process in reading.processes or ()}
         runners = self.leases.owners(holders, pids) if pids else {}

@@ -149,6 +149,24 @@ def test_max_util_looks_at_a_whole_minute_and_wakes_by_itself() -> None:
     assert started_s(world, "c") > 191.0, "and a pause of a few seconds is no free GPU either"
 
 
+def test_a_reading_that_fails_now_and_then_is_no_hole_and_a_long_silence_is() -> None:
+    world = World(gpus=1, room=RoomRules(limits=GpuLimits(max_util_pct=40.0)))
+    world.add("a")
+    for second in (12.0, 30.0, 48.0):
+        world.at(second, lambda: world.probe.fail_all("no answer"))
+        world.at(second + 6.0, lambda: world.probe.fail_all(None))
+    world.run(75.0)
+    assert started_s(world, "a") == pytest.approx(60.0, abs=5.0)
+    world.add("b")
+    world.probe.fail_all("no answer")
+    world.run(40.0)
+    world.probe.fail_all(None)
+    world.run(50.0)
+    assert "b" not in runs(world)
+    world.run(15.0)
+    assert "b" in runs(world)
+
+
 def test_max_memory_of_the_workspace_and_of_one_job() -> None:
     world = World(gpus=1, jobs_per_gpu=0, room=RoomRules(limits=GpuLimits(max_memory_pct=50.0), grace_s=0.0))
     world.probe.intrude("gpu-0", 4001, 15 * GIB)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from researchflow_tmux.adapters.prompt_probe import PromptProbe
+from researchflow_tmux.adapters.prompt_probe import LATE_LASTS_S, TOO_LATE_S, PromptProbe
 from researchflow_tmux.domain.errors import ProbeError
 from researchflow_tmux.domain.resources import GpuReading
 from tests.support import eventually
@@ -82,6 +82,37 @@ def test_a_driver_that_hangs_costs_one_moment_and_then_none(bench: Bench) -> Non
     bench.driver.gate.set()
     eventually(lambda: bench.news == 1, what="the loop is told that the driver is back")
     assert bench.probe.read() == [WELL]
+
+
+def test_a_driver_that_is_always_slow_can_be_read_all_the_same(bench: Bench) -> None:
+    bench.driver.gate.clear()
+    with pytest.raises(ProbeError, match="has not answered"):
+        bench.probe.read()
+    bench.driver.gate.set()
+    eventually(lambda: bench.news == 1, what="the loop is told that there is an answer")
+    bench.driver.gate.clear()
+    assert bench.probe.read() == [WELL], "the answer that came too late for who asked before"
+    assert bench.driver.asked == 1
+    with pytest.raises(ProbeError, match="has not answered"):
+        bench.probe.read()
+    assert bench.driver.asked == 2, "it is given once"
+
+
+def test_an_answer_that_is_too_old_is_not_given(bench: Bench) -> None:
+    later = [0.0]
+    probe = PromptProbe(bench.driver, monotonic=lambda: time.monotonic() + later[0], patience_s=0.1)
+    for wait_s in (TOO_LATE_S, 0.0):
+        bench.driver.gate.clear()
+        with pytest.raises(ProbeError, match="has not answered"):
+            probe.read()
+        later[0] += wait_s  # the first one takes too long to come, the second one is not asked for in time
+        asked = bench.driver.asked
+        bench.driver.gate.set()
+        eventually(lambda: probe._call is None)
+        later[0] += LATE_LASTS_S
+        assert probe.read() == [WELL]
+        assert bench.driver.asked == asked + 1
+    probe.close()
 
 
 def test_those_who_ask_at_the_same_time_share_one_call(bench: Bench) -> None:
