@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from researchflow_tmux.domain.attempt import Exited, Lost, SlotTaken, TimedOut
+from researchflow_tmux.domain.errors import ProbeError
 from researchflow_tmux.domain.job import Condition, Job, JobState
 from researchflow_tmux.domain.limits import GpuLimits, RoomRules
 from researchflow_tmux.domain.resources import Ticket
@@ -150,6 +152,11 @@ class Anything(RuleBasedStateMachine):
         if self.made:
             self.world.add(f"j{number % self.made}", rerun=rerun)
 
+    @rule(action=st.sampled_from(["drain", "enable", "kill"]), which=MANY, requeue=st.booleans())
+    def steer(self, action: str, which: list[int], requeue: bool) -> None:
+        gpus = {f"gpu-{number % self.gpus}": number % self.gpus for number in which}
+        self.world.ask("gpus", {"action": action, "gpus": gpus, "requeue": requeue})
+
     # -- time and crashes
 
     @rule(seconds=st.sampled_from([0.2, 1.0, 7.0, 60.0]))
@@ -230,6 +237,21 @@ class Anything(RuleBasedStateMachine):
         self.world.probe.intrude("gpu-0", 4242, used_gib * 1024)
         self.world.probe.fail_all(broken)
 
+    @rule(number=st.integers(0, 2), trouble=st.sampled_from(["lost", "unknown", "none", "xid 79", "xid 31"]))
+    def gpu_trouble(self, number: int, trouble: str) -> None:
+        uuid = f"gpu-{number % self.gpus}"
+        if trouble.startswith("xid"):
+            self.world.probe.fault(uuid, int(trouble[4:]))
+        else:
+            self.world.probe.fail(uuid, None if trouble == "none" else trouble, lost=trouble == "lost")
+
+    @rule(times=st.integers(1, 3), every_s=st.sampled_from([0.0, 1.0, 70.0]))
+    def sample(self, times: int, every_s: float) -> None:
+        for _ in range(times):
+            with suppress(ProbeError):
+                self.world.engine.gpus.see(self.world.probe.read(), self.world.clock.monotonic(), self.world.devices)
+            self.world.run(every_s)
+
     @rule(used_gib=st.sampled_from([0, 0, 30, 62]), broken=st.booleans())
     def others_use_the_machine(self, used_gib: int, broken: bool) -> None:
         self.world.ram.others_mib, self.world.ram.broken = used_gib * 1024, broken
@@ -246,6 +268,8 @@ class Anything(RuleBasedStateMachine):
         world.leases.release("gpu-0", "other/1.1")
         world.probe.intrude("gpu-0", 4242, 0)
         world.probe.fail_all(None)
+        for device in world.devices:
+            world.probe.fail(device.uuid, None)
         world.ram.others_mib, world.ram.broken = 0, False
         world.store._faults.clear()
         world._aim = None
@@ -253,6 +277,7 @@ class Anything(RuleBasedStateMachine):
             world.restart()
         world.run(5.0)  # what was asked so far is answered
         world.tell("release", *(job.name for job in world.jobs()))
+        world.ask("gpus", {"action": "enable", "gpus": {device.uuid: device.index for device in world.devices}})
         world.run_until(self.settled, limit_s=8_000.0)
         check_invariants(world)
         assert all(not starts or starts == 1 for starts in map(world.host.starts.count, world.host.starts))
