@@ -31,6 +31,8 @@ TRIES = 5
 _FILE = "@"
 """In the ledger: which file (device and inode) the notes are about, so that a renamed one is known again."""
 
+_BEING_WRITTEN = "a program has it open for writing; marks are written when it has closed it"
+
 Jobs = Mapping[str, Job]
 
 
@@ -107,6 +109,8 @@ class JobFile:
         self.problems, self.warnings = tuple(judging.problems), tuple(judging.warnings)
         self.owed |= judging.owed
         self._pending = {draft.key: draft for draft in judging.drafts if draft.key not in jobs}
+        if more_to_come and self.owed:
+            self.warnings += (f"{self.origin.file}: {_BEING_WRITTEN}",)
         self._unsaved = True
         self._save()  # before any key is given away
         self.judged = not more_to_come
@@ -188,6 +192,8 @@ class JobFile:
         content = user_file.read(self.path, MAX_BYTES)
         if content is None:
             return  # for a moment, or for good: `read` finds out
+        if content.being_written:
+            raise user_file.BeingWritten
         if content.seen != self._seen:
             self._match(content, jobs)
         raw = text.split(content.data)

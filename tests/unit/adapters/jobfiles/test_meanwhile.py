@@ -66,6 +66,7 @@ def test_a_generator_that_keeps_the_file_open(tmp_path: Path) -> None:
         assert world.text() == "echo first\necho second\n"
         assert world.states() == {"a_l1": "running"}
         world.look()  # quiet since: what is there counts, although there may be more to come
+        assert "jobs/a.txt: a program has it open for writing" in world.told()
         assert world.states() == {"a_l1": "running", "a_l2": "queued"}
         file.write("echo third\n")
     world.look()
