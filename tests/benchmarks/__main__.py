@@ -8,16 +8,16 @@ from pathlib import Path
 
 import msgspec
 
-from tests.benchmarks import job_files, python_api, sampling, steady, store, tables, throughput, watching
+from tests.benchmarks import bench_planner, job_files, python_api, sampling, steady, store, tables, throughput, watching
 from tests.benchmarks.measure import FOLDER, Measure, load, machine
 
-GROUPS = "ABCDEFGHJUW"
+GROUPS = "ABCDEFGHJPUW"
 
 
 def main() -> None:
     """Measure, print, and write JSON."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
-    parser.add_argument("--only", default=GROUPS, help="comma-separated groups, of A,B,C,D,E,F,G,H,J,U,W")
+    parser.add_argument("--only", default=GROUPS, help="comma-separated groups, of A,B,C,D,E,F,G,H,J,P,U,W")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--quick", action="store_true", help="fewer jobs, a third of the time")
     parser.add_argument("--json", type=Path, metavar="FILE")
@@ -38,6 +38,7 @@ def main() -> None:
         ("G", python_api),
         ("H", tables),
         ("J", job_files),
+        ("P", bench_planner),
         ("U", sampling),
         ("W", watching),
     ):

@@ -1,4 +1,4 @@
-"""What a decision by a policy costs: `python -m tests.benchmarks.bench_planner`. 64 GPUs, 1 000 and 100 000 waiting.
+"""What a decision by a policy costs: `python -m tests.benchmarks --only P`. 64 GPUs, 1 000 and 100 000 waiting.
 
 CPU time of `Planner.decide` with the room that one ended job leaves, and with the events of that end and start; the
 jobs have 8 projects, 1 to 8 GPUs and durations from 30 minutes to a week, so that they are in hundreds of classes.
@@ -7,9 +7,7 @@ jobs have 8 projects, 1 to 8 GPUs and durations from 30 minutes to a week, so th
 from __future__ import annotations
 
 import gc
-import statistics
 import time
-from collections.abc import Callable
 from datetime import timedelta
 
 from researchflow_tmux.domain.attempt import Attempt, Ended, Exited, Planned
@@ -26,6 +24,7 @@ from researchflow_tmux.policies.planning.orders import POLICIES
 from researchflow_tmux.simulation.clock import EPOCH
 from researchflow_tmux.simulation.replay.guesses import Guesses
 from researchflow_tmux.simulation.replay.synthetic import synthetic
+from tests.benchmarks.measure import Measure, percentile
 
 GPUS, PROJECTS = 64, 8
 TARGETS_MS = {1_000: 1.0, 100_000: 5.0}
@@ -91,31 +90,24 @@ class Queue:
         return (decided - looked) / 1e6, (done - begin) / 1e6
 
 
-def measure(waiting: int, policy: str, *, turns: int = 400, due: bool = False) -> None:
-    """Print p50 and p99."""
-    queue = Queue(waiting, policy, due=due)
-    classes = sum(1 for _ in queue.planner.index.classes.shelves())
-    gc.collect()
-    alone, whole = zip(*(queue.turn() for _ in range(turns)), strict=True)
-    target = TARGETS_MS[waiting]
-    words = f"{policy}{', deadlines' if due else ''}, {waiting} waiting in {classes} classes"
-    for what, took in (("decide", sorted(alone)), ("end, decide, start", sorted(whole))):
-        p99 = took[int(len(took) * 0.99) - 1]
-        verdict = "ok" if p99 <= target else f"above {target:g}"
-        print(f"{words:58} {what:20} p50 {statistics.median(took):7.3f} ms   p99 {p99:7.3f} ms   {verdict}", flush=True)
-
-
-def main() -> None:
-    """Measure and print."""
-    runs: tuple[Callable[[int], None], ...] = (
-        lambda waiting: measure(waiting, "balanced"),
-        lambda waiting: measure(waiting, "balanced", due=True),
-        lambda waiting: measure(waiting, "easy_fifo"),
-    )
-    for waiting in TARGETS_MS:
-        for run in runs:
-            run(waiting)
-
-
-if __name__ == "__main__":
-    main()
+def measures(*, quick: bool = False) -> list[Measure]:
+    """p50 and p99 of a decision, and of all that planning does about one end and the start that follows."""
+    found = []
+    for waiting, target_ms in TARGETS_MS.items():
+        for policy, due in (("balanced", False), ("balanced", True), ("easy_fifo", False)):
+            queue = Queue(waiting, policy, due=due)
+            gc.collect()
+            alone, whole = zip(*(queue.turn() for _ in range(150 if quick else 400)), strict=True)
+            words = f"{policy}{', 5 % with deadlines' if due else ''}, {waiting} waiting"
+            for what, took, target in (("decide", alone, target_ms), ("end, decide, start", whole, None)):
+                found.append(
+                    Measure(
+                        bench="P",
+                        what=f"{what}: {words}, p99",
+                        value=percentile(took, 99),
+                        unit="ms CPU",
+                        target=target,
+                        note=f"p50 {percentile(took, 50):.2f}",
+                    )
+                )
+    return found

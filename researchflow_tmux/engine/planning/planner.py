@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
 from datetime import datetime
+from itertools import islice
 
 from researchflow_tmux.domain.events import Payload
 from researchflow_tmux.domain.reasons import Reason
@@ -17,6 +18,9 @@ from researchflow_tmux.policies.planning.estimates import Estimator
 from researchflow_tmux.policies.planning.floor import Floor, Stay
 from researchflow_tmux.policies.planning.usage import Kept
 from researchflow_tmux.policies.planning.walk import Facts, Offer, Promise, Walk
+
+MOST_URGENT = 256
+"""So far one decision looks into the lane: many times what can start at once. Those behind wait in the usual order."""
 
 
 class Rehearsal:
@@ -135,7 +139,7 @@ class Planner:
         ratios = {project: self.index.usage.ratio(project) for project in self.index.active}
         most = min(ratios.values(), default=0.0) + loan
         ahead = {project for project, ratio in ratios.items() if ratio > most}
-        return self.index.deadlines.lane(max(self.index.gpus, 1), now_s, without=ahead)
+        return islice(self.index.deadlines.lane(max(self.index.gpus, 1), now_s, without=ahead), MOST_URGENT)
 
     def _remember(self, walk: Walk) -> None:
         if walk.reserved is not None and walk.promise is not None and walk.reservation is not None:

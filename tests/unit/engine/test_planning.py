@@ -355,7 +355,7 @@ def test_the_example_of_the_page_on_policies() -> None:
     scene.add(2, name="big", project="text", gpus=2)
     scene.add(3, name="probe", project="vision")
     scene.add(4, name="sweep", project="vision")
-    scene.add(5, name="paper", project="vision", deadline=NOW + 5 * HOUR)
+    scene.add(5, name="paper", project="vision", deadline=NOW + 18 * HOUR)
     assert scene.why(2)[0] is ReasonCode.FIRST
     assert scene.start() == [3]
     scene.now += HOUR

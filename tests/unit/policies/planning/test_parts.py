@@ -266,19 +266,19 @@ def lane(*entries: object, gpus: int = 1, now_s: float = 0.0) -> list[int]:
 
 
 def test_urgent_is_what_has_no_slack_left_and_can_still_make_it() -> None:
-    assert lane(entry(1, takes_s=HOUR, deadline_s=9 * HOUR)) == []
-    assert lane(entry(1, takes_s=HOUR, deadline_s=2.9 * HOUR)) == [1]
+    assert lane(entry(1, takes_s=HOUR, deadline_s=10 * HOUR)) == [], "2·W/G + 8·P80 is 10 h"
+    assert lane(entry(1, takes_s=HOUR, deadline_s=9.9 * HOUR)) == [1]
     assert lane(entry(1, takes_s=HOUR, deadline_s=HOUR)) == [1]
     assert lane(entry(1, takes_s=HOUR, deadline_s=HOUR - 1)) == [], "too late: its room goes to others"
     assert lane(entry(1, takes_s=HOUR)) == []
 
 
 def test_the_work_of_all_that_is_due_earlier_takes_slack_away() -> None:
-    many = [entry(number, takes_s=HOUR, deadline_s=8 * HOUR) for number in range(1, 8)]
-    assert len(lane(*many)) == 1, "seven hours of work, and two of margin: only the last one counted has no slack"
+    many = [entry(number, takes_s=HOUR, deadline_s=12 * HOUR) for number in range(1, 8)]
+    assert lane(*many) == [3, 4, 5, 6, 7], "8 h of margin, and from the third one on 2 h for each"
     assert lane(*many, gpus=7) == []
     lost = [entry(number, takes_s=9 * HOUR, deadline_s=8 * HOUR) for number in range(1, 8)]
-    assert lane(*lost, entry(9, takes_s=HOUR, deadline_s=9 * HOUR)) == [], "what cannot make it takes no slack"
+    assert lane(*lost, entry(9, takes_s=HOUR, deadline_s=11 * HOUR)) == [], "what cannot make it takes no slack"
 
 
 def test_the_earliest_latest_start_comes_first() -> None:
