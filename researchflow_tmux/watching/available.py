@@ -14,6 +14,8 @@ from researchflow_tmux.engine.workload import Book
 from researchflow_tmux.ports import Wakeup
 from researchflow_tmux.wiring import Parts
 
+AGAIN_S = 2.0
+"""The directory of a file that is not there tells one arrival; after one that is none of ours, so soon the next."""
 QUIET_S = 0.3
 """A file that was quiet this long is read: an editor's half-saved one is finished by then."""
 EMPTY_S = 3.0
@@ -65,9 +67,12 @@ class AvailableGpus:
     def look(self, wakeup: Wakeup) -> None:
         """Read the file once it has been quiet, and take over what has stood for long enough."""
         now = self._parts.clock.monotonic()
-        if wakeup.directories & {self._path, os.path.dirname(self._path)} and _stat(self._path) != self._stat:
-            self._due_s = now + QUIET_S
-        elif self._due_s is not None and now >= self._due_s:
+        if wakeup.directories & {self._path, os.path.dirname(self._path)}:
+            if _stat(self._path) != self._stat:
+                self._due_s = now + QUIET_S
+            elif self._due_s is None:
+                self._due_s = now + AGAIN_S
+        if self._due_s is not None and now >= self._due_s:
             self._due_s = None
             self._read()
         stood_s = now - self._since_s

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from researchflow_tmux.adapters.waiter import EpollWaiter
 from researchflow_tmux.domain.attempt import Stopping
 from researchflow_tmux.domain.workspace import Settings
 from researchflow_tmux.ports import Wakeup
@@ -181,6 +182,29 @@ def test_the_sweep_finds_what_no_notice_told(scene: Callable[..., Scene]) -> Non
     here.watched.sweep()
     here.run(0.1)
     assert here.drained() == [0, 1]
+
+
+def test_one_that_is_made_later_is_noticed_although_jobs_make_other_files(scene: Callable[..., Scene]) -> None:
+    here = scene()
+    waiter = EpollWaiter(None)
+    here.parts.waiter = waiter
+    here.watched.sweep()
+    try:
+        (here.path.parent / "job.out").touch()
+        here.watched.look(waiter.wait(1.0))
+        (here.path.parent / "more.out").touch()
+        assert not waiter.wait(0.0).directories, "told once, and no more for a while"
+        here.run(2.1)
+        here.path.write_text("1")
+        here.watched.look(waiter.wait(1.0))
+        here.run(0.4)
+        assert here.drained() == [0, 2]
+        here.path.write_text("0 1")
+        here.watched.look(waiter.wait(1.0))
+        here.run(0.4)
+        assert here.drained() == [2]
+    finally:
+        waiter.close()
 
 
 def test_by_option_jobs_left_out_are_stopped_and_go_elsewhere(scene: Callable[..., Scene]) -> None:
