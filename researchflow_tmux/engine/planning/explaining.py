@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from bisect import bisect_left
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from itertools import islice
+from itertools import chain, islice
 
 from researchflow_tmux.domain.job import Job
 from researchflow_tmux.domain.reasons import Reason, ReasonCode
 from researchflow_tmux.domain.units import counted
 from researchflow_tmux.engine.decide import Capacity, fit, gate
 from researchflow_tmux.engine.planning.planner import Planner, Rehearsal
-from researchflow_tmux.policies.planning.classes import Entry, class_of
+from researchflow_tmux.policies.planning.classes import Entry, JobKey, class_of
 from researchflow_tmux.policies.planning.urgency import feasible
 from researchflow_tmux.policies.planning.walk import SLIPS, Why
 
@@ -22,19 +22,20 @@ GPU_HOUR_S = 3600.0
 
 def explain(planner: Planner, room: Capacity, now: datetime, most: int | None = None) -> dict[int, Reason]:
     """Why each queued job (the first `most`) is not running, by job id; `NEXT` for those that would start now."""
-    return dict(islice(_Explaining(planner, room, now).reasons(), most))
+    return dict(islice(_Explaining(planner, room, now, many=most is None).reasons(), most))
 
 
 class _Explaining:
     """One decision, looked at from the side of each job."""
 
-    def __init__(self, planner: Planner, room: Capacity, now: datetime) -> None:
+    def __init__(self, planner: Planner, room: Capacity, now: datetime, *, many: bool) -> None:
         self._planner = planner
         self._room = room
         self._now = now
         self._done: Rehearsal = planner.rehearse(room, now)
+        self._many = many
+        self._lines: dict[str, list[list[JobKey]]] = {}
         self._started = {start.job.id for start in self._done.starts}
-        self._places = self._in_order()
 
     def reasons(self) -> Iterator[tuple[int, Reason]]:
         """Job by job, in the order of the queue."""
@@ -117,7 +118,7 @@ class _Explaining:
 
     def _behind(self, entry: Entry) -> Reason:
         index = self._planner.index
-        place = f"number {self._places[entry.id]}"
+        place = f"number {self._place(entry)}"
         if not self._planner.rules.policy.fair or len(index.classes.projects) < 2:
             return Reason(code=ReasonCode.BEHIND, text=place)
         used = index.usage.used(entry.project, self._now.timestamp()) / GPU_HOUR_S
@@ -132,15 +133,24 @@ class _Explaining:
         text = f"{reason}; it would take {entry.estimate.p50_s / GPU_HOUR_S:.3g} h"
         return Reason(code=ReasonCode.DEADLINE, text=text, until=reason.until)
 
-    def _in_order(self) -> dict[int, int]:
-        """The place of each job that could start: within its project if projects take turns, else among all."""
+    def _place(self, entry: Entry) -> int:
+        """Its place among those that could start: within its project if projects take turns, else among all."""
+        line = entry.project if self._planner.rules.policy.fair else ""
+        return sum(bisect_left(keys, entry.key) for keys in self._sorted(line)) + 1 - self._started_before(entry)
+
+    def _started_before(self, entry: Entry) -> int:
         fair = self._planner.rules.policy.fair
-        entries = sorted(self._planner.index.classes.entries.values(), key=lambda entry: entry.key)
-        counts: Counter[str] = Counter()
-        places = {}
-        for entry in entries:
-            if entry.id not in self._started:
-                line = entry.project if fair else ""
-                counts[line] += 1
-                places[entry.id] = counts[line]
-        return places
+        entries = (self._planner.index.classes.entries[number] for number in self._started)
+        return sum(one.key < entry.key and (not fair or one.project == entry.project) for one in entries)
+
+    def _sorted(self, line: str) -> list[list[JobKey]]:
+        """The keys of all in a line: class by class as they are, or put into one list if many will ask."""
+        found = self._lines.get(line)
+        if found is None:
+            classes = self._planner.index.classes
+            shelves = classes.projects[line].values() if self._planner.rules.policy.fair else classes.shelves()
+            found = [shelf.keys for shelf in shelves]
+            if self._many:
+                found = [sorted(chain.from_iterable(found))]
+            self._lines[line] = found
+        return found

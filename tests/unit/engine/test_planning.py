@@ -372,3 +372,15 @@ def test_the_example_of_the_page_on_policies() -> None:
 
 def _project(name: str) -> str:
     return "text" if name == "big" else "vision"
+
+
+@pytest.mark.parametrize("policy", ["balanced", "easy_fifo"])
+def test_a_few_are_told_the_same_as_all(policy: str) -> None:
+    scene = Scene(policy, gpus=2)
+    for number in range(1, 30):
+        scene.add(number, project="ab"[number % 2], gpus=1 + number % 2, queued_s=number, limit_s=60.0 * number)
+    scene.start()
+    everything = scene.choice.explain(scene.room(), scene.now)
+    few = scene.choice.explain(scene.room(), scene.now, 12)
+    assert len(few) == 12
+    assert few == {number: everything[number] for number in few}
