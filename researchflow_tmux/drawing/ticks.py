@@ -31,8 +31,10 @@ class Axis(NamedTuple):
         """The pixel of a value."""
         low, high = (math.log10(self.low), math.log10(self.high)) if self.log else (self.low, self.high)
         at = math.log10(value) if self.log else value
-        # Halves: the distance between two large numbers of opposite sign may be more than a float holds.
-        return self.start + (at / 2 - low / 2) / (high / 2 - low / 2) * (self.end - self.start)
+        # Halves: the distance between two large numbers of opposite sign may be more than a float holds, and that
+        # between the two smallest ones less: then all is in the middle.
+        span = high / 2 - low / 2
+        return self.start + ((at / 2 - low / 2) / span if span else 0.5) * (self.end - self.start)
 
     def ticks(self, most: int, *, least_step: float = 0.0) -> list[Tick]:
         """Marks at round values, about `most` of them, not closer than `least_step`."""

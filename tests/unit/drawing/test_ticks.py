@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from researchflow_tmux.drawing.ticks import axis, label, linear_ticks, log_ticks
@@ -46,6 +46,8 @@ def test_numbers_are_as_short_as_they_may_be(value: float, step: float, text: st
 
 
 @given(st.lists(finite, min_size=1, max_size=20))
+@example([5e-324])
+@example([0.0, 5e-324])
 def test_any_numbers_find_their_place(values: list[float]) -> None:
     made = axis(values, 0.0, 100.0, margin=0.05)
     ticks = made.ticks(7)
