@@ -33,10 +33,14 @@ def setup(directory: str, force: bool) -> None:
 @click.option("--skip-bad", is_flag=True, help="Queue the good configs although others have problems.")
 @click.option("--foreground", is_flag=True, help="Be the scheduler in this terminal, without a session of its own.")
 @click.option("--simulate", is_flag=True, help="Show what would start when and where; change nothing.")
+@click.option("--max-memory", metavar="PCT", help="Set max_memory in scheduler_config.yml before, e.g. 80.")
+@click.option("--max-util", metavar="PCT", help="Set max_util before.")
+@click.option("--grace-period", metavar="TIME", help="Set grace_period before, in seconds or 3m.")
 @json_option
 @pass_chosen
 def start(
     chosen: Chosen,
+    /,
     configs: str | None,
     gpus: str | None,
     rerun: bool,
@@ -45,12 +49,14 @@ def start(
     foreground: bool,
     simulate: bool,
     as_json: bool,
+    **thresholds: str | None,
 ) -> None:
     """Queue configs and make sure that the scheduler runs.
 
     \b
     rfsched start                             every config; done ones are skipped
     rfsched start "a.yml,b.yml" "0,1"         a on GPU 0, b on GPU 1
+    rfsched start --max-memory 80             from now on only on GPUs with less of their memory in use
     """  # noqa: D301 - \b is click's "keep these lines"
     from researchflow_tmux.adapters.sources.selection import split_list
     from researchflow_tmux.api import control
@@ -59,6 +65,12 @@ def start(
     workspace = chosen.workspace()
     if configs is not None and not configs.strip():
         raise click.UsageError("CONFIG_LIST is empty; leave it out to queue every config")
+    chosen_settings = {key: value for key, value in thresholds.items() if value is not None}
+    if simulate and chosen_settings:
+        raise click.UsageError("--simulate changes nothing, and settings neither")
+    for key, value in chosen_settings.items():
+        old = workspace.set(key, value)
+        click.echo(f"{key}: {old or 'not set'} → {value}", err=as_json)
     names = None if configs is None else split_list(configs)
     pins = split_list(gpus)
     if simulate:

@@ -99,7 +99,7 @@ def _plain(value: float, step: float) -> str:
 
 
 def _digits(size: float, step: float) -> int:
-    if step <= 0:
+    if step < sys.float_info.min:  # powers of ten so small are none
         return 0
     digits = max(0, math.floor(math.log10(size)) - math.floor(math.log10(step) + 1e-9))
     mantissa = step / 10.0 ** math.floor(math.log10(step) + 1e-9)

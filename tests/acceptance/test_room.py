@@ -38,8 +38,11 @@ def waits(ws: RealWorkspace, name: str, code: str) -> dict[str, Any]:
 def test_memory_is_promised_thresholds_hold_and_the_gpu_settles(new_workspace: Factory) -> None:
     """Thresholds alone on one simulated GPU of 24 GiB; no job is limited by a number of slots."""
     ws = new_workspace(
-        gpu_count="simulated:1", max_jobs_per_gpu="unlimited", max_memory=75, grace_period="1s", check_interval=30.0
+        gpu_count="simulated:1", max_jobs_per_gpu="unlimited", max_memory=99, grace_period="1s", check_interval=30.0
     )
+    said = ws.ok("start", "--no-configs", "--max-memory", "75")
+    assert said.splitlines()[0] == "max_memory: 99 → 75"
+    assert "max_memory: 75\n" in (ws.root / "scheduler_config.yml").read_text()
     slow = ("--env", "RFSCHED_SIMULATED_LOAD=memory=14GiB ramp=1h")
     ws.ok("add", "--name", "a", "--gpu-memory", "14GiB", *slow, *SLEEP)
     ws.wait_for("a", "running")
