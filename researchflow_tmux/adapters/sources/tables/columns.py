@@ -24,7 +24,6 @@ class RowSection(JobSection, frozen=True, kw_only=True, omit_defaults=True):
     """What `rf.` columns may say: the `rfsched:` section of a config without `command`, and what only rows have."""
 
     group: Annotated[str | None, Meta(description="Its group; without it, the name of the table.")] = None
-    project: Annotated[str | None, Meta(description="Its label `project`.")] = None
 
 
 OPTIONS = tuple(name for name in RowSection.__struct_fields__ if name != "command")

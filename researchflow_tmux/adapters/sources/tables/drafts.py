@@ -64,7 +64,6 @@ class RowJobs:
             workdir=self._common.places.work_dir,
             output_dir=self._common.places.output_dir,
             group=section.group or self._group,
-            labels={"project": section.project} if section.project else {},
             variables=values_of(row, self._names) if asks_function else {},
             **asked,
         )

@@ -105,7 +105,7 @@ def test_options_are_those_of_a_config(tmp_path: Path) -> None:
     assert (spec.request.gpus, spec.priority, spec.request.time_limit_s, spec.retries) == (2, 5, 7200.0, 3)
     assert spec.env == {"A": "1", "B": "x y"}
     assert spec.group == "night"
-    assert spec.labels == {"project": "vision"}
+    assert spec.project == "vision"
     (draft,) = (draft for draft in Desk(tmp_path).source.read({}).drafts if draft.name == "second")
     assert draft.after == ("first", "Task:9")
 
