@@ -50,11 +50,11 @@ class JobDraft(msgspec.Struct, frozen=True, kw_only=True):
 
     def to_spec(self, env_digest: str, after: tuple[int, ...] = (), group: str | None = None) -> JobSpec:
         """The spec, once the environment is stored and the upstream jobs are found; `group` = instead of its own."""
-        own = {name: getattr(self, name) for name in self.__struct_fields__ if name not in _NOT_IN_SPEC}
+        own = {name: getattr(self, name) for name in _IN_SPEC}
         return JobSpec(**own, env_digest=env_digest, after=after, group=group or self.group)
 
 
-_NOT_IN_SPEC = frozenset({"after", "group", "held"})
+_IN_SPEC = tuple(name for name in JobDraft.__struct_fields__ if name not in ("after", "group", "held"))
 
 
 class ScanResult(msgspec.Struct, frozen=True, kw_only=True):

@@ -23,7 +23,7 @@ from researchflow_tmux.adapters.sources.jobfiles.notes import GONE, Note, decode
 from researchflow_tmux.adapters.sources.jobfiles.verdicts import Verdict, fits, judge
 from researchflow_tmux.adapters.sources.ledger import Ledger
 from researchflow_tmux.domain.errors import Problem
-from researchflow_tmux.domain.job import Job
+from researchflow_tmux.domain.job import Job, JobState
 
 MAX_BYTES = 64 * 1024 * 1024
 TRIES = 5
@@ -157,10 +157,12 @@ class JobFile:
 
     # -- writing -------------------------------------------------------------------------------------------------------
 
-    def owe(self, key: str) -> None:
+    def owe(self, key: str, job: Job | None) -> None:
         """The job of this key has changed."""
+        queued_now = self._pending.pop(key, None) is not None and job is not None and job.state is JobState.QUEUED
+        if queued_now and self.notes.get(key, GONE)[0] == "|":  # it waits, and its line has no mark: all is said
+            return
         self.owed.add(key)
-        self._pending.pop(key, None)
         if self.warnings and key not in self.places:  # what they say of a line that is gone may be over
             self.judged = False
 

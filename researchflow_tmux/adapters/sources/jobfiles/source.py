@@ -67,7 +67,7 @@ class JobFiles:
             prefix = key.rpartition("#")[0]
             file = self._owners.get(prefix) or self._files.get(prefix)
             if file is not None:
-                file.owe(key)
+                file.owe(key, jobs.get(key))
         return [problem for file in self._files.values() for problem in self._finish(file, jobs)]
 
     def _finish(self, file: JobFile, jobs: Mapping[str, Job]) -> list[Problem]:
