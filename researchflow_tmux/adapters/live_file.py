@@ -54,7 +54,9 @@ class LiveSources(msgspec.Struct, frozen=True, kw_only=True):
     withdrawn: int = 0
     again: int = 0
     problems: tuple[str, ...] = ()
-    """All there are now."""
+    """Why something in the files is not queued: all there are now."""
+    unwritten: tuple[str, ...] = ()
+    """Why the state of jobs does not stand in their files: all there are now."""
     warnings: tuple[str, ...] = ()
 
 

@@ -89,7 +89,9 @@ def start(
     sources = live_file.LiveSources()
     if watch and not foreground:
         sources = looked_at_sources(workspace, before)
-        warnings += [text for text in (*sources.problems, *sources.warnings) if text not in warnings]
+        warnings += [
+            text for text in (*sources.problems, *sources.unwritten, *sources.warnings) if text not in warnings
+        ]
     return Started(
         submitted=submitted,
         session=session,

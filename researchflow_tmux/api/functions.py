@@ -55,6 +55,9 @@ class Call(Generic[R]):
 class JobFunction(Generic[P, R]):
     """A function that can run as a job. Calling it runs it here, as ever."""
 
+    __name__: str
+    """That of the function."""
+
     def __init__(self, function: Callable[P, R], options: Mapping[str, Any]) -> None:
         self.function = function
         self.options = dict(options)

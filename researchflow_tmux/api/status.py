@@ -57,6 +57,7 @@ def build(
         gpus=gpu_views(workload, live, watched),
         scheduler=scheduler_view(live, holder),
         not_queued=list(live.sources.problems) if live is not None else [],
+        not_shown=list(live.sources.unwritten) if live is not None else [],
     )
 
 

@@ -128,3 +128,5 @@ class StatusView(msgspec.Struct, kw_only=True, rename={"schema_name": "schema"})
     scheduler: SchedulerView
     not_queued: list[str] = []
     """What the scheduler found in config_dir and job_dir and could not queue: file, line, what is wrong."""
+    not_shown: list[str] = []
+    """Files in which the state of their jobs does not stand as it is, and why: locked, write-protected."""

@@ -217,11 +217,11 @@ def ended_table(jobs: Sequence[JobView], most: int | None, total: int, now: date
     return [line(), Table(rows, give=(4, 0)), *_more(len(rows) - 1, total, head.lower(), FOLD_HINT)]
 
 
-def not_queued(problems: Sequence[str], most: int | None) -> list[Block]:
-    """What was found in files and could not be queued."""
+def problem_list(head: str, problems: Sequence[str], most: int | None) -> list[Block]:
+    """What is wrong with files."""
     if not problems:
         return []
-    blocks: list[Block] = [line(), line("NOT QUEUED", "dim")]
+    blocks: list[Block] = [line(), line(head, "dim")]
     for problem in problems[:most]:
         first, *rest = problem.splitlines()
         blocks += [line(first, "red"), *(line(text, "dim") for text in rest)]
@@ -247,7 +247,8 @@ def picture(view: StatusView, *, width: int | None, fold: Fold, everything: bool
     blocks += [line(), *table] if table else []
     blocks += running_table(by_state["running"], fold.running, len(by_state["running"]), width=width)
     blocks += waiting_table(waiting, fold.waiting, len(waiting), view.at)
-    blocks += not_queued(view.not_queued, fold.ended)
+    blocks += problem_list("NOT QUEUED", view.not_queued, fold.ended)
+    blocks += problem_list("NOT SHOWN IN THE FILE", view.not_shown, fold.ended)
     blocks += ended_table(by_state["failed"], fold.ended, len(by_state["failed"]), view.at, "FAILED")
     blocks += ended_table(by_state["skipped"], fold.ended, len(by_state["skipped"]), view.at, "SKIPPED")
     quiet = by_state["succeeded"] + by_state["cancelled"]

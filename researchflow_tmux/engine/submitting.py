@@ -28,6 +28,8 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """When the submitter looked for it: what ended later, that look says nothing about."""
     after_names: tuple[str, ...] = ()
     """Jobs it waits for, by name; may name drafts of the same submission."""
+    line: int | None = None
+    """Where it stands in its file, 1-based; for words."""
     held: bool = False
     again: bool = False
     """Queue it again if it has ended, however it did."""

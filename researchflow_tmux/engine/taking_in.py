@@ -54,7 +54,7 @@ def _withdraw(book: Book, news: SourceNews, result: TakenIn) -> None:
     gone = [job for key in news.withdrawn if (job := book.workload.find(news.source, key)) and job.state in WAITING]
     for job in gone:
         file = job.spec.key.partition("#")[0]
-        book.change(job, JobState.CANCELLED, ReasonCode.WITHDRAWN, f"not in {file} any more", by=news.source)
+        book.change(job, JobState.CANCELLED, ReasonCode.WITHDRAWN, f"taken out of {file}", by=news.source)
         result.withdrawn.append(job.name)
     for job in gone:  # after all of them: those are withdrawn, and not skipped
         settle_dependents(book, job.id)
@@ -85,10 +85,13 @@ def _submit(book: Book, news: SourceNews, result: TakenIn) -> None:
 
 
 def _with_file(text: str, news: SourceNews) -> str:
-    """A problem begins with the name of its job: people look for it in the file that the job is from."""
+    """A problem begins with the name of its job: people look for it in the file, and at the line, where the job is."""
     name = text.partition(": ")[0]
-    key = next((draft.spec.key for draft in news.drafts if draft.spec.name == name), "")
-    return f"{key.partition('#')[0]}: {text}" if "#" in key else text
+    draft = next((draft for draft in news.drafts if draft.spec.name == name), None)
+    if draft is None or "#" not in draft.spec.key:
+        return text
+    line = "" if draft.line is None else f":{draft.line}"
+    return f"{draft.spec.key.partition('#')[0]}{line}: {text}"
 
 
 def _note(done: Submitted, result: TakenIn) -> None:

@@ -25,9 +25,9 @@ class Look(msgspec.Struct, frozen=True, kw_only=True):
 
     news: tuple[SourceNews, ...] = ()
     problems: tuple[Problem, ...] = ()
-    """All there are now, of reading and of writing."""
-    unwritten: frozenset[Problem] = frozenset()
-    """Those of writing: the jobs are queued, and only not shown as they are."""
+    """Why something is not queued: all there are now."""
+    unwritten: tuple[Problem, ...] = ()
+    """Why jobs are not shown as they are: all there are now."""
     warnings: tuple[str, ...] = ()
     directories: frozenset[str] = frozenset()
     """Where a change matters from now on."""
@@ -77,12 +77,12 @@ class Feed:
             found = [(source.kind, self._read(source)) for source in self._sources]
             news = [self._news(kind, reading, looked_at) for kind, reading in found]
         problems = [problem for _, reading in found for problem in reading.problems]
-        unwritten = [problem for each in self._unwritten.values() for problem in each]
-        problems += unwritten
+        unwritten = dict.fromkeys(problem for each in self._unwritten.values() for problem in each)
+        problems = [problem for problem in problems if problem not in unwritten]  # a source may say so in both
         return Look(
             news=tuple(item for item in news if item.drafts or item.withdrawn or item.again),
             problems=tuple(dict.fromkeys([*problems, *self._broken.values()])),
-            unwritten=frozenset(unwritten),
+            unwritten=tuple(unwritten),
             warnings=tuple(dict.fromkeys(warning for _, reading in found for warning in reading.warnings)),
             directories=frozenset(path for source in self._sources for path in source.directories()),
         )

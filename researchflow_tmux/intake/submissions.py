@@ -77,4 +77,5 @@ def marked(draft: JobDraft, digest: str, looked_at: datetime) -> Draft:
         looked_at=looked_at,
         after_names=draft.after,
         held=draft.held,
+        line=draft.line,
     )

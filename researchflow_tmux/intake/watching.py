@@ -175,15 +175,15 @@ class SourceWatch:
                 withdrawn=state.withdrawn + len(done.withdrawn),
                 again=state.again + len(done.again),
             )
+        unwritten = tuple(map(self._worded, look.unwritten))
         problems = (*map(self._worded, look.problems), *refused)
-        unwritten = set(map(self._worded, look.unwritten))
-        notices = [(text, text if text in unwritten else f"not queued: {text}") for text in problems]
-        notices += [(text, text) for text in look.warnings]
+        notices = [(text, f"not queued: {text}") for text in problems]
+        notices += [(text, text) for text in (*unwritten, *look.warnings)]
         for text, notice in notices:
             if text not in self._told:
                 self.engine.notice(notice, level="warning")
-        self._told = {*problems, *look.warnings}
-        self.state = msgspec.structs.replace(state, problems=problems, warnings=look.warnings)
+        self._told = {*problems, *unwritten, *look.warnings}
+        self.state = msgspec.structs.replace(state, problems=problems, unwritten=unwritten, warnings=look.warnings)
 
     def _worded(self, problem: Problem) -> str:
         """What is wrong; files in job_dir by their path in the workspace."""

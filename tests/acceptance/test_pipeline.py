@@ -197,7 +197,7 @@ def test_files_in_jobs_are_queued_by_start_when_they_appear_and_when_they_change
     exp.wait_for("p_c", "running")
     file.write_text(file.read_text().replace(", d: {command: x, needs: [c]}", ""))
     exp.wait_for("p_d", "cancelled")
-    assert exp.reason("p_d") == "withdrawn: not in jobs/p.yml any more"
+    assert exp.reason("p_d") == "withdrawn: taken out of jobs/p.yml"
     assert exp.states() | {"s_1": "succeeded", "s_2": "succeeded"} == {
         **dict.fromkeys(["p_a", "p_b", "s_1", "s_2"], "succeeded"),
         "p_c": "running",

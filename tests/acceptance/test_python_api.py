@@ -73,7 +73,7 @@ def test_what_goes_wrong_in_a_job_is_told_where_its_result_is_asked_for(workspac
     ws = ready(workspace)
     raised, odd, command, slow = (
         refuse.submit(ws, 3),
-        ws.submit(job(lambda: (n for n in ())).job(), gpus=0, name="odd"),
+        ws.submit(job(lambda: (number for number in range(0))).job(), gpus=0, name="odd"),
         ws.submit("exit 7", gpus=0, name="seven"),
         ws.submit(["sleep", "60"], gpus=0, time_limit=0.2, name="slow"),
     )
@@ -91,8 +91,8 @@ def test_what_goes_wrong_in_a_job_is_told_where_its_result_is_asked_for(workspac
     good = ws.submit(["true"], gpus=0)
     outcomes = ws.results([good, raised, command], SOON_S, return_exceptions=True)
     assert [type(each) for each in outcomes] == [int, RemoteError, JobFailed]
-    with pytest.raises(UsageError, match="an argument of len cannot be pickled"):
-        job(len).submit(ws, (n for n in ()))
+    with pytest.raises(UsageError, match="an argument of lambda cannot be pickled"):
+        job(lambda numbers: len(list(numbers))).submit(ws, (number for number in range(0)))
     assert len(ws.handles()) == 5  # nothing was queued
 
 

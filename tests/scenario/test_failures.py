@@ -177,7 +177,7 @@ def test_it_waits_for_that_gpu_while_others_use_the_small_one() -> None:
 def test_on_a_shared_gpu_it_gets_more_of_it_each_time() -> None:
     world = World({"big": [FULL, FULL, FULL, GOOD]}, sizes_mib=(16_000,), jobs_per_gpu=4, oom_retries=3)
     world.add("big")
-    seen = []
+    seen: list[int | None] = []
     world.step()
     while len(seen) < 3:
         before = world.job("big").ooms

@@ -44,6 +44,8 @@ class JobDraft(msgspec.Struct, frozen=True, kw_only=True):
     group: str | None = None
     held: bool = False
     """Queued held: somebody must release it."""
+    line: int | None = None
+    """Where it stands in its file, 1-based; for words."""
     labels: dict[str, str] = {}
     array: Array | None = None
     array_index: int | None = None
@@ -54,7 +56,7 @@ class JobDraft(msgspec.Struct, frozen=True, kw_only=True):
         return JobSpec(**own, env_digest=env_digest, after=after, group=group or self.group)
 
 
-_IN_SPEC = tuple(name for name in JobDraft.__struct_fields__ if name not in ("after", "group", "held"))
+_IN_SPEC = tuple(name for name in JobDraft.__struct_fields__ if name not in ("after", "group", "held", "line"))
 
 
 class ScanResult(msgspec.Struct, frozen=True, kw_only=True):

@@ -75,7 +75,7 @@ def test_the_tree_below_a_runner_is_summed(proc: Proc) -> None:
     assert loads[10].pids == {10, 11, 12}
     assert loads[10].cpu_s == pytest.approx(13.0)
     assert loads[10].rss_mib == pytest.approx(130.0)
-    assert (loads[20].pids, loads[20].cpu_s, loads[20].rss_mib) == ({20}, 0.0, 0.0)
+    assert (loads[20].pids, loads[20].cpu_s, loads[20].rss_mib) == (frozenset({20}), 0.0, 0.0)
     assert 99 not in loads, "that runner is gone"
 
 

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from researchflow_tmux.adapters.clock import SystemClock
 from researchflow_tmux.adapters.sqlite_store import SqliteStore
-from researchflow_tmux.api import asking, control
+from researchflow_tmux.api import control
 from researchflow_tmux.api.drafting import Drafter, Wish
 from researchflow_tmux.api.workspace import Workspace
 from researchflow_tmux.domain.errors import StoreError, UsageError
@@ -59,7 +60,7 @@ def test_jobs_that_others_removed_are_forgotten(root: Path) -> None:
     one.submit_drafts(drafts(of_one, "a", "b"))
     one.cancel(["a"])
     store = SqliteStore(one.paths.database, boot_id="b")
-    store.delete_jobs_before(asking.SystemClock().now())
+    store.delete_jobs_before(SystemClock().now())
     store.close()
     with pytest.raises(UsageError, match="there is no job of that name"):
         one.submit_drafts(drafts(of_one, "c", after=("a",)))
@@ -142,6 +143,6 @@ def test_threads_share_a_workspace(root: Path) -> None:
 def test_what_waits_in_the_inbox_is_answered_by_whoever_asks(root: Path) -> None:
     one, of_one = workspace(root)
     one.submit_drafts(drafts(of_one, "a"))
-    left = one.asker.inbox().put("hold", {"ids": [1]}, by="somebody", at=asking.SystemClock().now())
+    left = one.asker.inbox().put("hold", {"ids": [1]}, by="somebody", at=SystemClock().now())
     one.ask("note", {"text": "hello"})
     assert one.asker.inbox().reply(left) == {"held": ["a"], "untouched": []}

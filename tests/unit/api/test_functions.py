@@ -127,7 +127,7 @@ def test_what_a_function_raises_comes_back(paths: WorkspacePaths) -> None:
     [
         (lambda: raising(UnpicklableError("odd")), "UnpicklableError: odd", 1),
         (lambda: sys.exit(3), "SystemExit: 3", 3),
-        (lambda: (n for n in ()), "it returned a generator, which cannot be pickled", 1),
+        (lambda: (number for number in range(0)), "it returned a generator, which cannot be pickled", 1),
         (threading.Lock, "it returned a lock, which cannot be pickled", 1),
     ],
 )

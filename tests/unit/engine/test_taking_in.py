@@ -39,7 +39,7 @@ def test_what_waits_and_is_gone_is_withdrawn_with_what_waits_for_it() -> None:
     done = taken_in(known, withdrawn=("a", "c", "never seen"))
     assert done.withdrawn == ["a", "c"]
     assert states(known) == {"a": "cancelled", "b": "skipped", "c": "cancelled"}
-    assert str(known.jobs[1].reason) == "withdrawn: not in a any more"
+    assert str(known.jobs[1].reason) == "withdrawn: taken out of a"
 
 
 def test_what_runs_or_has_ended_is_not_withdrawn() -> None:

@@ -20,7 +20,7 @@ from researchflow_tmux.domain.events import (
     Payload,
     QueueEmpty,
 )
-from researchflow_tmux.domain.hooks import Hook, Hooks
+from researchflow_tmux.domain.hooks import HOOK_EVENTS, Hook, Hooks
 from researchflow_tmux.domain.job import Job, JobState
 from researchflow_tmux.domain.reasons import Reason, ReasonCode
 from researchflow_tmux.domain.workspace import WorkspacePaths
@@ -92,7 +92,7 @@ def number(body: dict[str, Any]) -> int:
 
 
 def all_to(web: Web) -> Hooks:
-    return {event: (Hook(url=f"{web.url}/{event}"),) for event in telling.HOOK_EVENTS}
+    return {event: (Hook(url=f"{web.url}/{event}"),) for event in HOOK_EVENTS}
 
 
 def test_every_event_is_told_in_its_words(place: Place, web: Web) -> None:

@@ -82,7 +82,7 @@ def test_states_are_shown_once_and_what_could_not_be_written_is_tried_again() ->
     feed.learn([job(1, name="a")])
     source.unwritable = (Problem(message="locked by an editor"),)
     feed.write()
-    assert feed.read().problems == source.unwritable
+    assert feed.read().unwritten == source.unwritable
     source.unwritable = ()
     feed.write()
     feed.write()

@@ -56,7 +56,8 @@ def test_memory_that_cannot_be_read_is_promised_to_nobody() -> None:
 
 @given(st.lists(st.integers(min_value=0, max_value=4), max_size=12))
 def test_no_core_is_given_twice(wanted: list[int]) -> None:
-    left, given_ = Unpromised(RULES), []
+    left = Unpromised(RULES)
+    given_: list[int] = []
     for cpus in wanted:
         request = asks(cpus=cpus or None)
         if left.refuses(request) is None:

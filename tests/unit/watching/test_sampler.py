@@ -86,21 +86,26 @@ def child() -> Iterator[subprocess.Popen[bytes]]:
     """A process with a child of its own, as a runner has its job."""
     with subprocess.Popen(["sh", "-c", "sleep 60 & wait"]) as process:
         yield process
-        for each in [*psutil.Process(process.pid).children(), process]:
-            each.kill()
+        for grandchild in psutil.Process(process.pid).children():
+            grandchild.kill()
+        process.kill()
 
 
 def running(pid: int) -> Attempt:
     return attempt(1, phase=Running(started_at=NOW, runner_pid=pid), allocation=slots(0))
 
 
+def thread_of(bench: Bench) -> threading.Thread | None:
+    return bench.sampler._thread
+
+
 def test_nothing_is_measured_while_nothing_runs_or_waits(bench: Bench) -> None:
     bench.sampler.follow([], waiting=False)
-    assert bench.sampler._thread is None, "not even a thread"
+    assert not thread_of(bench), "not even a thread"
     bench.sampler.follow([], waiting=True)
     bench.later()
     bench.sampler.follow([], waiting=False)
-    thread = bench.sampler._thread
+    thread = thread_of(bench)
     assert thread is not None
     thread.join(5 * EVERY_S)  # it lives on: this only lets time go by
     reads = bench.probe.reads

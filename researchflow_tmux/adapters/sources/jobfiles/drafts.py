@@ -75,6 +75,7 @@ class DraftMaker:
             marker=marker,
             output_dir=self._places.output_dir,
             group=section.group or origin.stem,
+            line=line.index + 1,
             **asked,
         )
 

@@ -64,6 +64,7 @@ class RowJobs:
             workdir=self._common.places.work_dir,
             output_dir=self._common.places.output_dir,
             group=section.group or self._group,
+            line=self._grid.problem(self._file, row.record, None, "", None).line,
             variables=values_of(row, self._names) if asks_function else {},
             **asked,
         )

@@ -118,4 +118,5 @@ class World:
         self.show()
 
     def told(self) -> str:
-        return "\n".join([*map(str, self.look_result.problems), *self.look_result.warnings])
+        found = self.look_result
+        return "\n".join([str(problem) for problem in (*found.problems, *found.unwritten)] + [*found.warnings])

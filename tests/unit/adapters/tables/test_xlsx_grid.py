@@ -87,7 +87,7 @@ def test_openpyxl_would_have_lost_what_is_kept_here() -> None:
 
 def test_columns_are_added_behind_the_last_one() -> None:
     data = workbook(["lr", "cmd"], [0.1, "a"], [None, None], [0.2, "b"])
-    added = {(0, 2): 0, (1, 2): 0, (0, 3): "Task:0", (1, 3): "Task:1"}
+    added: dict[tuple[int, int], int | str] = {(0, 2): 0, (1, 2): 0, (0, 3): "Task:0", (1, 3): "Task:1"}
     grid = read_xlsx(data).patched(added, ["run_num", "name"])
     assert values(grid.content()) == [
         ["lr", "cmd", "run_num", "name"],

@@ -36,10 +36,10 @@ def members(data: bytes) -> dict[str, bytes]:
         return {name: package.read(name) for name in package.namelist()}
 
 
-def rebuilt(data: bytes, changes: dict[str, bytes], **options: int) -> bytes:
+def rebuilt(data: bytes, changes: dict[str, bytes]) -> bytes:
     """The workbook with members changed and added."""
     out = io.BytesIO()
-    with zipfile.ZipFile(out, "w", **options) as package:  # type: ignore[arg-type]
+    with zipfile.ZipFile(out, "w") as package:
         for name, content in {**members(data), **changes}.items():
             package.writestr(name, content, zipfile.ZIP_DEFLATED)
     return out.getvalue()

@@ -214,11 +214,11 @@ def test_a_reservation_keeps_the_gpus_that_open_last() -> None:
     room = Floor({"a": 0.0, "b": 1.0, "c": 0.0}, [Stay("a", 1.0, 5.0), Stay("c", 1.0, 7.0)])
     found = room.reserve(Need(2), 0.0)
     assert found is not None
-    assert (found.at_s, found.uuids) == (5.0, {"a", "b"})
+    assert (found.at_s, found.uuids) == (5.0, frozenset({"a", "b"}))
     assert room.reserve(Need(4), 0.0) is None
     only = room.reserve(Need(1, may=frozenset({"c"})), 0.0)
     assert only is not None
-    assert (only.at_s, only.uuids) == (7.0, {"c"})
+    assert (only.at_s, only.uuids) == (7.0, frozenset({"c"}))
     must = room.reserve(Need(2, must=frozenset({"c"})), 0.0)
     assert must is not None
     assert (must.at_s, "c" in must.uuids, len(must.uuids)) == (7.0, True, 2)
