@@ -38,7 +38,7 @@ _decoder = json.JSONDecoder(parse_float=_Number, parse_int=_Number, parse_consta
 class _Object:
     """One object of the list: where it stands, and, counted from there, where each of its values does."""
 
-    __slots__ = ("last", "size", "spans", "start", "values")
+    __slots__ = ("last", "size", "spans", "start", "twice", "values")
 
     def __init__(self, start: int) -> None:
         self.start = start
@@ -47,11 +47,14 @@ class _Object:
         """From the end of the last value but one to the beginning of the last member: what stands between two."""
         self.spans: dict[str, Span] = {}
         self.values: dict[str, Any] = {}
+        self.twice: str | None = None
+        """A key that is there more than once: nobody can know which of its values is meant."""
 
     def at(self, start: int) -> _Object:
         """The same object somewhere else."""
         moved = _Object(start)
         moved.size, moved.last, moved.spans, moved.values = self.size, self.last, self.spans, self.values
+        moved.twice = self.twice
         return moved
 
 
@@ -107,8 +110,9 @@ class JsonGrid:
         return Problem(message=message, file=file, line=line, column=place, hint=hint)
 
     def fault(self, record: int | None) -> tuple[int | None, str, str | None] | None:
-        """What is wrong with a single row would be wrong with the whole text."""
-        return None
+        """A key that is there twice; all else that is wrong with a row would be wrong with the whole text."""
+        key = None if record is None else self.objects[record].twice
+        return None if key is None else (self.header.index(key), f"has the key {key!r} twice", "keep one")
 
     def frozen_cell(self, record: int, column: int) -> str | None:
         """JSON has no formulas."""
@@ -236,9 +240,7 @@ class _Scan:
             start = self.at
             value, self.at = _decoder.raw_decode(self.text, start)
             span = (start, self.at)
-            if key in item.spans:
-                line = self.text.count("\n", 0, begin) + 1
-                raise Unreadable(f"has the key {key!r} twice in one object", hint="keep one", line=line)
+            item.twice = key if key in item.spans else item.twice
             item.spans[key], item.values[key] = (span[0] - item.start, span[1] - item.start), value
             item.last = None if before is None else (before - item.start, begin - item.start)
             before = span[1]
