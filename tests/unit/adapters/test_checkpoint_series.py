@@ -176,6 +176,7 @@ def test_a_file_system_that_hangs_holds_up_nobody(
         attempt, warnings = series.continued(second(job), job)
         assert (attempt.checkpoints, attempt.resumed_from) == (place, None)
         assert said in warnings[0]
-    os.close(os.open(manifest, os.O_WRONLY))
-    manifest.unlink()
+    writer = os.open(manifest, os.O_WRONLY)
+    manifest.unlink()  # first: whoever opened it once more would wait for a writer that never comes
+    os.close(writer)
     eventually(lambda: "none of the 1" in series.continued(second(job), job)[1][0], what="the next one sees again")

@@ -348,6 +348,8 @@ FILES = st.fixed_dictionaries({"jobs": st.dictionaries(NAMES, ONE_JOB, max_size=
 
 
 @given(FILES)
+@example({"jobs": {"a": {"command": "run", "needs": {}, "when": "failure"}}})
+@example({"jobs": {"a": {"command": "run", "needs": [], "when": "failure"}}})
 def test_a_file_is_jobs_that_fit_together_or_problems(
     tmp_path_factory: pytest.TempPathFactory, written: dict[str, Any]
 ) -> None:

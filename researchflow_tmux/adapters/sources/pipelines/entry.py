@@ -263,5 +263,9 @@ class JobReader:
 
 
 def _is_empty(entry: Entry | None) -> bool:
-    """Nothing, or a list of nothing."""
-    return entry is None or (isinstance(entry.value, ListNode) and not entry.value.items)
+    """Nothing, or a list or mapping of nothing."""
+    match None if entry is None else entry.value:
+        case None | ListNode(items=[]) | Mapping(entries=[]):
+            return True
+        case _:
+            return False
