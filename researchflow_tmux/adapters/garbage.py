@@ -1,7 +1,9 @@
-"""Python's collector of circular garbage, kept out of the way while very many lasting objects are made at once."""
+"""Memory while very many lasting objects are made at once: no collection meanwhile, and the rest given back after."""
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,3 +22,13 @@ def no_collection() -> Iterator[None]:
     finally:
         if enabled:
             gc.enable()
+
+
+def give_back() -> None:
+    """Have the C library return to the system what was freed: it keeps 0.3 KiB a job of a large queueing otherwise.
+
+    Where the C library knows no such call, nothing happens.
+    """
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)

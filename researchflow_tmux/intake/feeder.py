@@ -61,13 +61,13 @@ class Feeder:
         """Show what was learnt, then end."""
         self._messages.put(_Message(kind="end"))
 
-    def join(self, timeout_s: float) -> None:
+    def join(self, timeout_s: float | None = None) -> None:
         """Wait for the end."""
         self._thread.join(timeout_s)
 
     def _work(self) -> None:
         if self._after is not None:
-            self._after._thread.join()  # noqa: SLF001 - one of us at a time touches the files
+            self._after.join()  # one of us at a time touches the files
             self._after = None
         self._feed.write()
         going_on = True

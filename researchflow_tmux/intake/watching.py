@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
-from researchflow_tmux.adapters.garbage import no_collection
+from researchflow_tmux.adapters.garbage import give_back, no_collection
 from researchflow_tmux.adapters.live_file import LiveSources
 from researchflow_tmux.adapters.places import resolve_places
 from researchflow_tmux.adapters.sources.registry import SOURCES, make_sources
@@ -29,6 +29,8 @@ from researchflow_tmux.wiring import Parts
 
 QUIET_S = 0.3
 """A directory that was quiet this long is read: an editor's half-saved file is finished by then."""
+LARGE = 10_000
+"""Jobs of one look after which memory is given back to the system, with the next sweep: nobody waits for it then."""
 LONG_S = 2.0
 """Where it never gets quiet (our own marks are written as well), it is read all the same after this."""
 
@@ -58,6 +60,8 @@ class SourceWatch:
         self._asked = 0
         self._settling: int | None = None
         """A look that is carried out and not known to be on disk yet."""
+        self._large = False
+        """It brought very many jobs."""
         self._directories: frozenset[str] = frozenset()
         self._due: float | None = None
         self._latest = float("inf")
@@ -106,7 +110,10 @@ class SourceWatch:
         return self._asked
 
     def sweep(self) -> None:
-        """What no notice may have told."""
+        """What no notice may have told; and, after very many jobs, a tidy heap."""
+        if self._large and self._settling is None:
+            self._large = False
+            give_back()
         self._watch_directories()
         if self._feeder is not None and self._due is None:
             self.ask()
@@ -163,6 +170,7 @@ class SourceWatch:
 
     def _carry_out(self, number: int, look: Look) -> None:
         state = self.state
+        self._large = self._large or sum(len(news.drafts) for news in look.news) >= LARGE
         refused: list[str] = []
         for news in look.news:
             with no_collection():

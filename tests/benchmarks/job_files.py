@@ -13,7 +13,7 @@ from researchflow_tmux.adapters.sources.port import SourceContext
 from researchflow_tmux.domain.job import Job, JobState
 from researchflow_tmux.domain.workspace import Settings, WorkspacePaths
 from tests.benchmarks import contenders
-from tests.benchmarks.measure import Measure, load, median_ms, percentile
+from tests.benchmarks.measure import Measure, load, median_ms, memory_mib, percentile
 from tests.benchmarks.python_api import full_workspace
 
 INGESTED, MARKED = 100_000, 10_000
@@ -26,10 +26,11 @@ def measures(*, quick: bool) -> list[Measure]:
 
 
 def ingest(lines: int) -> list[Measure]:
-    """From `rfsched start` on a file that has just been put there until its lines are queued, on disk."""
-    with full_workspace() as (ws, _pid):
+    """From `rfsched start` on a file that has just been put there until its lines are queued; the memory they take."""
+    with full_workspace() as (ws, pid):
         (ws.root / "jobs").mkdir()
         ws.ok("start")
+        before = memory_mib(pid)[0]
         _fill(ws.root / "todo", lines)
         os.replace(ws.root / "todo", ws.root / "jobs" / "todo.txt")
         begin = time.perf_counter()
@@ -37,8 +38,13 @@ def ingest(lines: int) -> list[Measure]:
         took = time.perf_counter() - begin
         queued = sum(1 for job in ws.status()["jobs"] if job["state"] == "queued")
         assert queued >= lines, f"{queued} of {lines} are queued"
+        time.sleep(ws.api.settings.check_interval + 2.0)  # with its next sweep the scheduler tidies up
+        kib = (memory_mib(pid)[0] - before) * 1024 / lines
     what = f"{lines} lines, file to queued"
-    return [Measure(bench="J", what=what, value=took, unit="s", target=5.0, note=f"load {load()}")]
+    return [
+        Measure(bench="J", what=what, value=took, unit="s", target=5.0, note=f"load {load()}"),
+        Measure(bench="J", what="scheduler's memory per queued line", value=kib, unit="KiB", target=1.95),
+    ]
 
 
 def write_back(lines: int) -> list[Measure]:
