@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 
 from researchflow_tmux.adapters.config_fields import MAX_INT, Check, show
 from researchflow_tmux.adapters.project_config import check_deadline
@@ -21,37 +22,29 @@ GPU_COUNT_WORDS = (
 )
 
 
-def check_time_limit(value: str | float | None) -> str | None:
-    """A time that can be a limit."""
-    if value is None:
-        return None
-    try:
-        seconds = parse_duration(value)
-    except ValueError:
-        return f"expected {DURATION_WORDS}, got {show(value)}"
-    return None if seconds > 0 else "a limit of 0 would stop every attempt at once; leave it empty for no limit"
+def _read_by(parse: Callable[[str | float], float], words: str, at_zero: str | None) -> Check:
+    """A check of a text that `parse` reads; None may be set. `at_zero` = why 0 is refused; None = it is not."""
+
+    def check(value: str | float | None) -> str | None:
+        if value is None:
+            return None
+        try:
+            amount = parse(value)
+        except ValueError:
+            return f"expected {words}, got {show(value)}"
+        return None if amount > 0 else at_zero
+
+    return check
 
 
-def check_duration(value: str | float | None) -> str | None:
-    """A time longer than none."""
-    if value is None:
-        return None
-    try:
-        seconds = parse_duration(value)
-    except ValueError:
-        return f"expected {DURATION_WORDS}, got {show(value)}"
-    return None if seconds > 0 else "0 would be told at once, always; leave it empty for never"
-
-
-def check_size(value: str | float | None) -> str | None:
-    """A size that can be a cap."""
-    if value is None:
-        return None
-    try:
-        mib = parse_size(value)
-    except ValueError:
-        return f"expected {SIZE_WORDS}, got {show(value)}"
-    return None if mib > 0 else "a cap of 0 would drop every line; leave it empty for no cap"
+_LIMIT_OF_0 = "a limit of 0 would stop every attempt at once; leave it empty for no limit"
+_TOLD_AT_0 = "0 would be told at once, always; leave it empty for never"
+_CAP_OF_0 = "a cap of 0 would drop every line; leave it empty for no cap"
+check_time_limit = _read_by(parse_duration, DURATION_WORDS, _LIMIT_OF_0)
+check_delay = _read_by(parse_duration, DURATION_WORDS, _TOLD_AT_0)
+check_span = _read_by(parse_duration, DURATION_WORDS, None)
+check_cap = _read_by(parse_size, SIZE_WORDS, _CAP_OF_0)
+check_memory = _read_by(parse_size, SIZE_WORDS, "must be more than 0; leave it empty to say nothing")
 
 
 def check_gpu_count(value: int | str | list[int | str]) -> str | None:
@@ -114,17 +107,6 @@ def check_patterns(value: list[str]) -> str | None:
     return None
 
 
-def check_memory(value: str | float | None) -> str | None:
-    """A size of GPU memory."""
-    if value is None:
-        return None
-    try:
-        mib = parse_size(value)
-    except ValueError:
-        return f"expected {SIZE_WORDS}, got {show(value)}"
-    return None if mib > 0 else "must be more than 0; leave it empty to say nothing"
-
-
 def check_order(value: str) -> str | None:
     """A built-in order, or a function of the user's."""
     if value in BUILT_IN_ORDERS or re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", value):
@@ -140,14 +122,14 @@ SETTINGS_CHECKS: dict[str, Check] = {
     "gpu_memory": check_memory,
     "memory": check_memory,
     "min_free_memory": check_memory,
-    "grace_period": check_duration,
+    "grace_period": check_span,
     "gpu_order": check_order,
     "oom_patterns": check_patterns,
     "verify": check_verify,
     "verify_timeout": check_time_limit,
     "time_limit": check_time_limit,
-    "gpu_idle_after": check_duration,
-    "log_cap": check_size,
+    "gpu_idle_after": check_delay,
+    "log_cap": check_cap,
     "gpu_count": check_gpu_count,
     "config_pattern": check_pattern,
     "scheduler_session_suffix": check_suffix,

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING
 import click
 
 from researchflow_tmux.cli.adding import tell_scheduler
+from researchflow_tmux.cli.combinations import FOLD, Combination, show_combinations
 from researchflow_tmux.cli.jobargs import pass_chosen
 from researchflow_tmux.cli.main import Chosen
 from researchflow_tmux.cli.output import count, json_option, names, print_json
 
 if TYPE_CHECKING:
     from researchflow_tmux.api.sweeping import Swept
-
-FOLD = 20
 
 
 @click.command()
@@ -45,7 +44,8 @@ def sweep(chosen: Chosen, file: str, dry_run: bool, everything: bool, most: int,
     for warning in result.warnings:
         click.echo(f"note: {warning}", err=True)
     if dry_run:
-        _show(result, everything=everything)
+        found = (Combination(job.name, job.nicks, job.state) for job in result.jobs)
+        show_combinations(found, everything=everything)
     _tell(result)
 
 
@@ -64,16 +64,3 @@ def _tell(result: Swept) -> None:
         click.echo(f"{told}: {names(result.gone)}")
     if result.scheduler is not None:
         tell_scheduler(result.scheduler, result.session, err=False)
-
-
-def _show(result: Swept, *, everything: bool) -> None:
-    """The jobs as a table."""
-    from researchflow_tmux.cli.layout import Cell, Table, line, show
-
-    shown = result.jobs if everything else result.jobs[:FOLD]
-    variables = list(result.jobs[0].nicks)
-    head = tuple(Cell(word.upper(), "bold") for word in ("name", *variables, "state"))
-    rows = [tuple(map(Cell, (job.name, *job.nicks.values(), job.state))) for job in shown]
-    show([Table([head, *rows], give=tuple(range(len(head) - 1)))])
-    if len(shown) < len(result.jobs):
-        show([line(f"… and {len(result.jobs) - len(shown)} more; --all shows them", "dim")])

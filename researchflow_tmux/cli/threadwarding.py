@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from researchflow_tmux.cli.adding import tell_scheduler
+from researchflow_tmux.cli.combinations import FOLD, Combination, show_combinations
 from researchflow_tmux.cli.jobargs import pass_chosen
 from researchflow_tmux.cli.main import Chosen
 from researchflow_tmux.cli.output import count, json_option, names, print_json
@@ -15,7 +16,6 @@ from researchflow_tmux.cli.output import count, json_option, names, print_json
 if TYPE_CHECKING:
     from researchflow_tmux.api.threadwarding import Warded
 
-FOLD = 20
 directory_argument = click.argument("directory", default=".", type=click.Path(exists=True, file_okay=False))
 
 
@@ -55,7 +55,8 @@ def run(chosen: Chosen, directory: str, dry_run: bool, everything: bool, no_star
     for warning in result.warnings:
         click.echo(f"note: {warning}", err=True)
     if dry_run:
-        _show(result, everything=everything)
+        found = (Combination(job.name, job.nicks, job.state or "new") for job in result.tasks)
+        show_combinations(found, everything=everything)
     _tell(result)
 
 
@@ -69,15 +70,3 @@ def _tell(result: Warded) -> None:
         click.echo(f"{told}: {names(result.gone)}")
     if result.scheduler is not None:
         tell_scheduler(result.scheduler, result.session, err=False)
-
-
-def _show(result: Warded, *, everything: bool) -> None:
-    from researchflow_tmux.cli.layout import Cell, Table, line, show
-
-    shown = result.tasks if everything else result.tasks[:FOLD]
-    variables = list(result.tasks[0].nicks)
-    head = tuple(Cell(word.upper(), "bold") for word in ("name", *variables, "state"))
-    rows = [tuple(map(Cell, (task.name, *task.nicks.values(), task.state or "new"))) for task in shown]
-    show([Table([head, *rows], give=tuple(range(len(head) - 1)))])
-    if len(shown) < len(result.tasks):
-        show([line(f"… and {len(result.tasks) - len(shown)} more; --all shows them", "dim")])

@@ -115,8 +115,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     grace_period: Annotated[
         str | Natural | None,
         Meta(
-            description="For so long after a start or an end on a GPU nothing starts there, as seconds or `3m`; empty "
-            "= 60 s after a start where max_jobs_per_gpu is unlimited and there are thresholds, else none."
+            description="For so long after a start or an end on a GPU nothing starts there, as seconds or `3m`; "
+            "0 = not at all; empty = 60 s after a start where max_jobs_per_gpu is unlimited and there are thresholds, "
+            "else none."
         ),
     ] = None
     gpu_order: Annotated[

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from researchflow_tmux.domain.hooks import Hook
 
+_PROGRAM = re.compile(r"[A-Za-z0-9_./~+-]+")
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
@@ -28,10 +30,13 @@ def filled(text: str, environ: Mapping[str, str]) -> str:
 
 
 def shown(hook: Hook) -> str:
-    """The hook in words that may go into a log: a command, or the host of a URL (paths hold tokens, too)."""
+    """The hook in words that may go into a log: the program alone of a command, the host alone of a URL.
+
+    Arguments and paths may hold tokens, too.
+    """
     if hook.command is not None:
-        first = hook.command.strip().split("\n")[0]
-        return f"`{first if len(first) <= 60 else first[:57] + '...'}`"
+        program = next((word for word in hook.command.split() if "=" not in word), "")
+        return f"`{os.path.basename(program)[:60]}`" if _PROGRAM.fullmatch(program) else "a command"
     url = hook.url or ""
     try:
         parts = urlsplit(url)

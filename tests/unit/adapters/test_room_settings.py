@@ -25,6 +25,7 @@ def settings(tmp_path: Path, text: str) -> Settings:
 
 def test_nothing_said_limits_nothing(tmp_path: Path) -> None:
     assert room_rules(settings(tmp_path, "")) == RoomRules()
+    assert room_rules(settings(tmp_path, "grace_period: 0\n")) == RoomRules(grace_s=0.0)
     assert room_rules(settings(tmp_path, "gpu_memory:\nmin_free_memory:\ngrace_period:\nmax_util:\n")) == RoomRules()
     assert request(Settings(task_name="t"), parse_job_config(b"lr: 1", "a.yml").section) == ResourceRequest()
 

@@ -16,8 +16,11 @@ from researchflow_tmux.hooks.secrets import MissingVariable, filled, secrets_of,
         (Hook(url="http://h.org"), "http://h.org"),
         (Hook(url="${URL}"), "the URL in a variable"),
         (Hook(url="https://${HOST}/x"), "the URL in a variable"),
-        (Hook(command="./notify.sh"), "`./notify.sh`"),
-        (Hook(command="x" * 100), "`" + "x" * 57 + "...`"),
+        (Hook(command="./notify.sh --channel lab"), "`notify.sh`"),
+        (Hook(command="TOKEN=secret curl -H 'Authorization: Bearer secret' h.org"), "`curl`"),
+        (Hook(command="'/my dir/notify' secret"), "a command"),
+        (Hook(command="(echo secret)"), "a command"),
+        (Hook(command="x" * 100), "`" + "x" * 60 + "`"),
     ],
 )
 def test_shown(hook: Hook, words: str) -> None:
