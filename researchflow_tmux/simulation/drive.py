@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -52,6 +52,10 @@ class MemoryWaiter:
     def forget_runner(self, key: AttemptKey) -> None:
         """Stop watching."""
         self._watched.pop(key, None)
+
+    def watches(self, keys: Iterable[AttemptKey]) -> bool:
+        """Whether the ends of all these will be told."""
+        return self._watched.keys() >= set(keys)
 
     def wait(self, timeout_s: float) -> Wakeup:
         """What has happened by now."""

@@ -160,6 +160,10 @@ class MemoryHost:
         self._live = {key for key in self._live if self._runs[key].alive(now)}
         return sorted(self._live)
 
+    def run_of(self, key: AttemptKey) -> Run:
+        """What is known of an attempt that was prepared or launched. Raises KeyError for any other."""
+        return self._runs[key]
+
     def adopt(self, attempt: Attempt, script: Script) -> None:
         """The attempt runs already, and goes on by this script from now."""
         run = self._run(attempt)

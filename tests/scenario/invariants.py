@@ -10,11 +10,10 @@ from msgspec.structs import replace
 from researchflow_tmux.domain.attempt import Ended
 from researchflow_tmux.domain.gpus import META_CONDITIONS, decode_conditions
 from researchflow_tmux.domain.job import Job, JobState
-from researchflow_tmux.domain.resources import SHARE_TOLERANCE
 from researchflow_tmux.engine.planning.index import Index, project_of
 from researchflow_tmux.engine.workload import Workload, order_key
 from researchflow_tmux.simulation.clock import EPOCH
-from researchflow_tmux.simulation.gpus import TOTAL_MIB
+from researchflow_tmux.testing.invariants import check_machine
 
 if TYPE_CHECKING:
     from tests.scenario.world import World
@@ -26,10 +25,7 @@ def check_invariants(world: World) -> None:
     check_workload(workload)
     if world.engine.choice.planner is not None:
         check_plan(workload, world.engine.choice.planner.index)
-    _no_slot_overbooked(world, workload)
-    _no_memory_promised_twice(world, workload)
-    _started_at_most_once(world)
-    _nothing_runs_unknown(world, workload)
+    check_machine(world)
     if not workload.changed and world.checked != (world.engine, world.store.commits):
         world.checked = (world.engine, world.store.commits)
         _store_is_memory(world, workload)
@@ -77,40 +73,6 @@ def check_plan(workload: Workload, index: Index) -> None:
     assert {job.id for job in active} == set(index.usage._open), "what runs is charged"
     due = {number for number, entry in index.classes.entries.items() if entry.deadline_s is not None}
     assert index.deadlines._entries.keys() == due
-
-
-def _no_slot_overbooked(world: World, workload: Workload) -> None:
-    booked: dict[str, float] = defaultdict(float)
-    running: dict[str, float] = defaultdict(float)
-    truly = set(world.host.runners())
-    for attempt in workload.attempts.values():
-        for gpu in attempt.allocation.gpus:
-            booked[gpu.uuid] += gpu.share
-            running[gpu.uuid] += gpu.share * (attempt.key in truly)
-    for uuid, share in [*booked.items(), *running.items()]:
-        assert share <= 1 + SHARE_TOLERANCE, f"{uuid} is booked {share} times"
-
-
-def _no_memory_promised_twice(world: World, workload: Workload) -> None:
-    promised: dict[str, int] = defaultdict(int)
-    for attempt in workload.attempts.values():
-        for gpu in attempt.allocation.gpus:
-            promised[gpu.uuid] += gpu.memory_mib
-    for uuid, memory_mib in promised.items():
-        size = next(device.total_mib for device in world.devices if device.uuid == uuid) or TOTAL_MIB
-        assert memory_mib <= size, f"{memory_mib} MiB of {uuid} are promised, it has {size}"
-
-
-def _started_at_most_once(world: World) -> None:
-    starts = Counter(world.host.starts)
-    assert not starts or max(starts.values()) == 1, f"started twice: {starts.most_common(1)}"
-
-
-def _nothing_runs_unknown(world: World, workload: Workload) -> None:
-    unknown = set(world.host.runners()) - set(workload.attempts)
-    assert not unknown, f"these run and nobody knows: {unknown}"
-    durable = {attempt.key for key in {key[0] for key in world.host.starts} for attempt in world.store.attempts_of(key)}
-    assert set(world.host.starts) <= durable, "started before the intent was durable"
 
 
 def _store_is_memory(world: World, workload: Workload) -> None:
