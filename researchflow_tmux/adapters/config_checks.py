@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 
 from researchflow_tmux.adapters.config_fields import MAX_INT, Check, show
-from researchflow_tmux.adapters.project_config import check_deadline
+from researchflow_tmux.adapters.deadlines import check_deadline
 from researchflow_tmux.domain.limits import BUILT_IN_ORDERS
 from researchflow_tmux.domain.units import DURATION_WORDS, SIZE_WORDS, parse_duration, parse_size
 from researchflow_tmux.domain.workspace import Settings

@@ -11,7 +11,7 @@ from researchflow_tmux.adapters import yaml_tree
 from researchflow_tmux.adapters.config_checks import SETTINGS_CHECKS, warnings_of
 from researchflow_tmux.adapters.config_fields import Reader, Special
 from researchflow_tmux.adapters.hook_config import read_hooks
-from researchflow_tmux.adapters.project_config import read_projects
+from researchflow_tmux.adapters.project_config import read_projects, read_users
 from researchflow_tmux.adapters.yaml_nodes import Mapping
 from researchflow_tmux.domain.errors import ConfigError, Problem
 from researchflow_tmux.domain.workspace import Settings
@@ -47,7 +47,7 @@ def read_bytes(path: str) -> bytes:
         raise ConfigError([Problem(message=f"cannot be read: {error.strerror or error}", file=path)]) from None
 
 
-_SPECIAL: dict[str, Special] = {"hooks": read_hooks, "projects": read_projects}
+_SPECIAL: dict[str, Special] = {"hooks": read_hooks, "projects": read_projects, "users": read_users}
 
 
 def parse_settings(data: bytes, path: str) -> LoadedSettings:

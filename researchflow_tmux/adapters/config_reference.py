@@ -10,7 +10,8 @@ from msgspec import inspect
 from researchflow_tmux.adapters.config_fields import show
 from researchflow_tmux.adapters.config_words import default_of, description, expected, members, type_of
 from researchflow_tmux.adapters.hook_config import hooks_schema
-from researchflow_tmux.adapters.project_config import projects_schema
+from researchflow_tmux.adapters.project_config import allowances_schema
+from researchflow_tmux.domain.projects import Project, User
 from researchflow_tmux.domain.workspace import JobSection, Settings
 
 SCHEMA_NAME = "scheduler_config.schema.json"
@@ -22,7 +23,8 @@ def settings_schema() -> dict[str, Any]:
     body: dict[str, Any] = schema["$defs"]["Settings"]
     properties = body["properties"]
     properties["hooks"] = hooks_schema() | {"description": properties["hooks"]["description"]}
-    properties["projects"] = projects_schema() | {"description": properties["projects"]["description"]}
+    for key, struct in (("projects", Project), ("users", User)):
+        properties[key] = allowances_schema(struct) | {"description": properties[key]["description"]}
     for field in msgspec.structs.fields(Settings):
         _allow_empty(properties[field.name], field.type, field.required)
     return {
@@ -53,6 +55,9 @@ def reference_markdown() -> str:
     return (
         "## scheduler_config.yml\n\n"
         + _table(Settings)
+        + "\n## A project, and a user\n\nThe keys of each entry of `projects`. A user has the same but `weight` and "
+        + "`deadline`.\n\n"
+        + _table(Project)
         + "\n## The `rfsched:` section of a job's own config\n\n"
         + _table(JobSection)
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Iterable
 
@@ -99,6 +100,7 @@ def describe(pid: int, *, proc: str = "/proc") -> str:
     return f"{name} pid {pid}, user {user_name(uid)}"
 
 
+@functools.cache
 def user_name(uid: int) -> str:
     """The login name, or the number where there is none."""
     import pwd

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 import threading
 import weakref
@@ -13,6 +12,7 @@ import msgspec
 
 from researchflow_tmux.adapters import wake, workspace_lock
 from researchflow_tmux.adapters.clock import SystemClock
+from researchflow_tmux.adapters.procs import user_name
 from researchflow_tmux.adapters.sqlite_inbox import SqliteInbox
 from researchflow_tmux.domain.errors import RfschedError, StoreError, UsageError, WorkspaceBusy, WorkspaceElsewhere
 from researchflow_tmux.domain.workspace import Settings, WorkspacePaths
@@ -245,10 +245,7 @@ def scheduler_session_exists(paths: WorkspacePaths) -> bool:
 
 def whoami() -> str:
     """The user's name, for the history."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return f"uid {os.getuid()}"
+    return user_name(os.getuid())
 
 
 __all__ = ["RfschedError", "ask", "scheduler", "settle", "whoami"]

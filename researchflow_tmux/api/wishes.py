@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from researchflow_tmux.adapters.project_config import DEADLINE_WORDS, parse_deadline
+from researchflow_tmux.adapters.deadlines import DEADLINE_WORDS, parse_deadline
 from researchflow_tmux.api.drafting import Wish
 from researchflow_tmux.domain.errors import UsageError
 from researchflow_tmux.domain.job import JobFiles

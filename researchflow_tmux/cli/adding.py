@@ -67,7 +67,7 @@ def _variables(_ctx: click.Context, _param: click.Parameter, values: tuple[str, 
 
 
 def _moment(_ctx: click.Context, _param: click.Parameter, value: str | None) -> datetime | None:
-    from researchflow_tmux.adapters.project_config import parse_deadline
+    from researchflow_tmux.adapters.deadlines import parse_deadline
 
     try:
         return None if value is None else parse_deadline(value)

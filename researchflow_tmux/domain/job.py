@@ -141,6 +141,10 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Whose share of the GPUs it uses; None = nobody's in particular."""
     deadline: datetime | None = None
     """When it should have ended."""
+    user: str | None = None
+    """Login name of who queued it; None = not known (queued by an old version)."""
+    preemptible: bool = False
+    """It may be stopped, with time to save itself, and queued again when something more urgent needs its GPUs."""
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -35,6 +35,8 @@ class ReasonCode(StrEnum):
     GRACE = "grace"
     RAM = "ram"
     CAP = "cap"
+    BUDGET = "budget"
+    NO_HARDWARE = "hw_none_free"
     IMPOSSIBLE = "impossible"
     BACKOFF = "backoff"
     STOPPING = "stopping"
@@ -60,6 +62,7 @@ class ReasonCode(StrEnum):
     UPSTREAM = "upstream"
     NOT_NEEDED = "not_needed"
     REQUEUED = "requeued"
+    PREEMPTED = "preempted"
 
 
 class Reason(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -99,6 +102,8 @@ WORDS: dict[ReasonCode, str] = {
     ReasonCode.GRACE: "GPU settles",
     ReasonCode.RAM: "too little memory in the machine",
     ReasonCode.CAP: "as many jobs run as may",
+    ReasonCode.BUDGET: "budget is used up",
+    ReasonCode.NO_HARDWARE: "no fitting GPU is free",
     ReasonCode.IMPOSSIBLE: "cannot run here",
     ReasonCode.BACKOFF: "waits before the next try",
     ReasonCode.AFTER_FAILURE: "stopped after a failure",
@@ -123,4 +128,5 @@ WORDS: dict[ReasonCode, str] = {
     ReasonCode.UPSTREAM: "an earlier job did not succeed",
     ReasonCode.NOT_NEEDED: "nothing that it waits for failed",
     ReasonCode.REQUEUED: "requeued",
+    ReasonCode.PREEMPTED: "made room for something more urgent",
 }

@@ -11,7 +11,7 @@ from msgspec import Meta
 from researchflow_tmux.domain.hooks import Hook
 from researchflow_tmux.domain.job import CompletionRule, SuccessRule
 from researchflow_tmux.domain.job_section import Fraction, JobSection, Natural, Percent, Positive, Seconds
-from researchflow_tmux.domain.projects import PolicyName, Project
+from researchflow_tmux.domain.projects import PolicyName, Project, User
 
 __all__ = ["JobSection", "Settings", "WorkspacePaths"]
 
@@ -301,8 +301,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     projects: Annotated[
         dict[str, Project],
         Meta(
-            description="By name, each with its `weight` (1) and `max_gpus` (any number), for all policies but `queue`."
+            description="By name, each with its `weight` (1; for policies but `queue`), caps, budgets, deadline: "
+            "see below."
         ),
+    ] = {}
+    users: Annotated[
+        dict[str, User], Meta(description="By login name, each with caps and budgets as those of projects; see below.")
     ] = {}
 
     # -- watching

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from datetime import datetime
 from typing import Any
 
 import msgspec
 
+from researchflow_tmux.adapters.procs import user_name
 from researchflow_tmux.domain.arrays import Array
 from researchflow_tmux.domain.errors import Problem
 from researchflow_tmux.domain.job import CompletionRule, Condition, JobFiles, JobSpec, SuccessRule
@@ -37,6 +39,7 @@ class JobDraft(msgspec.Struct, frozen=True, kw_only=True):
     priority: int = 0
     project: str | None = None
     deadline: datetime | None = None
+    preemptible: bool = False
     after: tuple[str, ...] = ()
     """Names of the jobs it needs."""
     when: Condition = "success"
@@ -53,7 +56,8 @@ class JobDraft(msgspec.Struct, frozen=True, kw_only=True):
     def to_spec(self, env_digest: str, after: tuple[int, ...] = (), group: str | None = None) -> JobSpec:
         """The spec, once the environment is stored and the upstream jobs are found; `group` = instead of its own."""
         own = {name: getattr(self, name) for name in _IN_SPEC}
-        return JobSpec(**own, env_digest=env_digest, after=after, group=group or self.group)
+        user = user_name(os.getuid())
+        return JobSpec(**own, env_digest=env_digest, after=after, group=group or self.group, user=user)
 
 
 _IN_SPEC = tuple(name for name in JobDraft.__struct_fields__ if name not in ("after", "group", "held", "line"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from researchflow_tmux.adapters.project_config import parse_deadline
+from researchflow_tmux.adapters.deadlines import parse_deadline
 from researchflow_tmux.adapters.room_settings import limits, mib
 from researchflow_tmux.domain.errors import ConfigError, Problem
 from researchflow_tmux.domain.resources import ResourceRequest
@@ -25,6 +25,7 @@ def wishes(settings: Settings, section: JobSection, pinned: tuple[int | str, ...
         "priority": section.priority,
         "project": section.project or None,
         "deadline": parse_deadline(section.deadline) if section.deadline else None,
+        "preemptible": section.preemptible,
         "after": tuple(section.after),
         "when": section.when,
         "success": section.success or settings.success,

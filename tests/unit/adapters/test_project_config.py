@@ -7,12 +7,12 @@ from datetime import UTC, datetime
 import pytest
 
 from researchflow_tmux.adapters.config_file import parse_settings
+from researchflow_tmux.adapters.deadlines import parse_deadline
 from researchflow_tmux.adapters.job_config import parse_job_config
 from researchflow_tmux.adapters.planning import plan_rules
-from researchflow_tmux.adapters.project_config import parse_deadline
 from researchflow_tmux.adapters.sources.defaults import wishes
 from researchflow_tmux.domain.errors import ConfigError
-from researchflow_tmux.domain.projects import Project
+from researchflow_tmux.domain.projects import Project, User
 from researchflow_tmux.domain.workspace import Settings
 from researchflow_tmux.policies.planning.orders import POLICIES
 
@@ -33,6 +33,23 @@ def test_projects_and_a_policy() -> None:
     assert rules.policy is POLICIES["balanced"]
     assert rules.weights == {"vision": 2.5, "text": 1.0, "a b": 1.0}
     assert rules.caps == {"vision": 4}
+
+
+def test_users_have_the_caps_and_budgets_of_projects_but_no_weight() -> None:
+    text = b"""task_name: t
+users:
+  ann: {max_gpus: 2, max_memory: 64GiB, gpu_hours: 500, period: week}
+  bob:
+"""
+    users = parse_settings(text, "c.yml").settings.users
+    assert users == {"ann": User(max_gpus=2, max_memory="64GiB", gpu_hours=500, period="week"), "bob": User()}
+    wrong = b"task_name: t\nusers:\n  ann: {weight: 2, gpu_hours: -1, max_memory: lots, period: year}\n"
+    with pytest.raises(ConfigError) as caught:
+        parse_settings(wrong, "c.yml")
+    found = [problem.message for problem in caught.value.problems]
+    assert [key in text for key, text in zip(("weight", "gpu_hours", "max_memory", "period"), found, strict=True)] == [
+        True
+    ] * 4
 
 
 def test_without_a_policy_nothing_is_planned() -> None:
