@@ -175,7 +175,7 @@ class Parts:
             return
         jobs = engine.workload.jobs
         before = engine.choice.planner
-        estimator = history(self.paths.database, jobs) if before is None else before.index.estimator
+        estimator = history(self.paths, jobs) if before is None else before.index.estimator
         now = self.clock.now()
         kept = before.index.usage.kept(now.timestamp()) if before is not None else None
         kept = kept or kept_usage(self.store.load_meta().get(META_USAGE))

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 
-from researchflow_tmux.adapters.sqlite_reader import SqliteReader
-from researchflow_tmux.domain.attempt import Exited
-from researchflow_tmux.domain.events import AttemptEnded
+from researchflow_tmux.adapters.lessons import recent, remembered
 from researchflow_tmux.domain.job import Job
-from researchflow_tmux.domain.workspace import Settings
+from researchflow_tmux.domain.workspace import Settings, WorkspacePaths
 from researchflow_tmux.engine.planning.index import PlanRules
-from researchflow_tmux.policies.planning.history import History
 from researchflow_tmux.policies.planning.orders import POLICIES
-
-LAST_ENDS = 2_000
-"""Ended attempts that are looked at: more would cost more at each start than they tell."""
+from researchflow_tmux.policies.prediction.history import History
 
 
 def plan_rules(settings: Settings) -> PlanRules | None:
@@ -31,16 +25,9 @@ def plan_rules(settings: Settings) -> PlanRules | None:
     )
 
 
-def history(database: str, jobs: Mapping[int, Job]) -> History:
+def history(paths: WorkspacePaths, jobs: Mapping[int, Job]) -> History:
     """How long the jobs of a workspace took that succeeded. Raises StoreError when its state cannot be read."""
-    found = History()
-    if not os.path.exists(database):
-        return found
-    with SqliteReader(database) as reader:
-        events = reader.events(kinds=["attempt_ended"], limit=LAST_ENDS)
-    for payload in (event.payload for event in events):
-        if isinstance(payload, AttemptEnded) and payload.job_id in jobs:
-            ended = payload.ended
-            if isinstance(ended.outcome, Exited) and ended.outcome.succeeded and ended.started_at is not None:
-                found.learn(jobs[payload.job_id], max((ended.ended_at - ended.started_at).total_seconds(), 0.0))
+    found, event = remembered(paths)
+    for end in recent(paths, event, jobs):
+        found.learn(end.job, end.took_s)
     return found

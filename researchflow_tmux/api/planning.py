@@ -13,8 +13,8 @@ from researchflow_tmux.engine.planning.choice import kept_usage
 from researchflow_tmux.engine.planning.index import PlanRules
 from researchflow_tmux.engine.planning.planner import Planner
 from researchflow_tmux.engine.workload import Workload
-from researchflow_tmux.policies.planning.history import History
 from researchflow_tmux.policies.planning.usage import Kept
+from researchflow_tmux.policies.prediction.history import History
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,4 +36,4 @@ def plan_of(paths: WorkspacePaths, settings: Settings, workload: Workload, usage
     rules = plan_rules(settings)
     if rules is None:
         return None
-    return Plan(rules=rules, history=history(paths.database, workload.jobs), kept=kept_usage(usage))
+    return Plan(rules=rules, history=history(paths, workload.jobs), kept=kept_usage(usage))

@@ -381,6 +381,16 @@ class WorkspacePaths(msgspec.Struct, frozen=True, kw_only=True):
         """How the GPUs were used over time (SQLite); may be deleted."""
         return os.path.join(self.state, "samples.db")
 
+    @property
+    def predictions(self) -> str:
+        """What is known of how long jobs take (SQLite); may be deleted."""
+        return os.path.join(self.state, "predictions.db")
+
+    @property
+    def foreseen(self) -> str:
+        """How far running jobs are, and when they should end (JSON, replaced atomically)."""
+        return os.path.join(self.state, "foreseen.json")
+
     def attempt_dir(self, job_id: int, number: int) -> str:
         """Where one attempt's spec, claim and exit record are."""
         return os.path.join(self.state, "attempts", str(job_id), str(number))

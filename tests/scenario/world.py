@@ -10,8 +10,8 @@ from researchflow_tmux.engine.loop import Engine
 from researchflow_tmux.engine.planning.choice import META_USAGE, kept_usage
 from researchflow_tmux.engine.planning.index import PlanRules
 from researchflow_tmux.engine.planning.planner import Planner
-from researchflow_tmux.policies.planning.history import History
 from researchflow_tmux.policies.planning.orders import POLICIES
+from researchflow_tmux.policies.prediction.history import History
 from researchflow_tmux.testing.machine import IDLE_TICKS, WORKSPACE, Machine
 from tests.scenario.invariants import check_invariants
 

@@ -8,7 +8,7 @@ from datetime import datetime
 
 import msgspec
 
-from researchflow_tmux.domain.attempt import Ended, Running, Stopping
+from researchflow_tmux.domain.attempt import AttemptKey, Ended, Running, Stopping
 from researchflow_tmux.domain.events import (
     AttemptEnded,
     AttemptPlanned,
@@ -27,7 +27,7 @@ from researchflow_tmux.policies.planning.floor import Need, Stay
 from researchflow_tmux.policies.planning.orders import POLICIES, Policy, work_of
 from researchflow_tmux.policies.planning.urgency import Deadlines
 from researchflow_tmux.policies.planning.usage import Kept, Usage
-from researchflow_tmux.policies.retry import is_success
+from researchflow_tmux.policies.prediction.history import duration_of
 
 LOAN_GPU_S = 4 * 3600.0
 """B for each GPU: how far urgent jobs, or a project that slept, may run ahead of (behind) the others."""
@@ -73,6 +73,8 @@ class Index:
         self._uuids = {device.index: device.uuid for device in devices}
         self._estimates: dict[int, Estimate] = {}
         self._chains = Chains(workload, self.estimate)
+        self._resumed: set[AttemptKey] = set()
+        """Attempts that went on from a checkpoint: their durations say nothing about whole ones."""
         self._live: Counter[str] = Counter()
         """Jobs that wait for room or run, by project."""
         for job in workload.jobs.values():
@@ -80,6 +82,8 @@ class Index:
                 self._came(job, now.timestamp())
         for attempt in workload.attempts.values():
             if not isinstance(attempt.phase, Ended):
+                if attempt.resumed_step is not None:
+                    self._resumed.add(attempt.key)
                 self._began(workload.jobs[attempt.job_id], attempt.planned_at.timestamp(), known=True)
 
     @property
@@ -128,6 +132,8 @@ class Index:
             case JobChanged(job_id=job_id):
                 self._changed(self._workload.jobs[job_id], at.timestamp())
             case AttemptPlanned(attempt=attempt):
+                if attempt.resumed_step is not None:
+                    self._resumed.add(attempt.key)
                 self._began(self._workload.jobs[attempt.job_id], at.timestamp())
             case AttemptEnded():
                 self._ended(payload)
@@ -184,8 +190,10 @@ class Index:
         self.usage.settle(job.id, job.spec.request.gpus, begin, ended.ended_at.timestamp())
         self.running[project] -= job.spec.request.gpus
         self._live[project] -= 1
-        if ended.started_at is not None and is_success(ended.outcome):
-            self.estimator.learn(job, max((ended.ended_at - ended.started_at).total_seconds(), 0.0))
+        took_s = None if (job.id, payload.number) in self._resumed else duration_of(job, None, ended)
+        self._resumed.discard((job.id, payload.number))
+        if took_s is not None:
+            self.estimator.learn(job, took_s)
 
     def _wake(self, project: str, at_s: float) -> None:
         if not self._live[project]:

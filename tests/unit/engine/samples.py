@@ -22,9 +22,9 @@ def at(seconds: float) -> datetime:
 
 def spec(name: str = "j", *, gpus: int = 1, pinned: tuple[int, ...] = (), **fields: Any) -> JobSpec:
     request = ResourceRequest(gpus=gpus, pinned=pinned)
-    key = fields.pop("key", name)
+    key, shell = fields.pop("key", name), fields.pop("shell", "true")
     return JobSpec(
-        source="config", key=key, name=name, shell="true", workdir="/", env_digest="e", request=request, **fields
+        source="config", key=key, name=name, shell=shell, workdir="/", env_digest="e", request=request, **fields
     )
 
 

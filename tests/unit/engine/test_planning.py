@@ -25,9 +25,9 @@ from researchflow_tmux.engine.planning.choice import Choice, kept_usage
 from researchflow_tmux.engine.planning.index import PlanRules
 from researchflow_tmux.engine.planning.planner import Planner
 from researchflow_tmux.engine.workload import Workload
-from researchflow_tmux.policies.planning.history import ASSUMED_S, History
 from researchflow_tmux.policies.planning.orders import POLICIES
 from researchflow_tmux.policies.planning.usage import Kept
+from researchflow_tmux.policies.prediction.history import ASSUMED_S, History
 from tests.unit.engine.samples import NOW, attempt, device, job
 
 HOUR = timedelta(hours=1)
@@ -349,13 +349,13 @@ def test_the_example_of_the_page_on_policies() -> None:
     guess = {"training": 4.0, "big": 3.0, "probe": 1.0, "sweep": 6.0, "paper": 2.0}
     for name, hours in guess.items():
         for _ in range(3):
-            scene.index.estimator.learn(job(99, name=name, project=_project(name)), hours * 3600)
-    scene.add(1, name="training", project="vision")
+            scene.index.estimator.learn(job(99, shell=name, project=_project(name)), hours * 3600)
+    scene.add(1, name="training", shell="training", project="vision")
     assert scene.start() == [1]
-    scene.add(2, name="big", project="text", gpus=2)
-    scene.add(3, name="probe", project="vision")
-    scene.add(4, name="sweep", project="vision")
-    scene.add(5, name="paper", project="vision", deadline=NOW + 18 * HOUR)
+    scene.add(2, name="big", shell="big", project="text", gpus=2)
+    scene.add(3, name="probe", shell="probe", project="vision")
+    scene.add(4, name="sweep", shell="sweep", project="vision")
+    scene.add(5, name="paper", shell="paper", project="vision", deadline=NOW + 18 * HOUR)
     assert scene.why(2)[0] is ReasonCode.FIRST
     assert scene.start() == [3]
     scene.now += HOUR

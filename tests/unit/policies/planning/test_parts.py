@@ -9,13 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from researchflow_tmux.domain.arrays import Array
 from researchflow_tmux.domain.job import Job, JobSpec, JobState
 from researchflow_tmux.domain.resources import ResourceRequest
 from researchflow_tmux.policies.planning.classes import Classes, bucket, class_of, least_s
 from researchflow_tmux.policies.planning.estimates import Estimate, certain
 from researchflow_tmux.policies.planning.floor import Floor, Need, Stay
-from researchflow_tmux.policies.planning.history import ASSUMED_S, History
 from researchflow_tmux.policies.planning.orders import CAP_S, POLICIES, work_of
 from researchflow_tmux.policies.planning.urgency import Deadlines
 from researchflow_tmux.policies.planning.usage import HALF_LIFE_S, Usage
@@ -49,54 +47,6 @@ def test_a_job_over_its_p90_is_believed_to_need_a_quarter_more(elapsed: float, t
 def test_a_limit_ends_every_belief() -> None:
     limited = certain(10.0, limit_s=15.0)
     assert (limited.total_s(12.0), limited.total_s(16.0)) == (15.0, 16.0)
-
-
-def test_history_speaks_from_three_successes_on_and_from_the_nearest_level() -> None:
-    history = History()
-    assert history.of(job()) == certain(ASSUMED_S)
-    assert history.of(job(limit_s=50.0)) == certain(50.0, 50.0)
-    for took_s in (10.0, 20.0):
-        history.learn(job(), took_s)
-    assert history.of(job()) == certain(ASSUMED_S)
-    history.learn(job(), 30.0)
-    assert history.of(job()) == Estimate(p50_s=20.0, p80_s=30.0, p90_s=30.0)
-    assert history.of(job("new")).p50_s == 20.0, "nothing of that name: all jobs speak"
-    for took_s in (100.0, 200.0, 300.0):
-        history.learn(job("other", group="g"), took_s)
-    assert history.of(job("third", group="g")).p50_s == 200.0
-
-
-def test_history_forgets_what_is_old() -> None:
-    history = History()
-    for took_s in [1.0] * 32 + [9.0] * 32:
-        history.learn(job(), took_s)
-    assert history.of(job()).p50_s == 9.0
-
-
-def test_an_array_is_a_level() -> None:
-    def of_array(name: str) -> Job:
-        spec = JobSpec(
-            source="command", key=name, name=name, argv=("true",), workdir="/", env_digest="e",
-            array=Array(id="7", name="a", count=9, first=0, last=8),
-        )  # fmt: skip
-        return Job(id=1, spec=spec, slug=name, state=JobState.QUEUED, queued_at=NOW)
-
-    history = History()
-    for number, took_s in enumerate((5.0, 6.0, 7.0)):
-        history.learn(of_array(f"a{number}"), took_s)
-    for _ in range(3):
-        history.learn(job("x"), 900.0)
-    assert history.of(of_array("a9")).p50_s == 6.0
-
-
-@given(st.lists(st.floats(0.1, 1e6), min_size=3, max_size=40))
-def test_quantiles_are_in_order_and_are_what_was_seen(taken: list[float]) -> None:
-    history = History()
-    for took_s in taken:
-        history.learn(job(), took_s)
-    found = history.of(job())
-    assert found.p50_s <= found.p80_s <= found.p90_s
-    assert {found.p50_s, found.p80_s, found.p90_s} <= set(taken[-32:])
 
 
 # -- orders ------------------------------------------------------------------------------------------------------------
