@@ -44,6 +44,8 @@ OPTIONS = {
     "priority": "Higher starts first; 0 without it.",
     "project": "Whose share of the GPUs it uses, if the settings choose a `policy`.",
     "deadline": 'When it should have ended, for `policy: balanced`: `"2026-12-01 18:00"`, or a `datetime`.',
+    "preemptible": "`True` = it may be stopped, and resumed later, for a job with a deadline; what the settings say "
+    "without it.",
     "retries": "Further attempts after a failure; what the settings say without it.",
     "after": "Jobs that must have ended first: handles, names or ids, one or several.",
     "when": 'How those must have ended: `"success"` (all; the default), `"failure"` (one failed), `"always"`.',

@@ -129,6 +129,8 @@ SETTINGS_CHECKS: dict[str, Check] = {
     "verify_timeout": check_time_limit,
     "time_limit": check_time_limit,
     "gpu_idle_after": check_delay,
+    "preempt_grace": check_span,
+    "preempt_after": check_span,
     "log_cap": check_cap,
     "gpu_count": check_gpu_count,
     "config_pattern": check_pattern,

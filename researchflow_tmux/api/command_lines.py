@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
+from researchflow_tmux.adapters.deadlines import parse_deadline
 from researchflow_tmux.adapters.room_settings import limits, mib
 from researchflow_tmux.adapters.sources.jobfiles.lines import WAITING, CommandLine, parse
 from researchflow_tmux.adapters.sources.jobfiles.options import LineSection, OptionReader
@@ -35,6 +36,8 @@ class Command(msgspec.Struct, frozen=True):
                     said["gpu_memory_mib"] = mib(value)
                 case "time_limit" | "verify_timeout":
                     said[f"{key}_s"] = parse_duration(value)
+                case "deadline" if value:
+                    said["deadline"] = parse_deadline(value)
                 case "after":
                     said["after"] = tuple(value)
                 case "env":

@@ -43,6 +43,8 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     priority: int = 0
     project: str | None = None
     deadline: datetime | None = None
+    preemptible: bool | None = None
+    """None = as the settings say."""
     retries: int | None = None
     after: tuple[str, ...] = ()
     after_ids: tuple[int, ...] = ()
@@ -114,6 +116,7 @@ class Drafter:
             priority=wish.priority,
             project=wish.project,
             deadline=wish.deadline,
+            preemptible=settings.preemptible if wish.preemptible is None else wish.preemptible,
             after=wish.after,
             when=wish.when,
             labels=dict(wish.labels),

@@ -32,6 +32,12 @@ def _integer(value: Any) -> int:
     return value
 
 
+def _flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"expected True or False, got {value!r}")
+    return value
+
+
 def _text(value: Any) -> str:
     if not isinstance(value, str) or not value:
         raise ValueError(f"expected a word, got {value!r}")
@@ -104,6 +110,7 @@ _OPTIONS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "priority": ("priority", _integer),
     "project": ("project", _text),
     "deadline": ("deadline", _moment),
+    "preemptible": ("preemptible", _flag),
     "retries": ("retries", _number(0)),
     "when": ("when", _one_of("success", "failure", "always")),
     "group": ("group", _text),

@@ -116,6 +116,9 @@ def _wishes(function: F) -> F:
         click.option("--priority", type=int, default=0, metavar="N", help="Higher starts first; default 0."),
         click.option("--project", metavar="NAME", help="Whose share of the GPUs it uses, if a `policy` is chosen."),
         click.option("--deadline", callback=_moment, metavar="WHEN", help="For `policy: balanced`: 2026-12-01 18:00."),
+        click.option(
+            "--preemptible/--no-preemptible", default=None, help="May be stopped and resumed for one with a deadline."
+        ),
         click.option("--retries", type=click.IntRange(min=0), metavar="N", help="Further attempts after a failure."),
         click.option("--verify", metavar="CHECK", help="Ask this command (or module:function) whether it succeeded."),
         click.option("--verify-timeout", callback=_seconds, metavar="TIME", help="For --verify; default 5m."),

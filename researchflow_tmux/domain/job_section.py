@@ -43,13 +43,7 @@ class JobSection(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         str | None,
         Meta(description="When it should have ended: `2026-12-01`, `2026-12-01 18:00`; for the policy `balanced`."),
     ] = None
-    preemptible: Annotated[
-        bool,
-        Meta(
-            description="May be stopped (with time to save itself) and queued again for something more urgent; for the "
-            "policy `balanced`."
-        ),
-    ] = False
+    preemptible: Annotated[bool | None, Meta(description="As in scheduler_config.yml.")] = None
     after: Annotated[list[str], Meta(description="Names of jobs that must have ended first, as `when` says.")] = []
     when: Annotated[
         Condition,

@@ -1,8 +1,7 @@
-"""A workspace: its settings (every key of scheduler_config.yml, in one place) and the names of its files."""
+"""A workspace: its settings, every key of scheduler_config.yml, in one place."""
 
 from __future__ import annotations
 
-import os
 from typing import Annotated, Literal
 
 import msgspec
@@ -12,11 +11,10 @@ from researchflow_tmux.domain.hooks import Hook
 from researchflow_tmux.domain.job import CompletionRule, SuccessRule
 from researchflow_tmux.domain.job_section import Fraction, JobSection, Natural, Percent, Positive, Seconds
 from researchflow_tmux.domain.projects import PolicyName, Project, User
+from researchflow_tmux.domain.workspace_paths import CONFIG_NAME, STATE_DIR, WorkspacePaths
 
-__all__ = ["JobSection", "Settings", "WorkspacePaths"]
+__all__ = ["CONFIG_NAME", "META_TASK_NAME", "STATE_DIR", "JobSection", "Settings", "WorkspacePaths"]
 
-STATE_DIR = ".rfsched"
-CONFIG_NAME = "scheduler_config.yml"
 META_TASK_NAME = "task_name"
 """In the state's meta table, the name in force: that of the settings when the scheduler last took them over."""
 
@@ -309,6 +307,21 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         dict[str, User], Meta(description="By login name, each with caps and budgets as those of projects; see below.")
     ] = {}
 
+    preemptible: Annotated[
+        bool,
+        Meta(
+            description="Jobs may be stopped (with time to save themselves) and queued again when one with a deadline "
+            "needs their GPUs; for `policy: balanced`. A job's own `preemptible` has the last word."
+        ),
+    ] = False
+    preempt_grace: Annotated[
+        str | Natural, Meta(description="How long a job that is stopped for another one may take to save itself.")
+    ] = "60s"
+    preempt_after: Annotated[
+        str | Natural,
+        Meta(description="A job runs for so long before it is stopped for another one, twice as long each time again."),
+    ] = "10m"
+
     # -- watching
     watch_configs: Annotated[
         bool, Meta(description="Queue new files in config_dir while the scheduler runs (if started with all configs).")
@@ -327,70 +340,3 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         str | Natural | None,
         Meta(description="Size cap of one job's log, such as `1GiB` (a bare number: MiB); empty = none."),
     ] = "1GiB"
-
-
-class WorkspacePaths(msgspec.Struct, frozen=True, kw_only=True):
-    """The only place that knows where the workspace's own files are. All paths absolute."""
-
-    root: str
-    config: str
-    """The scheduler_config.yml in use."""
-
-    @property
-    def state(self) -> str:
-        """The private state directory (0700)."""
-        return os.path.join(self.root, STATE_DIR)
-
-    @property
-    def database(self) -> str:
-        """The SQLite file."""
-        return os.path.join(self.state, "state.db")
-
-    @property
-    def lock(self) -> str:
-        """Held by whoever writes the state: the scheduler, or the CLI while none runs."""
-        return os.path.join(self.state, "lock")
-
-    @property
-    def wake(self) -> str:
-        """FIFO: a byte in it makes the scheduler look at once."""
-        return os.path.join(self.state, "wake")
-
-    @property
-    def live(self) -> str:
-        """What the running scheduler last saw of GPUs and itself (JSON, replaced atomically)."""
-        return os.path.join(self.state, "live.json")
-
-    @property
-    def made(self) -> str:
-        """Where runners note the successes of jobs that have inputs and outputs."""
-        return os.path.join(self.state, "made")
-
-    @property
-    def calls(self) -> str:
-        """Where the calls of function jobs are until the jobs are forgotten."""
-        return os.path.join(self.state, "calls")
-
-    @property
-    def usage(self) -> str:
-        """What the sampler last measured of GPUs and jobs (JSON, replaced atomically)."""
-        return os.path.join(self.state, "usage.json")
-
-    @property
-    def samples(self) -> str:
-        """How the GPUs were used over time (SQLite); may be deleted."""
-        return os.path.join(self.state, "samples.db")
-
-    @property
-    def predictions(self) -> str:
-        """What is known of how long jobs take (SQLite); may be deleted."""
-        return os.path.join(self.state, "predictions.db")
-
-    @property
-    def foreseen(self) -> str:
-        """How far running jobs are, and when they should end (JSON, replaced atomically)."""
-        return os.path.join(self.state, "foreseen.json")
-
-    def attempt_dir(self, job_id: int, number: int) -> str:
-        """Where one attempt's spec, claim and exit record are."""
-        return os.path.join(self.state, "attempts", str(job_id), str(number))

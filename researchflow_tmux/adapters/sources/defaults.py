@@ -25,7 +25,7 @@ def wishes(settings: Settings, section: JobSection, pinned: tuple[int | str, ...
         "priority": section.priority,
         "project": section.project or None,
         "deadline": parse_deadline(section.deadline) if section.deadline else None,
-        "preemptible": section.preemptible,
+        "preemptible": settings.preemptible if section.preemptible is None else section.preemptible,
         "after": tuple(section.after),
         "when": section.when,
         "success": section.success or settings.success,

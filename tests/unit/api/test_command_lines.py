@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
@@ -46,8 +47,13 @@ def test_lines_ask_for_themselves_over_what_is_wished_for_all() -> None:
 
 
 def test_a_line_may_say_the_default_against_a_wish() -> None:
-    [command] = read(b"#@ gpus=1 priority=0\ntrue\n").commands
-    assert command.wish(Wish(gpus=0, priority=9)) == Wish(gpus=1, priority=0)
+    [command] = read(b"#@ gpus=1 priority=0 preemptible=false\ntrue\n").commands
+    assert command.wish(Wish(gpus=0, priority=9, preemptible=True)) == Wish(gpus=1, priority=0, preemptible=False)
+
+
+def test_a_deadline_in_a_line_is_a_moment() -> None:
+    [command] = read(b"#@ deadline=2026-12-01T18:00Z\ntrue\n").commands
+    assert command.wish(Wish()).deadline == datetime(2026, 12, 1, 18, tzinfo=UTC)
 
 
 def test_every_line_that_is_none_is_told_at_once() -> None:

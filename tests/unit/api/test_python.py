@@ -47,6 +47,7 @@ def test_options_become_what_the_job_asks_for(ws: Workspace, tmp_path: Path) -> 
         hold=True,
         verify="test -e out",
         success="verify_only",
+        preemptible=True,
     )
     job, spec = handle.job, handle.job.spec
     assert spec.argv == ("python", "train.py", "--lr=0.1")
@@ -58,6 +59,7 @@ def test_options_become_what_the_job_asks_for(ws: Workspace, tmp_path: Path) -> 
         time_limit_s=5400.0,
     )
     assert (spec.priority, spec.retries, spec.after, spec.when, spec.group) == (3, 2, (1, 1), "always", "g")
+    assert (spec.preemptible, first.job.spec.preemptible) == (True, False)
     assert (spec.labels, spec.env) == ({"model": "bert", "seed": "1"}, {"FROM": "settings", "A": "1"})
     assert (spec.workdir, spec.verify, spec.success) == (str(tmp_path), "test -e out", "verify_only")
     assert (job.state, handle.state, handle.release(), handle.hold()) == (JobState.HELD, JobState.HELD, True, True)

@@ -126,6 +126,13 @@ def test_room_on_a_gpu_is_asked_for_in_columns(tmp_path: Path) -> None:
     assert (spec.request.gpu_memory_mib, spec.request.share, spec.when) == (12 * 1024, 0.5, "always")
 
 
+def test_a_row_says_whether_it_may_be_stopped_over_what_the_settings_say(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, preemptible=True)
+    desk.table("t.csv", "name,rf.preemptible,cmd\na,,x\nb,false,x\nc,true,x\n")
+    desk.look()
+    assert {job.name: job.spec.preemptible for job in desk.jobs.values()} == {"a": True, "b": False, "c": True}
+
+
 def test_every_key_of_a_section_is_a_column() -> None:
     assert set(JobSection.__struct_fields__) - {"command"} <= set(OPTIONS)
 
