@@ -13,8 +13,9 @@ from researchflow_tmux.domain.units import counted
 from researchflow_tmux.engine.decide import Capacity, fit, gate
 from researchflow_tmux.engine.planning.planner import Planner, Rehearsal
 from researchflow_tmux.policies.planning.classes import Entry, JobKey, class_of
+from researchflow_tmux.policies.planning.orders import DAY_S
 from researchflow_tmux.policies.planning.urgency import feasible
-from researchflow_tmux.policies.planning.walk import SLIPS, Why
+from researchflow_tmux.policies.planning.walk import Why
 
 SHOWN = 3
 GPU_HOUR_S = 3600.0
@@ -63,8 +64,8 @@ class _Explaining:
             case Why.WOULD_DELAY:
                 return Reason(code=ReasonCode.WOULD_DELAY, text=self._first())
             case Why.DRAIN:
-                times = f"{self._first()}, which was put off {counted(SLIPS, 'time')} or by days"
-                return Reason(code=ReasonCode.DRAIN, text=times)
+                most = f"{self._planner.rules.policy.cap_s / DAY_S:.3g} d"
+                return Reason(code=ReasonCode.DRAIN, text=f"{self._first()}, which was put off by more than {most}")
             case _:
                 return self._no_room(entry) or self._behind(entry)
 

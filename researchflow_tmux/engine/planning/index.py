@@ -216,6 +216,7 @@ class Index:
             estimate=estimate,
             key=(-job.spec.priority, job.failed_before, key, -uprank_s, job.id),
             asks=(request.gpu_memory_mib, request.limits, request.cpus, request.memory_mib, crowd),
+            ready_s=ready_s,
             deadline_s=self._chains.due_s(job.id) if policy.urgent else None,
         )
 

@@ -32,6 +32,8 @@ class Entry:
     key: JobKey
     asks: Hashable = ()
     """Everything else it asks for: two jobs alike in `need` and in this get the same answer from any GPU."""
+    ready_s: float = 0.0
+    """r: since when it could have started."""
     deadline_s: float | None = None
     """Its own, or the one that what waits for it leaves it."""
 

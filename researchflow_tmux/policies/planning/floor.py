@@ -53,6 +53,11 @@ class Floor:
         """Whether anything at all may start here now: room on a GPU, or a place for a CPU job."""
         return self.cpu_places > 0 or any(free > SHARE_TOLERANCE for free in self._free.values())
 
+    @property
+    def gpus(self) -> int:
+        """On how many GPUs anything may start, now or later."""
+        return len(self._free)
+
     def fits(self, need: Need, without: frozenset[str] = NOTHING) -> bool:
         """Whether it could start now, on GPUs that are not among `without`."""
         if need.gpus == 0:

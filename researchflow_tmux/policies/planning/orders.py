@@ -15,8 +15,8 @@ from researchflow_tmux.policies.planning.estimates import Estimate
 
 DAY_S = 86_400.0
 ALPHA = 10.0
-CAP_S = 3 * DAY_S
-"""C. How it was chosen: docs/decisions/0011-capped-age.md."""
+CAP_S = 5 * DAY_S
+"""C. How it was chosen: docs/decisions/0012-wide-jobs-one-after-the-other.md."""
 
 Key = Callable[[float, float, "Policy"], float]
 """K of (ready time in s, work in GPU-seconds, the policy's parameters)."""
@@ -34,6 +34,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """What fits may start before the first job that does not, if that one is not delayed."""
     urgent: bool = False
     """Jobs that would miss their deadline come first."""
+    gathers: bool = False
+    """While there is room for a job of more than half of the GPUs, one goes before its turn; K is a time."""
     chains: bool = False
     """Among equals, what most work waits for comes first; else what was submitted first."""
     alpha: float = ALPHA
@@ -69,6 +71,7 @@ POLICIES: dict[str, Policy] = {
             key=capped_age,
             fair=True,
             urgent=True,
+            gathers=True,
             chains=True,
         ),
         Policy(name="fifo", words="first come, first served; nothing passes", key=arrival, backfills=False),

@@ -6,6 +6,7 @@ What really started is told to `classes` and `usage` by the events of the engine
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 from enum import Enum
 from typing import NamedTuple
@@ -13,14 +14,12 @@ from typing import NamedTuple
 import msgspec
 
 from researchflow_tmux.policies.planning.classes import Classes, ClassKey, Entry, Shelf, least_s
-from researchflow_tmux.policies.planning.floor import NOTHING, Floor, Reservation
+from researchflow_tmux.policies.planning.floor import NOTHING, Floor, Need, Reservation
 from researchflow_tmux.policies.planning.frontier import Frontier
 from researchflow_tmux.policies.planning.orders import Policy
 
-SLIPS = 3
-"""Times the reserved time may move back before nothing without an enforced limit passes any more (drain)."""
-SLIP_S = 60.0
-"""Moving by less than this is no slip."""
+WIDE = 0.5
+"""A job is wide if it needs several GPUs and more than this part of all: no two of them run side by side."""
 
 
 class Why(Enum):
@@ -38,10 +37,6 @@ class Promise(msgspec.Struct, frozen=True):
 
     first_s: float
     """When it was first expected to start."""
-    at_s: float
-    """When, as of its last slip."""
-    slips: int = 0
-    """How often that moved back."""
 
 
 class Offer(NamedTuple):
@@ -50,7 +45,6 @@ class Offer(NamedTuple):
     entry: Entry
     avoid: frozenset[str]
     """Not on these GPUs: it would delay the job that has them reserved."""
-    urgent: bool
 
 
 class Facts(msgspec.Struct, kw_only=True):
@@ -79,13 +73,16 @@ class Walk:
 
     def __init__(self, classes: Classes, floor: Floor, facts: Facts) -> None:
         self._entries = classes.entries
+        self._shelves = classes.projects
         self.floor = floor
         self._it = facts
         self._frontier = Frontier(classes.projects, facts.ratio if facts.policy.fair else lambda _project: 0.0)
         self._lane = iter(facts.lane)
         self._urgent = next(self._lane, None)
+        self._wide = facts.policy.gathers
+        """Whether a wide job may still go before its turn: there is room for one at most."""
         self._done: set[int] = set()
-        """Jobs of the lane that were dealt with: their class comes to them once more."""
+        """Jobs that were dealt with before their turn: their class comes to them once more."""
         self._gpus = dict(facts.running)
         self._refused: set[Hashable] = set()
         self.reserved: Entry | None = None
@@ -101,11 +98,11 @@ class Walk:
     def offer(self) -> Offer | None:
         """The next job that counting lets start; None = there is none."""
         while self._open and (found := self._head()) is not None:
-            entry, urgent = found
+            entry, early = found
             why, avoid = self._judge(entry)
             if why is None:
-                return Offer(entry, avoid, urgent)
-            self._pass(entry, why, urgent=urgent)
+                return Offer(entry, avoid)
+            self._pass(entry, why, early=early)
         return None
 
     def started(self, offer: Offer, uuids: Collection[str]) -> None:
@@ -114,14 +111,14 @@ class Walk:
         self.floor.take(entry.need, uuids, self._it.now_s + entry.estimate.total_s(0.0))
         self._open = self._it.thorough or self.floor.open
         self._gpus[entry.project] = self._gpus.get(entry.project, 0) + entry.need.gpus
-        self._step(entry, urgent=offer.urgent)
+        self._step(entry)
         if self._it.policy.fair:
             self._frontier.charge(entry.project, entry.gpu_s * self._it.price(entry.project))
 
     def refused(self, offer: Offer, *, alone: bool) -> None:
         """It may not start; `alone` = something of its own is in the way, else of all that ask for the same."""
         entry = offer.entry
-        self._step(entry, urgent=offer.urgent)
+        self._step(entry)
         if not alone:
             asked = (entry.need, entry.asks)
             self._refused.add(asked)
@@ -130,27 +127,53 @@ class Walk:
     # -- the next one --------------------------------------------------------------------------------------------------
 
     def _head(self) -> tuple[Entry, bool] | None:
+        """The job to look at now, and whether that is before its turn."""
         while self._urgent is not None:
             if (self._urgent.need, self._urgent.asks) not in self._refused:
                 return self._urgent, True
             self._urgent = next(self._lane, None)
         while (job_id := self._frontier.head) is not None:
             if job_id not in self._done:
-                return self._entries[job_id], False
+                entry = self._entries[job_id]
+                wide = self._while_there_is_room(entry)
+                return (entry, False) if wide is None else (wide, True)
             self._frontier.step()
         return None
 
-    def _step(self, entry: Entry, *, urgent: bool) -> None:
-        if urgent:
-            self._urgent = next(self._lane, None)
-            self._done.add(entry.id)
-        else:
-            self._frontier.step()
+    def _while_there_is_room(self, first: Entry) -> Entry | None:
+        """A wide job of the same project, as long as the room for one is there: to gather it anew would cost more.
 
-    def _pass(self, entry: Entry, why: Why, *, urgent: bool) -> None:
-        if urgent or not self._all_alike(entry, why):
+        Only one that had come by K of the job whose turn it is: whoever it passes has a K no smaller, so came no more
+        than C before it.
+        """
+        least = max(WIDE * self.floor.gpus, 1.0)
+        if not self._wide or self.reservation is not None or first.need.gpus > least or not self._room_beyond(least):
+            return None
+        shelves = self._shelves[first.project].values()
+        wide = (shelf for shelf in shelves if shelf.need.gpus > least and self.floor.fits(shelf.need))
+        for *_, job_id in sorted(shelf.keys[0] for shelf in wide):
+            entry = self._entries[job_id]
+            alike = entry.key[:2] == first.key[:2]  # in priority, and in having failed
+            if alike and entry.ready_s <= first.key[2] and job_id not in self._done:
+                self._wide = False
+                return entry
+        return None
+
+    def _room_beyond(self, gpus: float) -> bool:
+        return self.floor.fits(Need(math.floor(gpus) + 1))
+
+    def _step(self, entry: Entry) -> None:
+        if self._urgent is entry:
+            self._urgent = next(self._lane, None)
+        elif self._frontier.head == entry.id:
+            self._frontier.step()
+            return
+        self._done.add(entry.id)
+
+    def _pass(self, entry: Entry, why: Why, *, early: bool) -> None:
+        if early or not self._all_alike(entry, why):
             self.passed[entry.id] = why
-            self._step(entry, urgent=urgent)
+            self._step(entry)
         else:
             self.passed_classes[self._frontier.drop()] = why
         if self.reserved is entry and self._open:
@@ -194,7 +217,7 @@ class Walk:
         if self.reservation is None:
             return Why.CAPACITY
         self.reserved = entry
-        self.promise = self._renewed(self._it.promises.get(entry.id), self.reservation.at_s)
+        self.promise = self._it.promises.get(entry.id, Promise(self.reservation.at_s))
         return Why.RESERVED
 
     def _may_backfill(self, shelf: Shelf) -> bool:
@@ -220,15 +243,7 @@ class Walk:
 
     @property
     def _draining(self) -> bool:
-        """The reserved job was put off too often, or by more than C."""
+        """The reserved job was put off by more than C."""
         if self.promise is None or self.reservation is None:
             return False
-        late_s = self.reservation.at_s - self.promise.first_s
-        return self.promise.slips >= SLIPS or late_s > self._it.policy.cap_s
-
-    def _renewed(self, promise: Promise | None, at_s: float) -> Promise:
-        if promise is None:
-            return Promise(at_s, at_s)
-        if at_s <= promise.at_s + SLIP_S:
-            return promise
-        return Promise(promise.first_s, at_s, promise.slips + 1)
+        return self.reservation.at_s - self.promise.first_s > self._it.policy.cap_s

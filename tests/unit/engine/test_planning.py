@@ -274,7 +274,7 @@ def test_the_place_in_the_project_and_what_that_used() -> None:
 
 
 def test_a_full_project_and_one_that_can_never_have_so_many() -> None:
-    scene = Scene(gpus=3, caps={"a": 2})
+    scene = Scene(gpus=4, caps={"a": 2})
     for number, gpus in ((1, 1), (2, 2), (3, 3)):
         scene.add(number, project="a", gpus=gpus, queued_s=number)
     assert scene.start() == [1]

@@ -36,6 +36,7 @@ def entry(
         need=need or Need(gpus),
         estimate=known,
         key=(-priority, False, key, 0.0, number),
+        ready_s=ready_s,
         deadline_s=deadline_s,
     )
 

@@ -247,4 +247,4 @@ def test_what_left_is_urgent_no_longer() -> None:
 
 
 def test_days_are_days() -> None:
-    assert CAP_S == 3 * DAY
+    assert CAP_S == 5 * DAY

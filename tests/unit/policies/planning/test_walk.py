@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from researchflow_tmux.policies.planning.classes import class_of
+from researchflow_tmux.policies.planning.classes import Entry, class_of
 from researchflow_tmux.policies.planning.floor import Need
 from researchflow_tmux.policies.planning.orders import POLICIES
-from researchflow_tmux.policies.planning.walk import SLIPS, Facts, Promise, Walk, Why
+from researchflow_tmux.policies.planning.walk import Facts, Promise, Walk, Why
 from tests.unit.policies.planning.samples import DAY, HOUR, classes, entry, floor, walk
 
 EASY = POLICIES["easy_fifo"]
@@ -121,35 +121,80 @@ def test_an_urgent_job_may_have_the_reservation() -> None:
     assert (found.started, found.reserved) == ([], 2)
 
 
-@pytest.mark.parametrize(
-    ("promise", "drains"),
-    [
-        (Promise(HOUR, HOUR, 0), False),
-        (Promise(0.0, 0.0, SLIPS - 2), False),
-        (Promise(0.0, 0.0, SLIPS - 1), True),
-        (Promise(-4 * DAY, HOUR, 0), True),
-    ],
-)
-def test_a_reservation_that_slipped_too_often_or_too_far_lets_only_enforced_limits_pass(
-    promise: Promise, drains: bool
-) -> None:
+@pytest.mark.parametrize(("first_s", "drains"), [(HOUR, False), (HOUR - EASY.cap_s, False), (-EASY.cap_s, True)])
+def test_a_reservation_that_was_put_off_too_far_lets_only_enforced_limits_pass(first_s: float, drains: bool) -> None:
     wide, guessed = entry(1, 2, policy=EASY), entry(2, takes_s=60.0, policy=EASY, ready_s=1)
-    found = walk([wide, guessed], floor(2, HOUR), policy=EASY, promises={1: promise})
+    promises = {1: Promise(first_s)}
+    found = walk([wide, guessed], floor(2, HOUR), policy=EASY, promises=promises)
     assert found.started == ([] if drains else [2])
     if drains:
         assert found.why(guessed) is Why.DRAIN
     limited = entry(3, limit_s=60.0, policy=EASY, ready_s=2)
-    found = walk([wide, guessed, limited], floor(2, HOUR), policy=EASY, promises={1: promise})
+    found = walk([wide, guessed, limited], floor(2, HOUR), policy=EASY, promises=promises)
     assert found.started == ([3] if drains else [2])
 
 
-def test_a_promise_slips_only_when_it_moves_by_more_than_a_minute() -> None:
-    def renewed(promise: Promise) -> Promise | None:
-        return walk([entry(1, 2)], floor(2, HOUR), promises={1: promise}).walk.promise
+def test_the_first_promise_is_kept() -> None:
+    assert walk([entry(1, 2)], floor(2, HOUR)).walk.promise == Promise(HOUR)
+    assert walk([entry(1, 2)], floor(2, HOUR), promises={1: Promise(60.0)}).walk.promise == Promise(60.0)
 
-    assert renewed(Promise(HOUR - 59, HOUR - 59)) == Promise(HOUR - 59, HOUR - 59)
-    assert renewed(Promise(HOUR - 61, HOUR - 61)) == Promise(HOUR - 61, HOUR, 1)
-    assert walk([entry(1, 2)], floor(2, HOUR)).walk.promise == Promise(HOUR, HOUR)
+
+C = POLICIES["balanced"].cap_s
+
+
+def test_while_there_is_room_for_a_wide_job_one_goes_before_its_turn() -> None:
+    narrow, wide, wider = entry(1), entry(2, 3, takes_s=9 * DAY), entry(3, 4, takes_s=99 * DAY)
+    assert walk([narrow, wide, wider], floor(4)).started == [2, 1]
+    assert walk([narrow, wide], floor(4, HOUR)).started == [2]
+    assert walk([narrow, entry(2, 2, takes_s=9 * DAY)], floor(4)).started == [1, 2], "half of the GPUs is not wide"
+    assert walk([entry(1, 0), entry(2, takes_s=9 * DAY)], floor(1, cpu_places=1)).started == [1, 2], "nor is one GPU"
+    assert walk([narrow, entry(2, 3, takes_s=9 * DAY)], floor(4, HOUR, HOUR)).started == [1], "no room: no turn"
+
+
+@pytest.mark.parametrize(
+    "wide",
+    [
+        entry(2, 4, takes_s=9 * DAY, ready_s=10 * HOUR + 1.0),
+        entry(2, 4, takes_s=9 * DAY, priority=-1),
+        entry(2, 4, takes_s=9 * DAY, project="other"),
+    ],
+    ids=["came after K of the first", "is of lower priority", "is of a project that has had more"],
+)
+def test_a_wide_job_does_not_go_before_those_it_may_not_pass(wide: Entry) -> None:
+    first = entry(1)
+    assert first.key[2] == 10 * HOUR
+    assert walk([first, wide], floor(4), ratios={"other": 9 * DAY}).started == [1]
+
+
+def test_a_wide_job_that_is_stopped_before_its_turn_is_looked_at_once() -> None:
+    narrow, wide = entry(1, project="a"), entry(2, 4, takes_s=9 * DAY, project="a")
+    found = walk([narrow, wide], floor(4), caps={"a": 3})
+    assert found.started == [1]
+    assert found.why(wide) is Why.CAP
+    in_the_lane = walk([narrow, wide], floor(4), caps={"a": 3}, lane=[wide])
+    assert in_the_lane.started == [1]
+
+
+@pytest.mark.parametrize("name", sorted(POLICIES.keys() - {"balanced"}))
+def test_under_the_other_policies_each_one_waits_for_its_turn(name: str) -> None:
+    policy = POLICIES[name]
+    first, last = sorted([entry(1, policy=policy), entry(2, 4, takes_s=99 * DAY, policy=policy)], key=lambda e: e.key)
+    assert walk([first, last], floor(4), policy=policy).started == [first.id]
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 4), st.floats(1.0, 20 * DAY), st.floats(0.0, 20 * DAY)), min_size=1, max_size=25),
+    st.integers(0, 4),
+)
+def test_what_goes_before_its_turn_came_no_more_than_c_after_those_it_passes(
+    wanted: list[tuple[int, float, float]], busy: int
+) -> None:
+    waiting = [entry(number, gpus, takes_s, ready_s=ready_s) for number, (gpus, takes_s, ready_s) in enumerate(wanted)]
+    walked = Walk(classes(*waiting), floor(4, *[HOUR] * busy), Facts(policy=POLICIES["balanced"], now_s=0.0))
+    first = walked.offer()
+    if first is not None and walked.reservation is None:
+        passed = [one for one in waiting if one.key < first.entry.key]
+        assert all(first.entry.ready_s <= one.ready_s + C for one in passed)
 
 
 def test_a_refusal_is_for_the_job_alone_or_for_all_that_ask_for_the_same() -> None:
