@@ -226,8 +226,9 @@ _OTHERS = """\
 `root`, `noted_at`), `files` (paths by name). With `--columns` only those. `results show --json` prints one of them.
 
 `cancel`, `requeue`, `hold`, `release` print lists of job names by what became of them, such as `cancelled`, `stopping`,
-`queued`, `held`, `untouched`. `wait` prints the jobs with `id`, `name`, `state`, `reason`, `exit_code`. `config` prints
-each setting with its `value` and where it comes `from`.
+`queued`, `held`, `untouched`; `set` prints `changed`, `unchanged`, `refused` (sentences), `notes`.
+`wait` prints the jobs with `id`, `name`, `state`, `reason`, `exit_code`. `config` prints each setting with
+its `value` and where it comes `from`.
 
 ## States and reasons
 

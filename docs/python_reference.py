@@ -20,12 +20,12 @@ CLASSES: tuple[tuple[type[Any], tuple[str, ...]], ...] = (
     (
         Workspace,
         ("submit", "submit_many", "pipeline", "start", "handle", "handles", "wait", "as_completed", "results", "events",
-         "close"),
+         "set_jobs", "close"),
     ),
     (
         JobHandle,
         ("state", "reason", "why", "job", "attempts", "wait", "result", "exception", "logs", "cancel", "hold",
-         "release", "requeue", "__await__"),
+         "release", "requeue", "set", "__await__"),
     ),
     (JobFunction, ("__call__", "job", "submit", "having")),
     (PipelineBuilder, ("job", "submit", "__getitem__", "handles", "wait", "results")),

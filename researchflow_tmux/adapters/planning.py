@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from researchflow_tmux.adapters.deadlines import parse_deadline
 from researchflow_tmux.adapters.lessons import recent, remembered
 from researchflow_tmux.domain.job import Job
 from researchflow_tmux.domain.workspace import Settings, WorkspacePaths
@@ -22,6 +23,7 @@ def plan_rules(settings: Settings) -> PlanRules | None:
         policy=policy,
         weights={name: project.weight for name, project in projects.items()},
         caps={name: project.max_gpus for name, project in projects.items() if project.max_gpus is not None},
+        deadlines={name: parse_deadline(one.deadline).timestamp() for name, one in projects.items() if one.deadline},
     )
 
 

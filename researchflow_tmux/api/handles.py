@@ -110,6 +110,18 @@ class JobHandle(Generic[R_co]):
         """Run it again, from its newest checkpoint unless `fresh`; a running one is stopped first."""
         self.workspace.ask("requeue", {"ids": [self.id], "afresh": fresh})
 
+    def set(self, **values: Any) -> bool:
+        """Change its `priority`, `deadline`, `project`, `preemptible`, `time_limit` or `retries`; False = it had them.
+
+        It holds against the job's config until that says something else than now. None takes a deadline, a project or
+        a time limit away. Raises UsageError with every problem of the values, and when one cannot be changed any more
+        (project and time limit of a running job); then nothing was changed.
+        """
+        done = self.workspace.set_of([self.job], values)
+        if done.refused:
+            raise UsageError("\n".join(done.refused))
+        return bool(done.changed)
+
     def logs(self, tail: int | None = None) -> str:
         """What its latest attempt wrote so far, as one would have seen it (the last `tail` lines); "" = nothing yet."""
         attempts = self.attempts

@@ -15,6 +15,7 @@ from researchflow_tmux.api.workspace import Workspace
 from researchflow_tmux.domain.attempt import Attempt, Ended, Planned, Running, Stopping
 from researchflow_tmux.domain.job import Job, JobState
 from researchflow_tmux.domain.units import counted
+from researchflow_tmux.engine.setting import what_was_set
 from researchflow_tmux.policies.retry import why as outcome_words
 from researchflow_tmux.records.values import typed_command
 
@@ -116,8 +117,13 @@ def why(workspace: Workspace, pattern: str) -> Why:
         gpus=view.gpus if waits else [],
         last_line=last_line(attempts[-1].log) if ended_badly else None,
         advice=list(_advice(job, shown, view)),
-        limits=limits_of(job, attempts[-1] if attempts else None),
+        limits=[*_set_by_hand(job), *limits_of(job, attempts[-1] if attempts else None)],
     )
+
+
+def _set_by_hand(job: Job) -> list[str]:
+    words = what_was_set(job)
+    return [f"set by hand: {words}"] if words else []
 
 
 def _attempt(attempt: Attempt) -> AttemptLine:

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from researchflow_tmux.adapters import live_file, usage_file, workspace_lock
 from researchflow_tmux.adapters.clock import SystemClock
 from researchflow_tmux.adapters.sqlite_reader import SqliteReader
@@ -29,6 +31,8 @@ from researchflow_tmux.engine.workload import Workload
 
 if TYPE_CHECKING:
     from researchflow_tmux.adapters.config_file import LoadedSettings
+    from researchflow_tmux.api.setting import Done
+    from researchflow_tmux.domain.setting import Setting
 
 KEEPER_S = 1.0
 """A scheduler that is gone this long may be one that its keeper starts again: only then it is looked for in tmux."""
@@ -193,6 +197,54 @@ class Workspace:
     def release(self, patterns: Iterable[str]) -> dict[str, Any]:
         """Let held jobs start."""
         return self._by_ids("release", self.jobs(patterns))
+
+    def set_words(self, words: Sequence[str]) -> Done:
+        """Change values of jobs, as `rfsched set` takes it: what names jobs, and KEY=VALUE.
+
+        Raises UsageError with every problem; then nothing was changed.
+        """
+        from researchflow_tmux.api.setting import KEYS, setting_of, told_apart
+
+        patterns, given = told_apart(words)
+        wanted, problems = setting_of(given, self._clock.now())
+        found: list[Job] = []
+        try:
+            found = self.jobs(patterns) if patterns else []
+        except UsageError as error:
+            problems = [str(error.args[0]), *problems]
+        if not patterns:
+            problems.append("set it of which jobs?")
+        if not given:
+            problems.append("set what?")
+        if problems:
+            raise UsageError("\n".join(problems), hint=f"rfsched set JOB... KEY=VALUE..., KEY one of {', '.join(KEYS)}")
+        return self._set(found, wanted)
+
+    def set_jobs(self, patterns: Iterable[str], **values: Any) -> Done:
+        """Change values of jobs: `priority`, `deadline`, `project`, `preemptible`, `time_limit`, `retries`.
+
+        None takes a deadline, project or time limit away. Raises UsageError with every problem of the values, or for a
+        pattern that names no job; then nothing was changed.
+        """
+        return self.set_of(self.jobs(patterns), values)
+
+    def set_of(self, jobs: Sequence[Job], values: Mapping[str, Any]) -> Done:
+        """As `set_jobs`, of these jobs."""
+        from researchflow_tmux.api.setting import setting_of, texts_of, unknown_among
+
+        problems = unknown_among(values)
+        wanted, more = (None, []) if problems else setting_of(texts_of(values), self._clock.now())
+        if wanted is None or more:
+            raise UsageError("\n".join([*problems, *more]))
+        return self._set(jobs, wanted)
+
+    def _set(self, jobs: Sequence[Job], wanted: Setting) -> Done:
+        from researchflow_tmux.api.setting import Done, notes
+
+        body = {"ids": [job.id for job in jobs], "values": msgspec.to_builtins(wanted)}
+        done = msgspec.convert(self.ask("set", body), Done)
+        done.notes = notes(wanted, self.usable_settings)
+        return done
 
     def settle(self) -> None:
         """With no scheduler: running jobs may have ended without anybody writing it down."""

@@ -12,6 +12,7 @@ import msgspec
 from researchflow_tmux.domain.arrays import Array
 from researchflow_tmux.domain.reasons import Reason, ReasonCode
 from researchflow_tmux.domain.resources import ResourceRequest
+from researchflow_tmux.domain.setting import NOTHING, Setting
 
 CompletionRule = Literal["exit_code", "marker", "marker_and_exit"]
 """What makes an attempt a success: see docs/reference/config.md, `completion`."""
@@ -185,6 +186,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     succeeded_attempt: int = 0
     """Number of the attempt that finished the work (or after which somebody wanted it afresh): what later ones do
     begins anew, without the checkpoints of those up to here."""
+    source_said: Setting = NOTHING
+    """What its source said of the values that somebody has set by hand since: while it says the same, those hold."""
 
     @property
     def name(self) -> str:

@@ -7,7 +7,9 @@ from typing import Any
 import msgspec
 
 from researchflow_tmux.domain.events import Notice
+from researchflow_tmux.domain.setting import Setting
 from researchflow_tmux.engine.by_hand import cancel, hold, release, requeue
+from researchflow_tmux.engine.setting import set_by_hand
 from researchflow_tmux.engine.steering import Steering, steer
 from researchflow_tmux.engine.submitting import Submission, submit
 from researchflow_tmux.engine.workload import Book
@@ -37,6 +39,8 @@ def _by_hand(book: Book, kind: str, body: dict[str, Any], by: str, grace_s: floa
             return hold(book, ids, by)
         case "release":
             return release(book, ids, by)
+        case "set":
+            return set_by_hand(book, ids, msgspec.convert(body.get("values", {}), Setting), by)
         case "gpus":
             return msgspec.to_builtins(steer(book, msgspec.convert(body, Steering), by, grace_s))  # type: ignore[no-any-return]
         case "remember" | "resume" | "look":  # kept by the engine; no scheduler is at work that could do more

@@ -13,6 +13,7 @@ from researchflow_tmux.domain.events import JobRespecified, JobSubmitted
 from researchflow_tmux.domain.job import Job, JobSpec, JobState
 from researchflow_tmux.domain.reasons import Reason, ReasonCode
 from researchflow_tmux.engine.by_hand import requeue_one, settle_dependents, skip_if_hopeless
+from researchflow_tmux.engine.setting import respecified
 from researchflow_tmux.engine.workload import Book, Workload
 
 
@@ -107,7 +108,9 @@ def _new(book: Book, draft: Draft, spec: JobSpec) -> Job:
 def _again(book: Book, spec: JobSpec, job: Job) -> Job:
     """A job that is known: its specification is the new one, except while it runs."""
     if job.state is not JobState.ACTIVE and job.spec != spec:
-        book.apply(JobRespecified(job_id=job.id, job=replace(job, spec=spec)))
+        changed = respecified(job, spec)
+        if changed != job:
+            book.apply(JobRespecified(job_id=job.id, job=changed))
     return book.workload.jobs[job.id]
 
 

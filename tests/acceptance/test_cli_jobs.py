@@ -206,3 +206,26 @@ def ended(tmp_path_factory: pytest.TempPathFactory) -> RealWorkspace:
         made.close()
         made.server.close()
     return made
+
+
+def test_what_is_set_counts_at_once_and_holds_against_the_config(workspace: RealWorkspace) -> None:
+    workspace.configure(gpu_count="simulated:1", max_jobs_per_gpu=1, check_interval=3600.0)  # no sweep will help
+    workspace.config("busy", "sleep 300", priority=9)
+    for name in ("a", "b"):
+        workspace.config(name, "sleep 300", priority=1)
+    workspace.ok("start")
+    workspace.wait_for("busy", "running")
+    assert workspace.ok("set", "b", "busy", "priority=5", "retries=2") == "set: b, busy\n"
+    assert workspace.job("b")["priority"] == 5, "it is so when the command returns"
+    assert "priority 1 → 5, retries 0 → 2" in workspace.ok("history", "b")
+    workspace.ok("start")  # reads the configs again
+    assert workspace.job("b")["priority"] == 5
+    assert "set by hand: priority 5 (its config says 1), retries 2" in workspace.ok("why", "b")
+    workspace.ok("cancel", "busy")
+    workspace.wait_for("b", "running")
+    assert workspace.states()["a"] == "queued"
+    assert "left alone: b runs: its time limit cannot be changed now" in workspace.ok("set", "b", "time_limit=1h")
+    bad = workspace.call("set", "a", "nobody", "priority=x", "prority=1")
+    assert bad.returncode == 2
+    for said in ("no job 'nobody'", "priority: expected a whole number", "did you mean 'priority'?"):
+        assert said in bad.stderr

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from researchflow_tmux.domain.job import Job
 from researchflow_tmux.engine.workload import Workload
@@ -13,16 +13,22 @@ from researchflow_tmux.policies.planning.urgency import passed_back
 class Chains:
     """`uprank` = P50 + the largest uprank behind; `due` = the own deadline, or an earlier one passed back.
 
-    Both are made known upwards when a job comes, and only ever grow more pressing: what is taken back later (a job
-    cancelled, a deadline moved) counts from the next start of the scheduler on.
+    Both are made known upwards at once when a job comes. What makes them less pressing (a deadline moved or taken
+    away, a job cancelled) is only noted, since many jobs may wait for the same one; `settle` works it out.
     """
 
-    def __init__(self, workload: Workload, estimate: Callable[[Job], Estimate]) -> None:
+    def __init__(
+        self, workload: Workload, estimate: Callable[[Job], Estimate], project_due_s: Mapping[str, float] | None = None
+    ) -> None:
+        """`project_due_s` = when the jobs of a project should have ended that have no deadline of their own."""
         self._workload = workload
         self._estimate = estimate
+        self._project_due_s = project_due_s or {}
         self._behind_s: dict[int, float] = {}
         """The largest uprank of what waits for the job."""
         self._due_s: dict[int, float] = {}
+        self._stale: set[int] = set()
+        """Jobs that may be pressed less than is noted."""
 
     def uprank_s(self, job: Job) -> float:
         """Seconds of work on the longest path from the job to an end."""
@@ -33,10 +39,10 @@ class Chains:
         return self._due_s.get(job_id)
 
     def add(self, job: Job) -> Iterator[int]:
-        """A job came (or changed): yields the jobs upstream for which something is different now."""
-        own = job.spec.deadline
-        if own is not None:
-            self._due_s[job.id] = min(own.timestamp(), self._due_s.get(job.id, float("inf")))
+        """A job came: yields the jobs upstream for which something is different now."""
+        own_s = self._own_s(job)
+        if own_s is not None:
+            self._due_s[job.id] = min(own_s, self._due_s.get(job.id, float("inf")))
         ahead = [job]
         while ahead:
             below = ahead.pop()
@@ -45,10 +51,54 @@ class Chains:
                     ahead.append(upstream)
                     yield upstream.id
 
-    def forget(self, job_id: int) -> None:
+    def change(self, job: Job) -> Iterator[int]:
+        """A job that was there is another now; yields as `add`. What it presses less is for `settle`."""
+        self._stale.add(job.id)
+        self._stale.update(job.spec.after)
+        yield from self.add(job)
+
+    def forget(self, job: Job) -> None:
         """The job has ended."""
-        self._behind_s.pop(job_id, None)
-        self._due_s.pop(job_id, None)
+        self._behind_s.pop(job.id, None)
+        self._due_s.pop(job.id, None)
+        self._stale.discard(job.id)
+        self._stale.update(job.spec.after)
+
+    def settle(self) -> Iterator[int]:
+        """Work out what was noted; yields the jobs for which something is different now."""
+        while self._stale:
+            job = self._workload.jobs.get(self._stale.pop())
+            if job is not None and not job.state.ended and self._work_out(job):
+                self._stale.update(job.spec.after)
+                yield job.id
+
+    def _work_out(self, job: Job) -> bool:
+        """Both figures anew, from all that waits for the job; whether that changed anything."""
+        waiting = [below for each in self._workload.dependents.get(job.id, ()) if (below := self._waiting(each))]
+        behind_s = max(map(self.uprank_s, waiting), default=0.0)
+        own_s = self._own_s(job)
+        dues = [own_s] if own_s is not None else []
+        for below in waiting:
+            due_s = self._due_s.get(below.id)
+            dues += [] if due_s is None else [passed_back(due_s, self._estimate(below).p80_s)]
+        due_s = min(dues, default=None)
+        changed = (behind_s, due_s) != (self._behind_s.get(job.id, 0.0), self._due_s.get(job.id))
+        self._behind_s[job.id] = behind_s
+        if due_s is None:
+            self._due_s.pop(job.id, None)
+        else:
+            self._due_s[job.id] = due_s
+        return changed
+
+    def _waiting(self, job_id: int) -> Job | None:
+        job = self._workload.jobs[job_id]
+        return None if job.state.ended else job
+
+    def _own_s(self, job: Job) -> float | None:
+        """Its own deadline, else that of its project."""
+        if job.spec.deadline is not None:
+            return job.spec.deadline.timestamp()
+        return None if job.spec.project is None else self._project_due_s.get(job.spec.project)
 
     def _press(self, upstream: int, below: Job) -> bool:
         """Pass on what waits for `upstream`; whether that changed anything."""

@@ -41,6 +41,8 @@ class PlanRules(msgspec.Struct, frozen=True, kw_only=True):
     """By project; one that is not named weighs 1."""
     caps: Mapping[str, int] = {}
     """The most GPUs a project may have at a time."""
+    deadlines: Mapping[str, float] = {}
+    """When the jobs of a project should have ended that have no deadline of their own (seconds since 1970)."""
 
 
 class Index:
@@ -72,7 +74,7 @@ class Index:
         self._share = share
         self._uuids = {device.index: device.uuid for device in devices}
         self._estimates: dict[int, Estimate] = {}
-        self._chains = Chains(workload, self.estimate)
+        self._chains = Chains(workload, self.estimate, rules.deadlines)
         self._resumed: set[AttemptKey] = set()
         """Attempts that went on from a checkpoint: their durations say nothing about whole ones."""
         self._live: Counter[str] = Counter()
@@ -128,7 +130,7 @@ class Index:
                 self._came(job, at.timestamp())
             case JobRespecified(job=job):
                 self._estimates.pop(job.id, None)
-                self._came(job, at.timestamp())
+                self._respecified(job, at.timestamp())
             case JobChanged(job_id=job_id):
                 self._changed(self._workload.jobs[job_id], at.timestamp())
             case AttemptPlanned(attempt=attempt):
@@ -145,10 +147,23 @@ class Index:
             self._file(self._workload.jobs[upstream], at_s)
         self._file(job, at_s)
 
-    def _changed(self, job: Job, at_s: float) -> None:
+    def _respecified(self, job: Job, at_s: float) -> None:
+        for upstream in self._chains.change(job):
+            self._file(self._workload.jobs[upstream], at_s)
         self._file(job, at_s)
+
+    def settle(self, now: datetime) -> None:
+        """Be exact again about what waits for what; before each decision."""
+        for job_id in self._chains.settle():
+            self._file(self._workload.jobs[job_id], now.timestamp())
+
+    def _changed(self, job: Job, at_s: float) -> None:
+        if job.state is JobState.QUEUED:  # perhaps after it had ended: its deadline counts again
+            self._respecified(job, at_s)
+        else:
+            self._file(job, at_s)
         if job.state.ended:
-            self._chains.forget(job.id)
+            self._chains.forget(job)
             self._estimates.pop(job.id, None)
         for below in self._workload.dependents.get(job.id, ()):
             self._file(self._workload.jobs[below], at_s)

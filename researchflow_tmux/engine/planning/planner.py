@@ -73,6 +73,7 @@ class Planner:
         return self._decided(self._floor(room, now.timestamp()), room, now, thorough=True)
 
     def _decided(self, floor: Floor, room: Capacity, now: datetime, *, thorough: bool = False) -> Rehearsal:
+        self.index.settle(now)
         done = Rehearsal(Walk(self.index.classes, floor, self._facts(now.timestamp(), thorough=thorough)))
         self._take(done, room, now)
         return done

@@ -384,3 +384,57 @@ def test_a_few_are_told_the_same_as_all(policy: str) -> None:
     few = scene.choice.explain(scene.room(), scene.now, 12)
     assert len(few) == 12
     assert few == {number: everything[number] for number in few}
+
+
+def due(scene: Scene, number: int) -> float | None:
+    """The deadline that a waiting job has in the eyes of the next decision."""
+    scene.index.settle(scene.now)
+    entry = scene.index.classes.entries.get(number)
+    return None if entry is None or entry.deadline_s is None else (entry.deadline_s - NOW.timestamp()) / 3600
+
+
+def respecify(scene: Scene, number: int, **fields: Any) -> None:
+    from msgspec.structs import replace
+
+    job = scene.workload.jobs[number]
+    changed = replace(job, spec=replace(job.spec, **fields))
+    scene.workload.apply(JobRespecified(job_id=number, job=changed), scene.now)
+
+
+def test_a_deadline_that_moves_moves_what_was_passed_back() -> None:
+    scene = Scene(gpus=1)
+    scene.add(1)
+    scene.add(2, after=(1,), limit_s=3600.0, deadline=NOW + 10 * HOUR)
+    scene.add(3, after=(1,), limit_s=3600.0, deadline=NOW + 50 * HOUR)
+    assert due(scene, 1) == 9.0, "an hour for job 2"
+    respecify(scene, 2, deadline=NOW + 5 * HOUR)
+    assert due(scene, 1) == 4.0
+    respecify(scene, 2, deadline=NOW + 30 * HOUR)
+    assert due(scene, 1) == 29.0
+    respecify(scene, 2, deadline=None)
+    assert due(scene, 1) == 49.0
+    scene.workload.apply(
+        JobChanged(job_id=3, state=JobState.CANCELLED, reason=Reason(code=ReasonCode.CANCELLED)), scene.now
+    )
+    assert due(scene, 1) is None, "nobody waits for it in a hurry any more"
+
+
+def test_the_deadline_of_a_project_is_that_of_its_jobs_without_one() -> None:
+    scene = Scene(gpus=1, deadlines={"p": (NOW + 20 * HOUR).timestamp()})
+    scene.add(1)
+    scene.add(2, after=(1,), limit_s=3600.0, project="p")
+    scene.add(3, project="p", deadline=NOW + 90 * HOUR)
+    scene.add(4, project="p")
+    scene.add(5, project="q")
+    assert [due(scene, number) for number in (1, 3, 4, 5)] == [19.0, 90.0, 20.0, None]
+    respecify(scene, 4, project="q")
+    assert due(scene, 4) is None
+
+
+def test_a_job_that_is_queued_again_has_its_deadline_again() -> None:
+    scene = Scene(gpus=1)
+    scene.add(1, deadline=NOW + 10 * HOUR)
+    scene.start()
+    scene.end(1, ok=False)
+    scene.workload.apply(JobChanged(job_id=1, state=JobState.QUEUED, reason=Reason(code=ReasonCode.REQUEUED)), NOW)
+    assert due(scene, 1) == 10.0
