@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from researchflow_tmux.adapters.config_fields import MAX_INT, Check, show
 from researchflow_tmux.adapters.deadlines import check_deadline
+from researchflow_tmux.domain import hardware
 from researchflow_tmux.domain.limits import BUILT_IN_ORDERS
 from researchflow_tmux.domain.units import DURATION_WORDS, SIZE_WORDS, parse_duration, parse_size
 from researchflow_tmux.domain.workspace import Settings
@@ -33,6 +34,20 @@ def _read_by(parse: Callable[[str | float], float], words: str, at_zero: str | N
         except ValueError:
             return f"expected {words}, got {show(value)}"
         return None if amount > 0 else at_zero
+
+    return check
+
+
+def _worded(parse: Callable[[str], object], words: str) -> Check:
+    """A check of a text that `parse` reads; None and nothing may be set."""
+
+    def check(value: str | None) -> str | None:
+        try:
+            if value:
+                parse(value)
+        except ValueError:
+            return f"expected {words}, got {show(value)}"
+        return None
 
     return check
 
@@ -118,7 +133,14 @@ def check_order(value: str) -> str | None:
     return f"expected one of {', '.join(BUILT_IN_ORDERS)}, or `module:function`; got {show(value)}{guess}"
 
 
+HARDWARE_CHECKS: dict[str, Check] = {
+    "gpu_type": _worded(hardware.parse_types, hardware.TYPE_WORDS),
+    "min_gpu_memory": _read_by(parse_size, SIZE_WORDS, None),
+    "compute_capability": _worded(hardware.parse_capability, hardware.CAPABILITY_WORDS),
+    "topology": _worded(hardware.parse_topology, hardware.TOPOLOGY_WORDS),
+}
 SETTINGS_CHECKS: dict[str, Check] = {
+    **HARDWARE_CHECKS,
     "gpu_memory": check_memory,
     "memory": check_memory,
     "min_free_memory": check_memory,
@@ -139,6 +161,7 @@ SETTINGS_CHECKS: dict[str, Check] = {
     "command": check_command,
 }
 SECTION_CHECKS: dict[str, Check] = {
+    **HARDWARE_CHECKS,
     "deadline": check_deadline,
     "verify": check_verify,
     "verify_timeout": check_time_limit,

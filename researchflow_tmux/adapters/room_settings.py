@@ -4,15 +4,43 @@ from __future__ import annotations
 
 import math
 import os
+from typing import Protocol
 
 import msgspec
 
 from researchflow_tmux.adapters.system_ram import SystemRam
+from researchflow_tmux.domain.hardware import NO_HARDWARE, Hardware, hardware
 from researchflow_tmux.domain.limits import GpuLimits, RoomRules
 from researchflow_tmux.domain.units import parse_duration, parse_size
 from researchflow_tmux.domain.workspace import JobSection, Settings
 
 Size = str | int | None
+HARDWARE = ("gpu_type", "min_gpu_memory", "compute_capability", "topology")
+"""Keys that say what kind of GPU is needed."""
+
+
+class SaysHardware(Protocol):
+    """A job's own words: its section, or what was said to `add`."""
+
+    @property
+    def gpu_type(self) -> str | None:
+        """Such as `A100|H100`; None = the settings say."""
+        ...
+
+    @property
+    def min_gpu_memory(self) -> Size:
+        """Such as `40GiB`; None = the settings say."""
+        ...
+
+    @property
+    def compute_capability(self) -> str | None:
+        """Such as `8.0`; None = the settings say."""
+        ...
+
+    @property
+    def topology(self) -> str | None:
+        """Such as `nvlink!`; None = the settings say."""
+        ...
 
 
 def room_rules(settings: Settings) -> RoomRules:
@@ -55,6 +83,17 @@ def limits(section: JobSection) -> GpuLimits:
         max_util_pct=section.max_util,
         min_free_mib=mib(section.min_free_memory),
     )
+
+
+def hardware_of(settings: Settings, said: SaysHardware | None = None, *, gpus: int = 1) -> Hardware:
+    """What kind of GPU a job asks for, the settings where it says nothing; a CPU job for none.
+
+    Raises ValueError for words that no check has seen.
+    """
+    if not gpus:
+        return NO_HARDWARE
+    words = {name: None if said is None else getattr(said, name) for name in HARDWARE}
+    return hardware(**{name: getattr(settings, name) if word is None else word for name, word in words.items()})
 
 
 def mib(size: Size) -> int | None:

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from researchflow_tmux.adapters.commands import CommandBuilder
 from researchflow_tmux.adapters.places import resolve_places
-from researchflow_tmux.adapters.room_settings import mib
+from researchflow_tmux.adapters.room_settings import HARDWARE, hardware_of, mib
 from researchflow_tmux.adapters.sources import JobDraft
 from researchflow_tmux.domain.arrays import Array, Indices
 from researchflow_tmux.domain.errors import UsageError
@@ -37,6 +37,10 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     share: float | None = None
     gpu_memory_mib: int | None = None
     limits: GpuLimits = NO_LIMITS
+    gpu_type: str | None = None
+    min_gpu_memory: str | int | None = None
+    compute_capability: str | None = None
+    topology: str | None = None
     time_limit_s: float | None = None
     cpus: int | None = None
     memory_mib: int | None = None
@@ -102,6 +106,7 @@ class Drafter:
                 share=wish.share,
                 gpu_memory_mib=wish.gpu_memory_mib,
                 limits=wish.limits,
+                hardware=hardware_of(settings, wish, gpus=wish.gpus),
                 time_limit_s=wish.time_limit_s,
                 cpus=settings.cpus if wish.cpus is None else wish.cpus,
                 memory_mib=mib(settings.memory) if wish.memory_mib is None else wish.memory_mib,
@@ -139,9 +144,12 @@ class Drafter:
 
 
 def check(wish: Wish) -> None:
-    """Raise UsageError when the name, the group or a label cannot be one."""
+    """Raise UsageError when the name, the group or a label cannot be one, or a CPU job asks for a kind of GPU."""
     if wish.name is not None and not wish.name.isprintable():
         raise UsageError(f"the name {wish.name!r} holds characters that cannot be printed", hint="choose another name")
+    kinds = [f"--{name.replace('_', '-')}" for name in HARDWARE if getattr(wish, name) is not None]
+    if kinds and not wish.gpus:
+        raise UsageError(f"{kinds[0]} says which GPU, and the job asks for none", hint="leave one of them out")
     group = wish.group
     if group is not None and (not group or group.startswith("@") or "=" in group or not group.isprintable()):
         raise UsageError(f"{group!r} cannot be a group", hint="a group is a word such as sweep1, without `=` and `@`")

@@ -20,6 +20,7 @@ from researchflow_tmux.domain.workspace import WorkspacePaths
 from researchflow_tmux.engine.capacity import Capacity, Seen, capacity
 from researchflow_tmux.engine.planning.choice import Choice
 from researchflow_tmux.engine.workload import Workload
+from researchflow_tmux.policies.topology import Links
 
 
 def build(
@@ -89,6 +90,7 @@ def seen_room(workload: Workload, live: Live | None, *, running: bool, now: date
             readings={gpu.device.uuid: gpu.reading for gpu in live.gpus if gpu.reading is not None},
             ram=live.ram,
         ),
+        links=Links([gpu.device for gpu in live.gpus]),
         now=now,
     )
 

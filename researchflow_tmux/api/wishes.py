@@ -11,6 +11,7 @@ from typing import Any
 
 from researchflow_tmux.adapters.deadlines import DEADLINE_WORDS, parse_deadline
 from researchflow_tmux.api.drafting import Wish
+from researchflow_tmux.domain import hardware
 from researchflow_tmux.domain.errors import UsageError
 from researchflow_tmux.domain.job import JobFiles
 from researchflow_tmux.domain.limits import GpuLimits
@@ -100,11 +101,34 @@ def _moment(value: Any) -> datetime:
     return found.astimezone()
 
 
+def _read_by(parse: Callable[[Any], object]) -> Callable[[Any], str]:
+    """The value as it is written, once `parse` can read it."""
+
+    def convert(value: Any) -> str:
+        if isinstance(value, bool) or not isinstance(value, str | int | float):
+            raise ValueError(f"expected a word or a number, got {value!r}")
+        parse(value)
+        return str(value)
+
+    return convert
+
+
+def _types(value: Any) -> str:
+    """`"A100|H100"`, or a list of them."""
+    text = value if isinstance(value, str) else "|".join(map(_text, value))
+    hardware.parse_types(text)
+    return text
+
+
 _OPTIONS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     # option: (field of Wish, what makes its value of what was given)
     "name": ("name", _text),
     "gpus": ("gpus", _number(0)),
     "gpu_memory": ("gpu_memory_mib", lambda value: math.ceil(parse_size(value))),
+    "gpu_type": ("gpu_type", _types),
+    "min_gpu_memory": ("min_gpu_memory", _read_by(hardware.parse_memory)),
+    "compute_capability": ("compute_capability", _read_by(hardware.parse_capability)),
+    "topology": ("topology", _read_by(hardware.parse_topology)),
     "share": ("share", _share),
     "time_limit": ("time_limit_s", parse_duration),
     "priority": ("priority", _integer),

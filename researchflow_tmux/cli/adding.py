@@ -56,6 +56,22 @@ def _mib(_ctx: click.Context, _param: click.Parameter, value: str | None) -> int
     return size
 
 
+def _read_by(kind: str) -> Callable[[click.Context, click.Parameter, str | None], str | None]:
+    """Takes what `parse_KIND` of the hardware can read, as it is written."""
+
+    def convert(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:
+        from researchflow_tmux.domain import hardware
+
+        try:
+            if value is not None:
+                getattr(hardware, f"parse_{kind}")(value)
+        except ValueError as error:
+            raise click.BadParameter(str(error)) from None
+        return value
+
+    return convert
+
+
 def _variables(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
     found = {}
     for value in values:
@@ -107,6 +123,21 @@ def _wishes(function: F) -> F:
         click.option("--max-memory", type=PERCENT, metavar="PCT", help="Only where less of the memory is in use."),
         click.option("--max-util", type=PERCENT, metavar="PCT", help="Only where less was busy over the last 60 s."),
         click.option("--min-free-memory", callback=_mib, metavar="SIZE", help="Only where this much is free: 10GiB."),
+        click.option(
+            "--gpu-type", callback=_read_by("types"), metavar="TYPE", help="Only on such: A100, 'A100|H100', 'RTX*'."
+        ),
+        click.option(
+            "--min-gpu-memory", callback=_read_by("memory"), metavar="SIZE", help="Only on GPUs so large: 40GiB."
+        ),
+        click.option(
+            "--compute-capability", callback=_read_by("capability"), metavar="N.N", help="At least this: 8.0."
+        ),
+        click.option(
+            "--topology",
+            callback=_read_by("topology"),
+            metavar="LINK",
+            help="Of several GPUs: nvlink, same_switch, same_numa; 'nvlink!' waits for it.",
+        ),
         click.option("--cpus", type=click.IntRange(min=1), metavar="N", help="CPU cores of its own."),
         click.option(
             "--memory", "memory_mib", callback=_mib, metavar="SIZE", help="Stop it above this much memory: 16GiB."

@@ -25,6 +25,10 @@ class JobSection(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     max_memory: Annotated[Percent | None, Meta(description="As in scheduler_config.yml.")] = None
     max_util: Annotated[Percent | None, Meta(description="As in scheduler_config.yml.")] = None
     min_free_memory: Annotated[str | Natural | None, Meta(description="As in scheduler_config.yml.")] = None
+    gpu_type: Annotated[str | None, Meta(description="As in scheduler_config.yml; `any` = not what that says.")] = None
+    min_gpu_memory: Annotated[str | Natural | None, Meta(description="As in scheduler_config.yml; 0 = any.")] = None
+    compute_capability: Annotated[str | None, Meta(description="As in scheduler_config.yml; `any` = any.")] = None
+    topology: Annotated[str | None, Meta(description="As in scheduler_config.yml; `any` = not what that says.")] = None
     cpus: Annotated[Positive | None, Meta(description="As in scheduler_config.yml.")] = None
     memory: Annotated[str | Natural | None, Meta(description="As in scheduler_config.yml.")] = None
     env: Annotated[dict[str, str], Meta(description="Variables for this job.")] = {}

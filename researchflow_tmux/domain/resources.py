@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from researchflow_tmux.domain.hardware import NO_HARDWARE, GpuLink, Hardware
 from researchflow_tmux.domain.limits import NO_LIMITS, GpuLimits
 
 SHARE_TOLERANCE = 1e-6
@@ -23,6 +24,8 @@ class ResourceRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     """MiB it is expected to need on each of its GPUs, kept free for it from its start on; None = not said."""
     limits: GpuLimits = NO_LIMITS
     """Thresholds of its own; they take the place of the workspace's."""
+    hardware: Hardware = NO_HARDWARE
+    """What kind of GPU it needs; of no meaning to a CPU job."""
     time_limit_s: float | None = None
     cpus: int | None = None
     """Cores of its own; None = it shares all with everybody."""
@@ -78,6 +81,10 @@ class GpuDevice(msgspec.Struct, frozen=True, kw_only=True):
     """True = a machine-wide lease is taken before use."""
     total_mib: int | None = None
     """Its memory."""
+    capability: tuple[int, int] | None = None
+    """Its CUDA compute capability, such as (8, 0)."""
+    links: tuple[GpuLink, ...] = ()
+    """How it is connected to others; nothing is known of those that are missing."""
 
 
 class GpuShare(msgspec.Struct, frozen=True, kw_only=True):

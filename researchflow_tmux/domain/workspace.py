@@ -76,7 +76,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         Natural | str | list[int | str],
         Meta(
             description="`auto` (all), a number (the first N), a list of indices or UUIDs, "
-            "`simulated`, `simulated:N` or `simulated:12GiB,24GiB` (no hardware needed)."
+            "`simulated`, `simulated:N`, `simulated:12GiB,24GiB` or `simulated:4xA100,2xT4` (no hardware needed)."
         ),
     ] = "auto"
     max_jobs_per_gpu: Annotated[
@@ -92,6 +92,28 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         Meta(
             description="Memory that a job needs on each of its GPUs, such as `12GiB` (a bare number: MiB): kept free "
             "for it from its start on; empty = not said."
+        ),
+    ] = None
+    gpu_type: Annotated[
+        str | None,
+        Meta(
+            description="Kinds of GPU on which a job may run, such as `A100` or `A100|H100` (the preferred one first): "
+            "words of the name that `rfsched gpus` shows, `*` for anything; empty = any."
+        ),
+    ] = None
+    min_gpu_memory: Annotated[
+        str | Natural | None,
+        Meta(description="Memory that each of a job's GPUs must have in all, such as `40GiB`; empty = any."),
+    ] = None
+    compute_capability: Annotated[
+        str | None, Meta(description="The least CUDA compute capability of a job's GPUs, such as `8.0`; empty = any.")
+    ] = None
+    topology: Annotated[
+        str | None,
+        Meta(
+            description="How the GPUs of a job for several should be connected, if there is a choice: `nvlink`, "
+            "`same_switch`, `same_numa` or `any`; with `!` it waits for it, such as `nvlink!`; empty = the best there "
+            "is."
         ),
     ] = None
     max_memory: Annotated[

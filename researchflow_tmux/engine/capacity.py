@@ -17,6 +17,7 @@ from researchflow_tmux.policies.gpu_view import GpuView
 from researchflow_tmux.policies.grace import Touched, settling_for_all, settling_for_limits
 from researchflow_tmux.policies.load import GpuLoad, Holder, memory_in_use, memory_of, processes_on
 from researchflow_tmux.policies.machine import Unpromised
+from researchflow_tmux.policies.topology import NO_LINKS, Links
 
 
 class Seen(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,6 +51,8 @@ class Capacity(msgspec.Struct, kw_only=True):
     ram: RamReading | None = None
     unpromised: Unpromised = msgspec.field(default_factory=lambda: Unpromised(NO_RULES))
     """Cores and memory of the machine."""
+    links: Links = NO_LINKS
+    """How the GPUs are connected."""
     short_of_ram: Reason | None = None
     """Why nothing may start for want of memory in the machine."""
 
@@ -66,6 +69,7 @@ def capacity(
     halted: Reason | None = None,
     rules: RoomRules = NO_RULES,
     seen: Seen = NOTHING_SEEN,
+    links: Links = NO_LINKS,
     now: datetime | None = None,
 ) -> Capacity:
     """Book the live attempts and everybody's leases on the devices; `now` = None leaves grace periods out."""
@@ -98,6 +102,7 @@ def capacity(
         running=len(workload.attempts),
         ram=seen.ram,
         unpromised=unpromised,
+        links=links,
         short_of_ram=ram_policy.shortage(rules, seen.ram),
     )
 

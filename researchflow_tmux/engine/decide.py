@@ -105,14 +105,14 @@ def _booked(room: Capacity, job: Job, slots: Allocation, started: Counter[str]) 
 
 def _wanted(request: ResourceRequest) -> Wanted:
     """What decides about places: two jobs alike in this get the same answer."""
-    return (request.gpus, request.pinned, request.share, request.gpu_memory_mib, request.limits)
+    return (request.gpus, request.pinned, request.share, request.gpu_memory_mib, request.limits, request.hardware)
 
 
 def fit(room: Capacity, job: Job) -> Allocation | Reason:
     """Slots for one job, booked in `room`, whatever else keeps it; or why there are none."""
     if job.needs.gpus == 0:
         return _cpu(room)
-    return place(job.needs, room.views, room.share, job.name, room.rules)
+    return place(job.needs, room.views, room.share, job.name, room.rules, room.links)
 
 
 def gate(workload: Workload, room: Capacity, job: Job, now: datetime) -> Reason | None:

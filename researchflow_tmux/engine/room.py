@@ -17,6 +17,7 @@ from researchflow_tmux.engine.capacity import NOTHING_SEEN, Capacity, Seen, capa
 from researchflow_tmux.engine.workload import Workload
 from researchflow_tmux.policies import ram as ram_policy
 from researchflow_tmux.policies.foreign import blocked
+from researchflow_tmux.policies.topology import Links
 from researchflow_tmux.policies.window import UtilisationWindow
 from researchflow_tmux.ports import Clock, GpuProbe, GpuRanker, Leases, RamProbe
 
@@ -63,6 +64,7 @@ class RoomReader:
             ranker: The user's comparison, where `rules.order` names one.
         """
         self.devices = tuple(devices)
+        self.links = Links(devices)
         self.probe = probe
         self.leases = leases
         self.clock = clock
@@ -184,6 +186,7 @@ class RoomReader:
             halted=halted,
             rules=self.rules,
             seen=self.seen,
+            links=self.links,
             now=self.clock.now(),
         )
 

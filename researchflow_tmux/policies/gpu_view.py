@@ -46,6 +46,8 @@ class GpuView:
     """Both, as a start in this decision would begin them; None = there is none."""
     rank: int | None = None
     """The place that the user's comparison gives it."""
+    wanted: tuple[float, float] = (0.0, 0.0)
+    """How much jobs that cannot run on any GPU want this one: those that wait now, and all that came so far."""
     started: int = 0
     """Jobs that this decision starts here: no measurement shows them yet."""
 

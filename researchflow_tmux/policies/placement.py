@@ -4,25 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from researchflow_tmux.domain.hardware import NO_HARDWARE
 from researchflow_tmux.domain.limits import NO_RULES, RoomRules
 from researchflow_tmux.domain.reasons import Reason, ReasonCode
 from researchflow_tmux.domain.resources import Allocation, ResourceRequest
 from researchflow_tmux.domain.units import counted
+from researchflow_tmux.policies import hardware
 from researchflow_tmux.policies.admission import Need, admits, fits_when_empty, gib, need_of, refusal, together
+from researchflow_tmux.policies.choosing import choose, connected, to_reserve, widest
 from researchflow_tmux.policies.gpu_view import GpuView
-from researchflow_tmux.policies.ordering import Key, key_of, spread
+from researchflow_tmux.policies.ordering import spread
+from researchflow_tmux.policies.topology import NO_LINKS, Links
 
 __all__ = ["GpuView", "place"]
 
 
 def place(
-    request: ResourceRequest, views: Sequence[GpuView], share: float, name: str, rules: RoomRules = NO_RULES
+    request: ResourceRequest,
+    views: Sequence[GpuView],
+    share: float,
+    name: str,
+    rules: RoomRules = NO_RULES,
+    links: Links = NO_LINKS,
 ) -> Allocation | Reason:
     """Slots for one job, booked in `views`; or why there are none.
 
-    Every GPU that the job may have is looked at, in the order of `rules`: the first ones that admit it are taken. A
-    job for several GPUs that is blocked only by running jobs reserves the GPUs that it will get, so that narrow jobs
-    behind it cannot starve it.
+    Every GPU that the job may have is looked at: of those that admit it, the ones that `choosing.choose` prefers are
+    taken. A job for several GPUs that is blocked only by running jobs reserves the GPUs that it will get, so that
+    narrow jobs behind it cannot starve it.
 
     Args:
         request: What the job asks for.
@@ -30,21 +39,26 @@ def place(
         share: What one job gets of a GPU by default; 0 = unlimited.
         name: What the job is called.
         rules: What the workspace says where the job says nothing.
+        links: How these GPUs are connected.
     """
     need = need_of(request, share, rules)
-    candidates = _candidates(request, views, need)
+    candidates = _candidates(request, views, need, links)
     if isinstance(candidates, Reason):
         return candidates
     must, may = candidates
-    chosen = _choose(request.gpus, must, may, need, key_of(rules.order))
+    chosen = _choose(request, must, may, need, rules.order, links)
     if chosen is not None:
         taken = [view.take(need.share, name, need.memory_mib) for view in chosen]
         return Allocation(gpus=tuple(sorted(taken, key=lambda gpu: gpu.index)))
-    return _explain(request, must, may, need, name)
+    reason = _explain(request, must, may, need, name, links)
+    if request.hardware == NO_HARDWARE:
+        return reason
+    picky = request.hardware.least_closeness or len(must) + len(may) < len(views)
+    return _of_hardware(request, reason) if picky else reason
 
 
 def _candidates(
-    request: ResourceRequest, views: Sequence[GpuView], need: Need
+    request: ResourceRequest, views: Sequence[GpuView], need: Need, links: Links
 ) -> tuple[list[GpuView], list[GpuView]] | Reason:
     """The GPUs the job must have and those it may have; or why it can never run here."""
     pinned = [_pinned(pin, views) for pin in request.pinned]
@@ -52,14 +66,38 @@ def _candidates(
     if missing:
         text = f"it is pinned to GPU {', '.join(missing)}; this workspace has {_have(views)}"
         return Reason(code=ReasonCode.IMPOSSIBLE, text=text)
-    if request.gpus > len(views):
+    if request.gpus > len(views) and not request.hardware.choosy:
         wanted = counted(request.gpus, "GPU")
         return Reason(code=ReasonCode.IMPOSSIBLE, text=f"it needs {wanted}; this workspace has {_have(views)}")
     must = list(dict.fromkeys(view.device.uuid for view in pinned if view is not None))
     chosen = [view for uuid in must for view in views if view.device.uuid == uuid]
     others = [view for view in views if view.device.uuid not in must]
     must_have, may_have = ([], chosen) if len(chosen) >= request.gpus else (chosen, others)
+    if request.hardware != NO_HARDWARE:
+        good = [view for view in may_have if hardware.fits(view.device, request.hardware)]
+        reason = _unfit(request, must_have, good, views, links)
+        if reason is not None:
+            return reason
+        may_have = good
     return _large_enough(request.gpus, must_have, may_have, need) or (must_have, may_have)
+
+
+def _unfit(
+    request: ResourceRequest, must: list[GpuView], good: list[GpuView], views: Sequence[GpuView], links: Links
+) -> Reason | None:
+    """Why too few GPUs here are of the kind that the job needs; None = there are enough."""
+    asked = request.hardware
+    bad = [view.device for view in must if not hardware.fits(view.device, asked)]
+    if bad:
+        text = f"it is pinned to GPU {bad[0].index} ({hardware.short(bad[0].name)}) and needs {asked}"
+        return Reason(code=ReasonCode.IMPOSSIBLE, text=text)
+    if len(must) + len(good) < request.gpus:
+        text = hardware.lacking([view.device for view in views], asked, request.gpus)
+        return Reason(code=ReasonCode.IMPOSSIBLE, text=text)
+    if connected(request, must, good, links):
+        return None
+    text = f"it needs {counted(request.gpus, 'GPU')} ({asked}); {widest(must + good, links, asked.least_closeness)}"
+    return Reason(code=ReasonCode.IMPOSSIBLE, text=text)
 
 
 def _large_enough(gpus: int, must: list[GpuView], may: list[GpuView], need: Need) -> Reason | None:
@@ -86,15 +124,18 @@ def _have(views: Sequence[GpuView]) -> str:
     return f"GPU{'s' if len(indices) > 1 else ''} {', '.join(map(str, indices))}" if indices else "none"
 
 
-def _choose(gpus: int, must: list[GpuView], may: list[GpuView], need: Need, key: Key) -> list[GpuView] | None:
+def _choose(
+    request: ResourceRequest, must: list[GpuView], may: list[GpuView], need: Need, order: str, links: Links
+) -> list[GpuView] | None:
     if not all(admits(view, need) for view in must):
         return None
-    free = sorted((view for view in may if admits(view, need)), key=key)
-    wanted = gpus - len(must)
-    return must + free[:wanted] if len(free) >= wanted else None
+    free = [view for view in may if admits(view, need)]
+    return choose(request, must, free, order, links) if len(must) + len(free) >= request.gpus else None
 
 
-def _explain(request: ResourceRequest, must: list[GpuView], may: list[GpuView], need: Need, name: str) -> Reason:
+def _explain(
+    request: ResourceRequest, must: list[GpuView], may: list[GpuView], need: Need, name: str, links: Links
+) -> Reason:
     """Why the job got nothing; reserves GPUs for a wide job that waits for running jobs only."""
     refusals = [(view, refusal(view, need)) for view in must + may]
     closed = [found for _, found in refusals if found is not None and not found.passing]
@@ -106,7 +147,7 @@ def _explain(request: ResourceRequest, must: list[GpuView], may: list[GpuView], 
         return Reason(code=ReasonCode.RESERVED, text=reserved)
     if request.gpus > 1:
         unreserved = [view for view in usable if view not in must and view.reserved_for is None]
-        for view in must + sorted(unreserved, key=spread)[: request.gpus - len(must)]:
+        for view in to_reserve(request, must, sorted(unreserved, key=spread), links):
             view.reserved_for = name
     passing = [found for _, found in refusals if found is not None and found.passing]
     settling = [found for found in passing if found.word().code is ReasonCode.GRACE]
@@ -114,6 +155,15 @@ def _explain(request: ResourceRequest, must: list[GpuView], may: list[GpuView], 
     if settling or (passing and len(full) < len(usable)):
         return together(settling or passing)
     return _full(full)
+
+
+def _of_hardware(request: ResourceRequest, reason: Reason) -> Reason:
+    """The reason as that of a job which not every GPU is good for."""
+    if reason.code in (ReasonCode.IMPOSSIBLE, ReasonCode.RESERVED):
+        return reason
+    why = reason.text if reason.code in (ReasonCode.SLOTS_FULL, ReasonCode.THRESHOLD) else str(reason)
+    text = f"needs {request.hardware}; {why or 'those that are free are not connected so'}"
+    return Reason(code=ReasonCode.NO_HARDWARE, text=text, until=reason.until)
 
 
 def _full(full: list[GpuView]) -> Reason:

@@ -6,7 +6,7 @@ import hashlib
 from typing import Any
 
 from researchflow_tmux.adapters.deadlines import parse_deadline
-from researchflow_tmux.adapters.room_settings import limits, mib
+from researchflow_tmux.adapters.room_settings import hardware_of, limits, mib
 from researchflow_tmux.domain.errors import ConfigError, Problem
 from researchflow_tmux.domain.resources import ResourceRequest
 from researchflow_tmux.domain.units import parse_duration
@@ -42,6 +42,7 @@ def request(settings: Settings, section: JobSection, pinned: tuple[int | str, ..
         share=section.share,
         gpu_memory_mib=mib(section.gpu_memory),
         limits=limits(section),
+        hardware=hardware_of(settings, section, gpus=section.gpus),
         time_limit_s=time_limit_s(settings, section),
         cpus=settings.cpus if section.cpus is None else section.cpus,
         memory_mib=mib(settings.memory if section.memory is None else section.memory),

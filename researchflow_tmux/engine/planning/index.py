@@ -18,12 +18,13 @@ from researchflow_tmux.domain.events import (
     Payload,
 )
 from researchflow_tmux.domain.job import Job, JobState
-from researchflow_tmux.domain.resources import GpuDevice, ResourceRequest
+from researchflow_tmux.domain.resources import GpuDevice
 from researchflow_tmux.engine.planning.chains import Chains
+from researchflow_tmux.engine.planning.needs import Needs
 from researchflow_tmux.engine.workload import Workload
 from researchflow_tmux.policies.planning.classes import Classes, Entry
 from researchflow_tmux.policies.planning.estimates import Estimate, Estimator
-from researchflow_tmux.policies.planning.floor import Need, Stay
+from researchflow_tmux.policies.planning.floor import Stay
 from researchflow_tmux.policies.planning.orders import POLICIES, Policy, work_of
 from researchflow_tmux.policies.planning.urgency import Deadlines
 from researchflow_tmux.policies.planning.usage import Kept, Usage
@@ -71,8 +72,7 @@ class Index:
         self.running: Counter[str] = Counter()
         """GPUs that each project has."""
         self._workload = workload
-        self._share = share
-        self._uuids = {device.index: device.uuid for device in devices}
+        self._needs = Needs(devices, share)
         self._estimates: dict[int, Estimate] = {}
         self._chains = Chains(workload, self.estimate, rules.deadlines)
         self._resumed: set[AttemptKey] = set()
@@ -227,10 +227,10 @@ class Index:
         return Entry(
             id=job.id,
             project=project_of(job),
-            need=self._need(request),
+            need=self._needs.of(request),
             estimate=estimate,
             key=(-job.spec.priority, job.failed_before, key, -uprank_s, job.id),
-            asks=(request.gpu_memory_mib, request.limits, request.cpus, request.memory_mib, crowd),
+            asks=(request.gpu_memory_mib, request.limits, request.hardware, request.cpus, request.memory_mib, crowd),
             ready_s=ready_s,
             deadline_s=self._chains.due_s(job.id) if policy.urgent else None,
         )
@@ -239,22 +239,6 @@ class Index:
         """It is ready since the last one that it waited for ended."""
         upstream = (self._workload.jobs.get(job_id) for job_id in job.spec.after)
         return [need.ended_at for need in upstream if need is not None and need.ended_at is not None]
-
-    def _need(self, request: ResourceRequest) -> Need:
-        share = self._share if request.share is None else request.share
-        pinned = frozenset(self._uuid(pin) for pin in request.pinned)
-        if not pinned or not request.gpus:
-            return Need(request.gpus, share)
-        if len(pinned) >= request.gpus:
-            return Need(request.gpus, share, may=pinned)
-        return Need(request.gpus, share, must=pinned)
-
-    def _uuid(self, pin: int | str) -> str:
-        """The UUID that a pin means; what names no GPU here will never be free."""
-        if isinstance(pin, int):
-            return self._uuids.get(pin, f"no GPU {pin}")
-        found = [uuid for uuid in self._uuids.values() if uuid.startswith(pin)]
-        return found[0] if len(found) == 1 else pin
 
 
 def project_of(job: Job) -> str:

@@ -21,6 +21,12 @@ class Need(NamedTuple):
     """GPUs it has to have, by UUID."""
     may: frozenset[str] | None = None
     """Those it may have besides; None = any."""
+    groups: tuple[frozenset[str], ...] = ()
+    """All of one of these groups, which are connected as the job needs; empty = it does not matter."""
+
+    def within(self, group: frozenset[str]) -> Need:
+        """The same on the GPUs of one group only."""
+        return self._replace(may=group if self.may is None else group & self.may, groups=())
 
 
 class Stay(NamedTuple):
@@ -62,6 +68,8 @@ class Floor:
         """Whether it could start now, on GPUs that are not among `without`."""
         if need.gpus == 0:
             return self.cpu_places > 0
+        if need.groups:
+            return any(self._fits_some(need.within(group), without) for group in need.groups)
         if need.must or need.may is not None or without:
             return self._fits_some(need, without)
         return self.count(need.share) >= need.gpus
@@ -76,6 +84,8 @@ class Floor:
 
     def could_ever_fit(self, need: Need) -> bool:
         """Whether it fits once everything here has ended."""
+        if need.groups:
+            return any(self.could_ever_fit(need.within(group)) for group in need.groups)
         if not need.must <= self._free.keys():
             return False
         others = self._free.keys() - need.must if need.may is None else need.may & self._free.keys() - need.must
@@ -97,6 +107,9 @@ class Floor:
         Of the GPUs that are open by then, those are kept that open last: what is free until then, and beyond what the
         job needs at T_s ("extra"), stays for others.
         """
+        if need.groups:
+            found = [self.reserve(need.within(group), now_s) for group in need.groups]
+            return min((each for each in found if each is not None), key=lambda each: each.at_s, default=None)
         opens = self._opens(need.share, now_s)
         if not need.must <= opens.keys():
             return None

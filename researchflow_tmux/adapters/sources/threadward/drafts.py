@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from researchflow_tmux.adapters.commands import Command, CommandBuilder
+from researchflow_tmux.adapters.room_settings import hardware_of
 from researchflow_tmux.adapters.sources import JobDraft
 from researchflow_tmux.adapters.sources.sweeps.scan import key_prefix
 from researchflow_tmux.adapters.sources.sweeps.templates import name as clean_name
@@ -131,7 +132,12 @@ class Drafter:
         return [*before, *found, *last]
 
     def _task(self, task: Task, after: tuple[str, ...], array: Array, index: int) -> TaskJob:
-        request = ResourceRequest(gpus=self.asked.gpus, share=self.asked.share, time_limit_s=self.asked.time_limit_s)
+        request = ResourceRequest(
+            gpus=self.asked.gpus,
+            share=self.asked.share,
+            hardware=hardware_of(self.settings, gpus=self.asked.gpus),
+            time_limit_s=self.asked.time_limit_s,
+        )
         draft = self._draft(
             key=canonical(task.values),
             name=f"{self.name}_{task.id}",
