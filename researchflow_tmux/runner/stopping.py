@@ -11,9 +11,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-def write_stop(
-    attempt_dir: str, by: str, reason: str, *, save: bool = False, save_s: float | None = None
-) -> None:
+def write_stop(attempt_dir: str, by: str, reason: str, *, save: bool = False, save_s: float | None = None) -> None:
     """Record that `by` ("user", "scheduler", …) wants the attempt stopped; atomic, the last writer counts.
 
     `save`: the job is to go on later, so it may save a checkpoint first (SIGUSR1, if it has a handler for that);

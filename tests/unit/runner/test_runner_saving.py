@@ -108,7 +108,7 @@ def test_who_catches_what_is_read_from_the_kernel() -> None:
     assert not procfs.catches(2**22 + 1, signal.SIGUSR1), "no such process"
 
 
-# -- more time, for a job that makes room for another one ----------------------------------------------------------------
+# -- more time, for a job that makes room for another one --------------------------------------------------------------
 
 COMMITS = """
 import os, signal, sys
@@ -207,7 +207,7 @@ def test_a_marker_says_that_a_job_was_through(attempts: Attempts) -> None:
 
 
 def test_who_heeds_no_signal_and_ends_with_0_was_through() -> None:
-    tree = SimpleNamespace(living=lambda: [])
+    tree = SimpleNamespace(living=list)
     patience = Patience(1.0, {}, cast("Tree", tree))
     assert patience.was_through(0)
     assert not patience.was_through(15)
