@@ -34,7 +34,7 @@ CREATE INDEX alike ON lessons (user, script, arguments, gpus, hardware, seq);
 CREATE TABLE made (
     seq INTEGER PRIMARY KEY, ended_at REAL NOT NULL, job_id INTEGER NOT NULL, number INTEGER NOT NULL,
     name TEXT NOT NULL, project TEXT, user TEXT, moment TEXT NOT NULL, source TEXT NOT NULL,
-    actual_s REAL NOT NULL, predicted_s REAL NOT NULL, low_s REAL, high_s REAL
+    actual_s REAL NOT NULL, predicted_s REAL NOT NULL, low_s REAL, high_s REAL, elapsed_s REAL NOT NULL
 ) STRICT;
 CREATE INDEX made_at ON made (ended_at);
 """
@@ -44,7 +44,7 @@ DELETE FROM lessons WHERE (user, script, arguments, gpus, hardware) = (?, ?, ?, 
     ORDER BY seq DESC LIMIT 1 OFFSET ?
 )
 """
-_MADE = "ended_at, job_id, number, name, project, user, moment, source, actual_s, predicted_s, low_s, high_s"
+_MADE = "ended_at, job_id, number, name, project, user, moment, source, actual_s, predicted_s, low_s, high_s, elapsed_s"
 
 
 class LessonStore:
@@ -74,7 +74,7 @@ class LessonStore:
                 self._db.execute("INSERT INTO lessons VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?)", row)
                 self._db.execute(_FORGET, (*lesson.fingerprint, *lesson.fingerprint, LAST))
             self._db.executemany(
-                f"INSERT INTO made ({_MADE}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 - names of this module
+                f"INSERT INTO made ({_MADE}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 - names of this module
                 made,
             )
             if made:
