@@ -38,7 +38,9 @@ from researchflow_tmux.intake.submissions import META_WATCH
 from researchflow_tmux.intake.watching import SourceWatch
 from researchflow_tmux.ports import Sessions
 from researchflow_tmux.records.recorder import Recorder
+from researchflow_tmux.watching.foreseeing import Foreseeing
 from researchflow_tmux.watching.gpus import GpuWatching
+from researchflow_tmux.watching.publishing import publish
 from researchflow_tmux.wiring import Parts
 
 KILL_AT = "RFSCHED_KILL_AT"
@@ -87,6 +89,7 @@ class Daemon:
         self.sources = SourceWatch(self.parts, self.engine, self._nudge)
         self.recorder = Recorder(paths, self.log.complain)
         self.hooks = Telling(paths, os.uname().nodename, self.log.complain)
+        self.foreseeing = Foreseeing(paths, self.parts.clock, self.log.complain)
         self.gpus = GpuWatching(self.parts, self.engine, self.log.complain, self._nudge)
         self._limits = LimitsWord()
         self.moved = False
@@ -111,6 +114,7 @@ class Daemon:
         self.sources.switch(self.parts.store.load_meta().get(META_WATCH, ""))
         self.hooks.begin(self.settings.hooks, self.parts.environ)
         self.recorder.attempt_ended()  # what ended while no scheduler ran
+        self.foreseeing.begin()
         wakeup = None
         while True:
             self._stop_if_replaced()
@@ -141,6 +145,7 @@ class Daemon:
         live_file.remove(self.paths.live)
         self.recorder.close()
         self.hooks.close()
+        self.foreseeing.close()
         self.gpus.close()
         self.parts.close()
         self.log.close()
@@ -288,6 +293,7 @@ class Daemon:
         jobs = self.engine.workload.jobs
         self.sources.saved(events)
         self.hooks.saved(events)
+        self.foreseeing.saved(events)
         told = []
         for event in events:
             self._record(event.payload)
@@ -310,30 +316,17 @@ class Daemon:
 
     def _publish(self) -> None:
         self.parts.follow_jobs(self.engine)
-        workload, room = self.engine.workload, self.engine.room
         self.gpus.follow()
-        with contextlib.suppress(StoreError):  # the disk is full: status then says how old its view is
-            live_file.publish(
-                self.paths.live,
-                live_file.snapshot(
-                    now=self.parts.clock.now(),
-                    started_at=self.started_at,
-                    session=self.session,
-                    devices=room.devices,
-                    readings=room.readings,
-                    blocked=room.blocks(workload),
-                    tickets=room.foreign_tickets(),
-                    share=room.share,
-                    cpu_places=room.max_cpu_jobs,
-                    rules=room.rules,
-                    seen=room.seen,
-                    touched=self.engine.workload.touched,
-                    note=self.inventory.note,
-                    halt=self.engine.halted(),
-                    sources=self.sources.state,
-                ),
-                every_s=self.engine.rules.sweep_s,
-            )
+        self.foreseeing.follow(self.engine.workload.attempts.values(), self.engine.workload.jobs.__getitem__)
+        publish(
+            self.paths.live,
+            self.engine,
+            now=self.parts.clock.now(),
+            started_at=self.started_at,
+            session=self.session,
+            note=self.inventory.note,
+            sources=self.sources.state,
+        )
 
     def _look_who_watches(self, *, fresh: bool = False) -> None:
         if self.foreground:
