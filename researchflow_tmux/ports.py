@@ -12,6 +12,7 @@ from researchflow_tmux.domain.attempt import Attempt, AttemptKey, Ended
 from researchflow_tmux.domain.events import Event, Payload
 from researchflow_tmux.domain.job import Job
 from researchflow_tmux.domain.limits import RamReading
+from researchflow_tmux.domain.plugin import Answer, Hooks, Question
 from researchflow_tmux.domain.resources import GpuInfo, GpuReading, Ticket
 
 # Clock ----------------------------------------------------------------------------------------------------------------
@@ -300,6 +301,29 @@ class GpuRanker(Protocol):
         ...
 
 
+class PolicyPlugin(Protocol):
+    """A policy of the user's. Whatever it does, no method blocks for more than a second or so."""
+
+    name: str
+    """As the settings have it: `module:object`."""
+
+    def hooks(self) -> Hooks | None:
+        """What it has; None = it is still being loaded. Raises PolicyError when it cannot be."""
+        ...
+
+    def ask(self, question: Question) -> Answer:
+        """What it says now. Raises PolicyError for everything else; then it must be loaded anew."""
+        ...
+
+    def changed(self) -> bool:
+        """Whether its files are different from when it was loaded last."""
+        ...
+
+    def reload(self) -> None:
+        """Begin to load it anew. It knows nothing of what was told before."""
+        ...
+
+
 # Memory of the machine ------------------------------------------------------------------------------------------------
 
 
@@ -330,6 +354,7 @@ __all__ = [
     "NameTaken",
     "NotClaimed",
     "Observation",
+    "PolicyPlugin",
     "RamProbe",
     "Request",
     "ServerDown",

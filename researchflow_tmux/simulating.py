@@ -17,6 +17,7 @@ from researchflow_tmux.adapters.clock import SystemClock
 from researchflow_tmux.adapters.gpu_inventory import inventory
 from researchflow_tmux.adapters.nvml import NvmlProbe
 from researchflow_tmux.adapters.planning import plan_rules
+from researchflow_tmux.adapters.policy_process import PolicyProcess
 from researchflow_tmux.adapters.sqlite_reader import SqliteReader
 from researchflow_tmux.domain.attempt import Attempt, Ended, Exited, Running, Stopping, TimedOut
 from researchflow_tmux.domain.errors import UsageError
@@ -24,13 +25,17 @@ from researchflow_tmux.domain.events import AttemptEnded
 from researchflow_tmux.domain.gpus import META_CONDITIONS
 from researchflow_tmux.domain.job import Job, JobState
 from researchflow_tmux.domain.limits import BUILT_IN_ORDERS, NO_LIMITS, RoomRules
+from researchflow_tmux.domain.plugin import is_plugin
 from researchflow_tmux.domain.resources import GpuDevice
 from researchflow_tmux.domain.workspace import Settings, WorkspacePaths
 from researchflow_tmux.engine.loop import Engine
+from researchflow_tmux.engine.planning.guest import Guest
 from researchflow_tmux.engine.planning.planner import Planner
+from researchflow_tmux.engine.planning.said import Said
 from researchflow_tmux.engine.room import RoomReader
 from researchflow_tmux.engine.submitting import Submission, Submitted
 from researchflow_tmux.policies.planning.estimates import Estimate, certain
+from researchflow_tmux.policies.planning.orders import Policy
 from researchflow_tmux.simulation.clock import VirtualClock
 from researchflow_tmux.simulation.drive import MemoryWaiter, drive
 from researchflow_tmux.simulation.leases import ScriptedLeases
@@ -141,6 +146,7 @@ def simulate(
     Raises:
         ConfigError: `gpu_count` cannot be had.
         ProbeError: The GPUs cannot be read.
+        PolicyError: The policy plug-in does not do its work.
         UsageError: The submission would be refused.
     """
     probe = NvmlProbe()
@@ -151,9 +157,13 @@ def simulate(
     # Who else uses the GPUs by then cannot be foreseen: they count as ours.
     devices = [replace(device, kind="simulated", leased=False) for device in found.devices]
     past = _past(paths)
-    world = _World(settings, devices, past, SystemClock().now())
+    world = _World(settings, devices, past, SystemClock().now(), paths.root)
     submitted = world.submit(submission)
-    world.run()
+    try:
+        world.run()
+    finally:
+        if world.plugin is not None:
+            world.plugin.close()
     stays = world.stays()
     makespan_s = max((stay.end_s for stay in stays), default=0.0)
     return Simulation(
@@ -206,7 +216,7 @@ class _Expected:
 class _World:
     """A machine in memory with the workspace's jobs on it."""
 
-    def __init__(self, settings: Settings, devices: list[GpuDevice], past: _Past, now: datetime) -> None:
+    def __init__(self, settings: Settings, devices: list[GpuDevice], past: _Past, now: datetime, root: str) -> None:
         self.clock = VirtualClock(now)
         self.begin = now
         self.history = History(past.lengths)
@@ -241,11 +251,22 @@ class _World:
         )
         self.waiter = waiter
         chosen = plan_rules(settings)
-        if chosen is not None:
-            lengths = _Expected(self.history)
-            workload = self.engine.workload
-            planner = Planner(workload, chosen, lengths, devices=devices, share=share(settings), now=now)
-            self.engine.choice.use(planner)
+        self.plugin: PolicyProcess | None = None
+        if chosen is None:
+            return
+        lengths = _Expected(self.history)
+        workload = self.engine.workload
+
+        def planner(policy: Policy, said: Said | None) -> Planner:
+            by = replace(chosen, policy=policy)
+            now = self.clock.now()
+            return Planner(workload, by, lengths, devices=devices, share=share(settings), now=now, said=said)
+
+        if is_plugin(settings.policy):
+            self.plugin = PolicyProcess(settings.policy, root, patient=True)
+            self.engine.choice.invite(Guest(self.plugin, planner, strict=True))
+        else:
+            self.engine.choice.use(planner(chosen.policy, None))
 
     def submit(self, submission: Submission) -> Submitted:
         submitted = self.engine.submit(submission)

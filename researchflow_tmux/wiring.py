@@ -6,7 +6,10 @@ import contextlib
 import os
 import socket
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from researchflow_tmux.adapters import usage_file
 from researchflow_tmux.adapters.clock import SystemClock
@@ -15,6 +18,7 @@ from researchflow_tmux.adapters.gpu_inventory import inventory
 from researchflow_tmux.adapters.leases import FileLeases
 from researchflow_tmux.adapters.nvml import NvmlProbe
 from researchflow_tmux.adapters.planning import history, plan_rules
+from researchflow_tmux.adapters.policy_process import PolicyProcess
 from researchflow_tmux.adapters.prompt_probe import PromptProbe
 from researchflow_tmux.adapters.room_settings import on_this_machine, room_rules, share
 from researchflow_tmux.adapters.session_host import TmuxHost
@@ -29,6 +33,7 @@ from researchflow_tmux.adapters.wake import WakeReader
 from researchflow_tmux.adapters.workspace_identity import META_WORKSPACE, identify
 from researchflow_tmux.domain.attempt import AttemptKey
 from researchflow_tmux.domain.names import clean
+from researchflow_tmux.domain.plugin import is_plugin
 from researchflow_tmux.domain.resources import GpuDevice, GpuReading, Ticket
 from researchflow_tmux.domain.units import parse_duration
 from researchflow_tmux.domain.usage import Usage
@@ -36,9 +41,15 @@ from researchflow_tmux.domain.workspace import Settings, WorkspacePaths
 from researchflow_tmux.engine.context import Rules
 from researchflow_tmux.engine.loop import Engine
 from researchflow_tmux.engine.planning.choice import META_USAGE, kept_usage
+from researchflow_tmux.engine.planning.guest import Guest
+from researchflow_tmux.engine.planning.index import PlanRules
 from researchflow_tmux.engine.planning.planner import Planner
+from researchflow_tmux.engine.planning.said import Said
 from researchflow_tmux.engine.room import RoomReader
 from researchflow_tmux.policies.ordering import is_custom
+from researchflow_tmux.policies.planning.estimates import Estimator
+from researchflow_tmux.policies.planning.orders import Policy
+from researchflow_tmux.policies.planning.usage import Kept
 from researchflow_tmux.ports import GpuProbe, GpuRanker
 from researchflow_tmux.runner import tickets
 
@@ -114,6 +125,8 @@ class Parts:
         self.inventory: Inventory | None = None
         self._simulated: ScriptedGpus | None = None
         self._order: UserOrder | None = None
+        self._policy: PolicyProcess | None = None
+        self._estimator: Estimator | None = None
         self.prompt: PromptProbe | None = None
         """What reads real GPUs for the loop and the sampler."""
         self.on_gpu_news: Callable[[], None] = lambda: None
@@ -169,21 +182,41 @@ class Parts:
 
     def _plan(self, engine: Engine) -> None:
         """Let the policy of the settings decide what starts next, from what is known of jobs and projects."""
+        if self._policy is not None:
+            self._policy.close()
+            self._policy = None
         chosen = plan_rules(self.settings)
         if chosen is None:
             engine.choice.use(None)
-            return
-        jobs = engine.workload.jobs
+        elif is_plugin(self.settings.policy):
+            self._policy = PolicyProcess(self.settings.policy, self.paths.root)
+            engine.choice.invite(Guest(self._policy, partial(self._planner, engine, chosen)))
+        else:
+            engine.choice.use(self._planner(engine, chosen, chosen.policy, None))
+
+    def _planner(self, engine: Engine, chosen: PlanRules, policy: Policy, said: Said | None) -> Planner:
+        """A planner over the jobs as they are now; what was learned by the one before it goes on."""
         before = engine.choice.planner
-        estimator = history(self.paths, jobs) if before is None else before.index.estimator
         now = self.clock.now()
-        kept = before.index.usage.kept(now.timestamp()) if before is not None else None
-        kept = kept or kept_usage(self.store.load_meta().get(META_USAGE))
+        kept: Kept | None
+        if before is not None:
+            self._estimator = before.index.estimator
+            kept = before.index.usage.kept(now.timestamp())
+        else:
+            kept = kept_usage(self.store.load_meta().get(META_USAGE))
+        if self._estimator is None:
+            self._estimator = history(self.paths, engine.workload.jobs)
         room = engine.room
-        planner = Planner(
-            engine.workload, chosen, estimator, devices=room.devices, share=room.share, now=now, kept=kept
+        return Planner(
+            engine.workload,
+            replace(chosen, policy=policy),
+            self._estimator,
+            devices=room.devices,
+            share=room.share,
+            now=now,
+            kept=kept,
+            said=said,
         )
-        engine.choice.use(planner)
 
     def _host_and_room(self, *, listen: bool) -> tuple[TmuxHost, RoomReader]:
         devices: list[GpuDevice] = list((self.inventory or self.look_at_gpus()).devices) if listen else []
@@ -277,6 +310,8 @@ class Parts:
             self.wake.close()
         if self._order is not None:
             self._order.close()
+        if self._policy is not None:
+            self._policy.close()
         self.tmux.close()
         if self.prompt is not None:
             self.prompt.close()

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from researchflow_tmux.adapters.config_fields import MAX_INT, Check, show
 from researchflow_tmux.adapters.deadlines import check_deadline
 from researchflow_tmux.domain import hardware
 from researchflow_tmux.domain.limits import BUILT_IN_ORDERS
+from researchflow_tmux.domain.plugin import is_plugin
+from researchflow_tmux.domain.projects import POLICY_NAMES
 from researchflow_tmux.domain.units import DURATION_WORDS, SIZE_WORDS, parse_duration, parse_size
 from researchflow_tmux.domain.workspace import Settings
 
@@ -122,15 +124,25 @@ def check_patterns(value: list[str]) -> str | None:
     return None
 
 
-def check_order(value: str) -> str | None:
-    """A built-in order, or a function of the user's."""
-    if value in BUILT_IN_ORDERS or re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", value):
-        return None
-    import difflib
+def _named_or_own(names: Sequence[str], is_own: Callable[[str], object], own_words: str) -> Check:
+    """A check of one of the built-in names, or the name of something of the user's."""
 
-    close = difflib.get_close_matches(value, BUILT_IN_ORDERS, n=1, cutoff=0.6)
-    guess = f"; did you mean `{close[0]}`?" if close else ""
-    return f"expected one of {', '.join(BUILT_IN_ORDERS)}, or `module:function`; got {show(value)}{guess}"
+    def check(value: str) -> str | None:
+        if value in names or is_own(value):
+            return None
+        import difflib
+
+        close = difflib.get_close_matches(value, names, n=1, cutoff=0.6)
+        guess = f"; did you mean `{close[0]}`?" if close else ""
+        return f"expected one of {', '.join(names)}, or {own_words}; got {show(value)}{guess}"
+
+    return check
+
+
+check_order = _named_or_own(
+    BUILT_IN_ORDERS, lambda value: re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", value), "`module:function`"
+)
+check_policy = _named_or_own(POLICY_NAMES, is_plugin, "`module:object` or `file.py:object`")
 
 
 HARDWARE_CHECKS: dict[str, Check] = {
@@ -146,6 +158,7 @@ SETTINGS_CHECKS: dict[str, Check] = {
     "min_free_memory": check_memory,
     "grace_period": check_span,
     "gpu_order": check_order,
+    "policy": check_policy,
     "oom_patterns": check_patterns,
     "verify": check_verify,
     "verify_timeout": check_time_limit,

@@ -85,6 +85,8 @@ class Live(msgspec.Struct, frozen=True, kw_only=True):
     error: str | None = None
     """The last thing that went wrong and still stands."""
     sources: LiveSources = LiveSources()
+    policy_trouble: str | None = None
+    """Why another policy decides than the settings say; None = it does not."""
 
 
 def snapshot(
@@ -106,6 +108,7 @@ def snapshot(
     warnings: Sequence[str] = (),
     error: str | None = None,
     sources: LiveSources | None = None,
+    policy_trouble: str | None = None,
 ) -> Live:
     """Put together what this process knows; `blocked` is by UUID."""
     by_uuid = {reading.uuid: reading for reading in readings}
@@ -137,6 +140,7 @@ def snapshot(
         warnings=tuple(warnings),
         error=error,
         sources=sources or LiveSources(),
+        policy_trouble=policy_trouble,
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from researchflow_tmux.adapters.deadlines import parse_deadline
 from researchflow_tmux.adapters.lessons import recent, remembered
 from researchflow_tmux.domain.job import Job
+from researchflow_tmux.domain.plugin import DEFAULT_POLICY, is_plugin
 from researchflow_tmux.domain.workspace import Settings, WorkspacePaths
 from researchflow_tmux.engine.planning.index import PlanRules
 from researchflow_tmux.policies.planning.orders import POLICIES
@@ -14,8 +15,9 @@ from researchflow_tmux.policies.prediction.history import History
 
 
 def plan_rules(settings: Settings) -> PlanRules | None:
-    """What people decided about planning; None = the queue's own order."""
-    policy = POLICIES.get(settings.policy)
+    """What people decided about planning; None = the queue's own order. A plug-in stands on the default policy."""
+    chosen = DEFAULT_POLICY if is_plugin(settings.policy) else settings.policy
+    policy = POLICIES.get(chosen)
     if policy is None:
         return None
     projects = settings.projects
@@ -30,6 +32,6 @@ def plan_rules(settings: Settings) -> PlanRules | None:
 def history(paths: WorkspacePaths, jobs: Mapping[int, Job]) -> History:
     """How long the jobs of a workspace took that succeeded. Raises StoreError when its state cannot be read."""
     found, event = remembered(paths)
-    for end in recent(paths, event, jobs)[1]:
+    for end in recent(paths, event, jobs):
         found.learn(end.job, end.took_s)
     return found

@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import select
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -14,6 +12,7 @@ from typing import Any, NoReturn
 
 import msgspec
 
+from researchflow_tmux.adapters.user_child import UserChild, written
 from researchflow_tmux.domain.errors import RankError
 from researchflow_tmux.domain.resources import GpuInfo
 
@@ -46,13 +45,11 @@ class UserOrder:
         self._directory = directory
         self._deadline_s, self._loading_s = deadline_s, loading_s
         self._monotonic = monotonic
-        self._child: subprocess.Popen[bytes] | None = None
-        self._received = b""
+        self._child: UserChild | None = None
         self._loaded: dict[str, Any] | None = None
         """What the child said when it had loaded the module; None = it has not yet."""
         self._file = ""
         self._written: tuple[int, int] | None = None
-        self._begun_s = 0.0
         self._patience_s = deadline_s
         """For how long the next decision waits for the module to be loaded."""
         self._pause_s = PAUSE_S
@@ -86,69 +83,37 @@ class UserOrder:
         """End the child. The next `rank` would start another."""
         child, self._child = self._child, None
         if child is not None:
-            child.kill()
-            for pipe in (child.stdin, child.stdout):
-                if pipe is not None:
-                    with contextlib.suppress(OSError):
-                        pipe.close()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                child.wait(1.0)
+            child.close()
 
     def _ask(self, infos: Sequence[GpuInfo]) -> dict[str, Any] | None:
         """The answer; None = still loading."""
         child = self._ready_child()
         if self._loaded is None:
-            self._loaded = self._receive(child, self._patience_s)
+            self._loaded = child.receive(self._patience_s)
             self._patience_s = 0.0
             self._file = str((self._loaded or {}).get("file") or "")
-            self._written = _written(self._file)
+            self._written = written(self._file)
         if self._loaded is None:
-            if self._monotonic() - self._begun_s > self._loading_s:
+            if self._monotonic() - child.began_s > self._loading_s:
                 self._give_up_for_a_while("is not loaded in time")
             return None
-        assert child.stdin is not None
         request = {"deadline_s": self._deadline_s, "infos": msgspec.to_builtins(infos)}
-        child.stdin.write(json.dumps(request).encode() + b"\n")
-        answer = self._receive(child, self._deadline_s)
+        sent = child.send(json.dumps(request).encode(), self._deadline_s)
+        answer = child.receive(self._deadline_s) if sent else None
         if answer is None:
             self._give_up_for_a_while(f"gave no answer within {self._deadline_s:g} s")
         return answer
 
-    def _ready_child(self) -> subprocess.Popen[bytes]:
-        edited = self._loaded is not None and _written(self._file) != self._written
+    def _ready_child(self) -> UserChild:
+        edited = self._loaded is not None and written(self._file) != self._written
         if self._child is None or self._child.poll() is not None or edited:
             self.close()
             module, _, function = self._name.partition(":")
             command = [sys.executable, "-P", CHILD, module, function, self._directory, str(self._loading_s)]
-            self._child = subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                bufsize=0,
-                cwd=self._directory,
-            )
-            self._received, self._loaded = b"", None
-            self._begun_s, self._patience_s = self._monotonic(), self._deadline_s
+            self._child = UserChild(command, self._directory, self._monotonic)
+            self._loaded = None
+            self._patience_s = self._deadline_s
         return self._child
-
-    def _receive(self, child: subprocess.Popen[bytes], limit_s: float) -> dict[str, Any] | None:
-        """The next line; None = there is none within `limit_s`. Raises OSError when the child is gone."""
-        assert child.stdout is not None
-        fd = child.stdout.fileno()
-        poller = select.poll()
-        poller.register(fd, select.POLLIN)
-        until = self._monotonic() + limit_s
-        while b"\n" not in self._received:
-            if not poller.poll(max(0.0, until - self._monotonic()) * 1000):
-                return None
-            part = os.read(fd, 65536)
-            if not part:
-                raise OSError(f"exit code {child.wait(1.0)}")
-            self._received += part
-        line, _, self._received = self._received.partition(b"\n")
-        answer: dict[str, Any] = json.loads(line)
-        return answer
 
     def _give_up_for_a_while(self, did: str) -> NoReturn:
         self.close()
@@ -159,12 +124,3 @@ class UserOrder:
 
     def _error(self, why: str) -> RankError:
         return RankError(f"gpu_order {self._name}: {why}")
-
-
-def _written(path: str) -> tuple[int, int] | None:
-    """Changes when somebody writes the file; None = it is not there."""
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_size

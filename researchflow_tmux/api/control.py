@@ -12,6 +12,7 @@ from researchflow_tmux import scheduler_session
 from researchflow_tmux.adapters import live_file, workspace_lock
 from researchflow_tmux.adapters.clock import SystemClock
 from researchflow_tmux.adapters.places import resolve_places
+from researchflow_tmux.adapters.policy_check import check_plugin
 from researchflow_tmux.api import asking
 from researchflow_tmux.api.workspace import Workspace
 from researchflow_tmux.domain.errors import ConfigError, HostUnreachable, Problem, StoreError, WorkspaceBusy
@@ -73,6 +74,8 @@ def start(
     running = _still_at_work(workspace)
     before = _sources(workspace) if running else live_file.LiveSources()
     note = None if running else _gpu_note(workspace)
+    if not running:
+        check_plugin(settings.policy, workspace.paths.root, workspace.loaded.origins["policy"])
     found = submissions.Intake(drafts=())
     if configs:
         found = submissions.from_configs(workspace.paths, settings, captured.digest, captured.variables, names, pins)

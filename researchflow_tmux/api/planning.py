@@ -5,14 +5,20 @@ from __future__ import annotations
 from datetime import datetime
 
 import msgspec
+from msgspec.structs import replace
 
+from researchflow_tmux.adapters import policy_file
 from researchflow_tmux.adapters.live_file import Live
 from researchflow_tmux.adapters.planning import history, plan_rules
+from researchflow_tmux.adapters.policy_file import PolicyState
+from researchflow_tmux.domain.plugin import is_plugin
 from researchflow_tmux.domain.workspace import Settings, WorkspacePaths
 from researchflow_tmux.engine.planning.choice import kept_usage
 from researchflow_tmux.engine.planning.index import PlanRules
 from researchflow_tmux.engine.planning.planner import Planner
+from researchflow_tmux.engine.planning.said import Said
 from researchflow_tmux.engine.workload import Workload
+from researchflow_tmux.policies.planning.orders import ordered_by
 from researchflow_tmux.policies.planning.usage import Kept
 from researchflow_tmux.policies.prediction.history import History
 
@@ -23,12 +29,19 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     rules: PlanRules
     history: History
     kept: Kept | None
+    own: PolicyState | None = None
+    """What a policy plug-in said, if one decides."""
 
     def planner(self, workload: Workload, live: Live | None, now: datetime) -> Planner:
         """A planner for a look; `live` = the GPUs as the scheduler last saw them."""
         devices = [gpu.device for gpu in live.gpus] if live is not None else []
         share = 1.0 if live is None else live.share
-        return Planner(workload, self.rules, self.history, devices=devices, share=share, now=now, kept=self.kept)
+        said, rules = None, self.rules
+        if self.own is not None and live is not None and live.policy_trouble is None:
+            said = Said(orders=self.own.orders)
+            said.restore(self.own.keys, self.own.refused, workload.jobs)
+            rules = replace(rules, policy=ordered_by(self.own.name) if said.orders else rules.policy)
+        return Planner(workload, rules, self.history, devices=devices, share=share, now=now, kept=self.kept, said=said)
 
 
 def plan_of(paths: WorkspacePaths, settings: Settings, workload: Workload, usage: str | None) -> Plan | None:
@@ -36,4 +49,6 @@ def plan_of(paths: WorkspacePaths, settings: Settings, workload: Workload, usage
     rules = plan_rules(settings)
     if rules is None:
         return None
-    return Plan(rules=rules, history=history(paths, workload.jobs), kept=kept_usage(usage))
+    own = policy_file.read(paths.policy) if is_plugin(settings.policy) else None
+    own = own if own is not None and own.name == settings.policy else None
+    return Plan(rules=rules, history=history(paths, workload.jobs), kept=kept_usage(usage), own=own)

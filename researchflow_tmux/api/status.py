@@ -193,4 +193,5 @@ def scheduler_view(live: Live | None, holder: LockHolder | None) -> SchedulerVie
         seen_at=live.at if live else None,
         note=live.note if live else None,
         halted=str(live.halt) if live and live.halt else None,
+        policy_trouble=live.policy_trouble if live else None,
     )

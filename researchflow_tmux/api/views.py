@@ -113,6 +113,8 @@ class SchedulerView(msgspec.Struct, kw_only=True):
     note: str | None = None
     halted: str | None = None
     """Why it launches nothing just now."""
+    policy_trouble: str | None = None
+    """Why another policy decides than the one that was chosen."""
 
 
 class StatusView(msgspec.Struct, kw_only=True, rename={"schema_name": "schema"}):

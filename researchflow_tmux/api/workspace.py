@@ -92,7 +92,10 @@ class Workspace:
         Returns what was there before. Raises ConfigError (the file is then untouched).
         """
         from researchflow_tmux.adapters.config_edit import set_value
+        from researchflow_tmux.adapters.policy_check import check_plugin
 
+        if key == "policy":
+            check_plugin(value, self.paths.root)
         old, _new = set_value(self.paths.config, key, value)
         self._loaded = None
         if asking.scheduler(self.paths) is not None:

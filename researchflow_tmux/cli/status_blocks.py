@@ -58,6 +58,8 @@ def _scheduler(view: StatusView) -> list[Block]:
     found: list[Block] = [Line(tuple(parts))]
     if scheduler.halted:
         found.append(line(f"nothing is launched just now: {scheduler.halted}", "bold yellow"))
+    if scheduler.policy_trouble:
+        found.append(line(scheduler.policy_trouble, "bold yellow"))
     silent_s = (view.at - scheduler.seen_at).total_seconds() if scheduler.seen_at else 0.0
     if silent_s > SILENT_S:
         found.append(line(f"it last wrote down what it sees {duration(silent_s)} ago; see `rfsched doctor`", "yellow"))

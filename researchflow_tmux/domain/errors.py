@@ -11,7 +11,8 @@ RfschedError
 ├── JobFailed          a job whose result was asked for did not succeed
 │   └── RemoteError    the Python function that was the job raised an exception
 ├── ResultError        a job succeeded, and what it returned cannot be read here
-└── RankError          the user's order of GPUs gave none
+├── RankError          the user's order of GPUs gave none
+└── PolicyError        the user's policy cannot be loaded, or gave no answer
 
 `InvalidTransition` stands apart: it is a bug of ours and is never caught.
 """
@@ -163,5 +164,11 @@ class InvalidTransition(Exception):  # noqa: N818 - it reads as the fact it stat
 
 class RankError(RfschedError):
     """The function that `gpu_order` names gave no order of the GPUs."""
+
+    exit_code = 1
+
+
+class PolicyError(RfschedError):
+    """The policy plug-in cannot be loaded, raised, answered nonsense, or gave no answer in time."""
 
     exit_code = 1

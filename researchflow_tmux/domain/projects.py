@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-PolicyName = Literal["queue", "balanced", "fifo", "easy_fifo", "sjf", "fair_share", "makespan"]
+POLICY_NAMES = ("queue", "balanced", "fifo", "easy_fifo", "sjf", "fair_share", "makespan")
 """`queue` = the order of the queue itself; the others are in `policies.planning.orders`."""
 
 

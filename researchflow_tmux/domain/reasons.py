@@ -25,6 +25,7 @@ class ReasonCode(StrEnum):
     WOULD_DELAY = "would_delay"
     DRAIN = "drain"
     DEADLINE = "deadline_unreachable"
+    REFUSED = "refused"
     FOREIGN = "foreign"
     LEASED = "leased"
     UNREADABLE = "unreadable"
@@ -91,6 +92,7 @@ WORDS: dict[ReasonCode, str] = {
     ReasonCode.WOULD_DELAY: "would delay",
     ReasonCode.DRAIN: "nothing without a time limit passes",
     ReasonCode.DEADLINE: "cannot make its deadline any more",
+    ReasonCode.REFUSED: "refused by the policy",
     ReasonCode.RESERVED: "slots are kept for an earlier job",
     ReasonCode.FOREIGN: "GPU filled by others",
     ReasonCode.LEASED: "GPU leased by another workspace",

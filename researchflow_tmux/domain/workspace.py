@@ -10,7 +10,7 @@ from msgspec import Meta
 from researchflow_tmux.domain.hooks import Hook
 from researchflow_tmux.domain.job import CompletionRule, SuccessRule
 from researchflow_tmux.domain.job_section import Fraction, JobSection, Natural, Percent, Positive, Seconds
-from researchflow_tmux.domain.projects import PolicyName, Project, User
+from researchflow_tmux.domain.projects import Project, User
 from researchflow_tmux.domain.workspace_paths import CONFIG_NAME, STATE_DIR, WorkspacePaths
 
 __all__ = ["CONFIG_NAME", "META_TASK_NAME", "STATE_DIR", "JobSection", "Settings", "WorkspacePaths"]
@@ -312,10 +312,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     # -- what starts next
     policy: Annotated[
-        PolicyName,
+        str,
         Meta(
             description="Which waiting job starts next: `queue` (priority, then who waited longest), `balanced` (fair "
-            "shares, smaller work first up to an age, deadlines), `fifo`, `easy_fifo`, `sjf`, `fair_share`, `makespan`."
+            "shares, smaller work first up to an age, deadlines), `fifo`, `easy_fifo`, `sjf`, `fair_share`, "
+            "`makespan`, or a policy of yours as `module:object` or `file.py:object`."
         ),
     ] = "queue"
     projects: Annotated[

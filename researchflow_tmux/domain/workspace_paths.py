@@ -33,6 +33,11 @@ class WorkspacePaths(msgspec.Struct, frozen=True, kw_only=True):
         return os.path.join(self.state, "lock")
 
     @property
+    def policy(self) -> str:
+        """What the policy plug-in of the running scheduler said."""
+        return os.path.join(self.state, "policy.json")
+
+    @property
     def wake(self) -> str:
         """FIFO: a byte in it makes the scheduler look at once."""
         return os.path.join(self.state, "wake")

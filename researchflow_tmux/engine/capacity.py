@@ -55,6 +55,8 @@ class Capacity(msgspec.Struct, kw_only=True):
     """How the GPUs are connected."""
     short_of_ram: Reason | None = None
     """Why nothing may start for want of memory in the machine."""
+    one_by_one: bool = False
+    """What may start depends on what starts: one job in each decision, and the next decision at once."""
 
 
 def capacity(

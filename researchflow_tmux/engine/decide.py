@@ -58,7 +58,9 @@ def decide(workload: Workload, room: Capacity, now: datetime) -> list[Start]:
 
 def goes_on(starts: list[Start], room: Capacity) -> bool:
     """Whether more may be there to start at once: then the next tick follows immediately."""
-    return len(starts) == MAX_STARTS or (is_custom(room.rules.order) and any(start.allocation.gpus for start in starts))
+    if len(starts) == MAX_STARTS or (room.one_by_one and starts):
+        return True
+    return is_custom(room.rules.order) and any(start.allocation.gpus for start in starts)
 
 
 def explain(workload: Workload, room: Capacity, now: datetime, most: int | None = None) -> dict[int, Reason]:

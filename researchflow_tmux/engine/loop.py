@@ -101,7 +101,7 @@ class Engine:
         self.room.keep_up(self.workload)
         if self.halted() is None:
             self._plan(now)
-        for news in self.room.take_news():
+        for news in (*self.room.take_news(), *self.choice.take_news()):
             self.context.apply(news, now)
         self.gpus.tell_idle(self.room.free_devices(self.workload), now)
         self._emptiness.look(now)

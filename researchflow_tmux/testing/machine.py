@@ -265,9 +265,10 @@ class Machine:
         needs: Mapping[str, Any] | None = None,
         project: str | None = None,
         deadline: datetime | None = None,
+        spec: Mapping[str, Any] | None = None,
         **submission: Any,
     ) -> int:
-        """Submit jobs through the inbox; the request's id. `needs` = further fields of the request."""
+        """Submit jobs through the inbox; the id of the request. `needs`, `spec` = further fields of those."""
         drafts = tuple(
             Draft(
                 spec=JobSpec(
@@ -283,6 +284,7 @@ class Machine:
                     when=when,
                     project=project,
                     deadline=deadline,
+                    **(spec or {}),
                 ),
                 after_names=tuple(after),
                 held=held,

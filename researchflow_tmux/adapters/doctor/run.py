@@ -25,6 +25,7 @@ CHECKS: tuple[CheckFunction, ...] = (
     workspace.space,
     workspace.state,
     workspace.logs,
+    workspace.policy,
     limits.open_files,
     limits.processes,
     limits.container,

@@ -7,6 +7,9 @@ import shutil
 import stat
 
 from researchflow_tmux.adapters.doctor.check import Check, Context, fail, ok, warn
+from researchflow_tmux.adapters.policy_check import check_plugin
+from researchflow_tmux.domain.errors import ConfigError
+from researchflow_tmux.domain.plugin import is_plugin
 from researchflow_tmux.mounts import is_network_fs
 
 GIB = 1024**3
@@ -75,6 +78,18 @@ def logs(context: Context) -> list[Check]:
     if directory is None:
         return []
     return [_writable("logs", nearest(directory), f"{directory} can be written")]
+
+
+def policy(context: Context) -> list[Check]:
+    """The policy plug-in, if there is one, can be loaded."""
+    if context.paths is None or context.settings is None or not is_plugin(context.settings.policy):
+        return []
+    try:
+        check_plugin(context.settings.policy, context.paths.root)
+    except ConfigError as error:
+        problem = error.problems[0]
+        return [fail("policy", problem.message, problem.hint or "")]
+    return [ok("policy", f"{context.settings.policy} can be loaded")]
 
 
 def log_dir(context: Context) -> str | None:

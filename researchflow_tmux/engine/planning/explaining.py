@@ -49,9 +49,19 @@ class _Explaining:
         waits = gate(self._planner.workload, self._room, job, self._now)
         entry = self._planner.index.classes.entries.get(job.id)
         if waits is not None or entry is None:
-            return waits or Reason(code=ReasonCode.NEXT)
+            return waits or self._unspoken(job)
         refused = self._done.refusals.get(entry.id) or self._done.refusals.get((entry.need, entry.asks))
         return self._late(entry, refused or self._passed(entry))
+
+    def _unspoken(self, job: Job) -> Reason:
+        """Why the plug-in keeps it: it said so, or was not asked yet."""
+        said, name = self._planner.index.said, self._planner.rules.policy.name
+        if said is None:
+            return Reason(code=ReasonCode.NEXT)
+        refused = said.refused.get(job.id)
+        if refused is None:
+            return Reason(code=ReasonCode.BEHIND, text=f"policy {name} is asked when something may start")
+        return Reason(code=ReasonCode.REFUSED, text=refused)
 
     def _passed(self, entry: Entry) -> Reason:
         walk = self._done.walk

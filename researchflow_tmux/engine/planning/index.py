@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 import msgspec
@@ -21,8 +21,9 @@ from researchflow_tmux.domain.job import Job, JobState
 from researchflow_tmux.domain.resources import GpuDevice
 from researchflow_tmux.engine.planning.chains import Chains
 from researchflow_tmux.engine.planning.needs import Needs
+from researchflow_tmux.engine.planning.said import Said
 from researchflow_tmux.engine.workload import Workload
-from researchflow_tmux.policies.planning.classes import Classes, Entry
+from researchflow_tmux.policies.planning.classes import Classes, Entry, JobKey
 from researchflow_tmux.policies.planning.estimates import Estimate, Estimator
 from researchflow_tmux.policies.planning.floor import Stay
 from researchflow_tmux.policies.planning.orders import POLICIES, Policy, work_of
@@ -59,8 +60,11 @@ class Index:
         share: float,
         now: datetime,
         kept: Kept | None = None,
+        said: Said | None = None,
     ) -> None:
         self.rules = rules
+        self.said = said
+        """What a plug-in says about the jobs that wait; None = there is none."""
         self.estimator = estimator
         self.usage = Usage(rules.weights)
         if kept is not None:
@@ -73,6 +77,7 @@ class Index:
         """GPUs that each project has."""
         self._workload = workload
         self._needs = Needs(devices, share)
+        self.share = share
         self._estimates: dict[int, Estimate] = {}
         self._chains = Chains(workload, self.estimate, rules.deadlines)
         self._resumed: set[AttemptKey] = set()
@@ -168,11 +173,26 @@ class Index:
         for below in self._workload.dependents.get(job.id, ()):
             self._file(self._workload.jobs[below], at_s)
 
+    def file_again(self, job_ids: Iterable[int], now: datetime) -> None:
+        """The plug-in said something new about these jobs."""
+        for job_id in job_ids:
+            self._place(self._workload.jobs[job_id], now.timestamp())
+
     def _file(self, job: Job, at_s: float) -> None:
+        """Something about the job changed."""
+        if self.said is not None:
+            (self.said.wait if self._could_start(job) else self.said.leave)(job.id)
+        self._place(job, at_s)
+
+    def _could_start(self, job: Job) -> bool:
+        """Whether nothing but room keeps it."""
+        return job.state is JobState.QUEUED and not (job.spec.after and self._workload.unmet(job.spec))
+
+    def _place(self, job: Job, at_s: float) -> None:
         """Put the job where it belongs now: among those that could start, or nowhere."""
         old = self.classes.remove(job.id)
         self.deadlines.remove(job.id)
-        waits = job.state is JobState.QUEUED and not (job.spec.after and self._workload.unmet(job.spec))
+        waits = self._could_start(job) and (self.said is None or self.said.lets(job.id))
         if waits and (old is None or old.project != project_of(job)):
             self._wake(project_of(job), at_s)
         if old is not None and not (waits and old.project == project_of(job)):
@@ -218,10 +238,14 @@ class Index:
     def _entry(self, job: Job) -> Entry:
         estimate = self.estimate(job)
         request = job.needs
-        ready_s = max([job.queued_at, *self._ends_before(job)]).timestamp()
         policy = self.rules.policy
-        key = policy.key(ready_s, work_of(request.gpus, estimate), policy)
-        uprank_s = self._chains.uprank_s(job) if policy.chains else 0.0
+        ready_s = self.ready_s(job)
+        if self.said is not None and self.said.orders:
+            key: JobKey = (0, False, self.said.keys.get(job.id, ()), 0.0, job.id)
+        else:
+            uprank_s = self._chains.uprank_s(job) if policy.chains else 0.0
+            own = policy.key(ready_s, work_of(request.gpus, estimate), policy)
+            key = (-job.spec.priority, job.failed_before, own, -uprank_s, job.id)
         array = job.spec.array
         crowd = array.id if array is not None and array.at_most is not None else None
         return Entry(
@@ -229,11 +253,19 @@ class Index:
             project=project_of(job),
             need=self._needs.of(request),
             estimate=estimate,
-            key=(-job.spec.priority, job.failed_before, key, -uprank_s, job.id),
+            key=key,
             asks=(request.gpu_memory_mib, request.limits, request.hardware, request.cpus, request.memory_mib, crowd),
             ready_s=ready_s,
             deadline_s=self._chains.due_s(job.id) if policy.urgent else None,
         )
+
+    def ready_s(self, job: Job) -> float:
+        """Since when nothing that it comes after is in its way."""
+        return max([job.queued_at, *self._ends_before(job)]).timestamp()
+
+    def due_s(self, job: Job) -> float | None:
+        """Its deadline, or what is left of that of a job that waits for it; None = neither has one."""
+        return self._chains.due_s(job.id)
 
     def _ends_before(self, job: Job) -> list[datetime]:
         """It is ready since the last one that it waited for ended."""

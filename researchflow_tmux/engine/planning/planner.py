@@ -12,6 +12,7 @@ from researchflow_tmux.domain.reasons import Reason
 from researchflow_tmux.domain.resources import Allocation, GpuDevice
 from researchflow_tmux.engine.decide import Capacity, Start, ask, goes_on
 from researchflow_tmux.engine.planning.index import Index, PlanRules
+from researchflow_tmux.engine.planning.said import Said
 from researchflow_tmux.engine.workload import Workload
 from researchflow_tmux.policies.planning.classes import Entry
 from researchflow_tmux.policies.planning.estimates import Estimator
@@ -46,11 +47,12 @@ class Planner:
         share: float,
         now: datetime,
         kept: Kept | None = None,
+        said: Said | None = None,
     ) -> None:
-        """`kept` = what an earlier scheduler knew of who used how much."""
+        """`kept` = what an earlier scheduler knew of who used how much, `said` = what a plug-in says of the jobs."""
         self.workload = workload
         self.rules = rules
-        self.index = Index(workload, rules, estimator, devices=devices, share=share, now=now, kept=kept)
+        self.index = Index(workload, rules, estimator, devices=devices, share=share, now=now, kept=kept, said=said)
         self._promises: dict[int, Promise] = {}
         self._look_at_s: float | None = None
 
@@ -67,6 +69,10 @@ class Planner:
         done = self._decided(floor, room, now)
         self._remember(done.walk)
         return done.starts
+
+    def open(self, room: Capacity, now: datetime) -> bool:
+        """Whether anything at all may start now."""
+        return room.halted is None and self._floor(room, now.timestamp()).open
 
     def rehearse(self, room: Capacity, now: datetime) -> Rehearsal:
         """What would be decided now, with everything that was found out on the way. Books it in `room`."""

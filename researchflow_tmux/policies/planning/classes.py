@@ -12,12 +12,14 @@ import math
 from bisect import bisect_left, insort
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from researchflow_tmux.policies.planning.estimates import Estimate
 from researchflow_tmux.policies.planning.floor import Need
 
-JobKey = tuple[int, bool, float, float, int]
-"""(−b, failed before, K, −uprank, seq). The last part is the job's id: no two are equal."""
+JobKey = tuple[int, bool, Any, float, int]
+"""(−b, failed before, K, −uprank, seq). The last part is the job's id: no two are equal. K is a number, or a tuple of
+numbers if a plug-in gives it; never both in one plan."""
 ClassKey = tuple[Hashable, ...]
 
 

@@ -84,6 +84,11 @@ POLICIES: dict[str, Policy] = {
 """By the name that `policy` and `--policy` take."""
 
 
+def ordered_by(plugin: str) -> Policy:
+    """The policy whose keys a plug-in gives: all the rest (backfill, reservation, caps) is as with the others."""
+    return Policy(name=plugin, words="an order of your own, with backfill", key=arrival)
+
+
 def work_of(gpus: int, estimate: Estimate) -> float:
     """GPU-seconds of one job; a CPU job counts as one GPU, in its own pool."""
     return max(gpus, 1) * estimate.p50_s

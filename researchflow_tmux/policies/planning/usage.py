@@ -57,6 +57,11 @@ class Usage:
         """U_p in GPU-seconds, decayed to `now_s`."""
         return self._inflated.get(project, 0.0) / self.inflation(now_s)
 
+    def all_used(self, now_s: float) -> dict[str, float]:
+        """U_p of every project that has used anything."""
+        inflation = self.inflation(now_s)
+        return {project: amount / inflation for project, amount in sorted(self._inflated.items())}
+
     def ratio(self, project: str) -> float:
         """U_p/w_p on the inflated clock: for comparing projects with each other."""
         return self._inflated.get(project, 0.0) / self.weight(project)
@@ -93,7 +98,7 @@ class Usage:
         inflation = self.inflation(now_s)
         return Kept(
             at_s=now_s,
-            used={project: self.used(project, now_s) for project in sorted(self._inflated)},
+            used=self.all_used(now_s),
             running={job: (project, charge / inflation) for job, (project, charge) in sorted(self._open.items())},
         )
 

@@ -208,7 +208,8 @@ def test_what_was_kept_and_cannot_be_read_counts_as_nothing(meta: str | None) ->
 def test_the_queues_own_order_keeps_nothing_and_watches_nothing() -> None:
     scene = Scene()
     scene.choice.use(None)
-    assert scene.workload.watchers == []
+    scene.add(99)
+    assert scene.choice.planner is None
     assert scene.choice.meta([AttemptPlanned(attempt=attempt(1))], scene.now) == {}
     assert scene.choice.due_s(scene.now) == float("inf")
 
