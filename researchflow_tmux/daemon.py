@@ -14,6 +14,8 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
+import msgspec
+
 from researchflow_tmux import scheduler_session
 from researchflow_tmux.adapters import live_file, workspace_lock
 from researchflow_tmux.adapters.clock import SystemClock
@@ -79,6 +81,7 @@ class Daemon:
             "remember": self._on_remembered,
             "look": lambda _body: {"looks": self.sources.ask()},
             "clean": self._on_clean,
+            "why": self._on_why,
         }
         self.publisher = Publisher(paths, self.engine, scheduler_session.session_name(self.settings))
         self.events: list[tuple[Event, str]] = []
@@ -220,6 +223,11 @@ class Daemon:
         ids = [job_id for job_id in removed if self.engine.workload.forget(job_id)]
         self.sources.forget(jobs[job_id] for job_id in ids)
         return {"ids": ids}
+
+    def _on_why(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Why some of the jobs wait."""
+        reasons = self.engine.choice.explain(self.engine.look(), self.parts.clock.now(), only=list(body["ids"]))
+        return {"reasons": {str(job_id): msgspec.to_builtins(reason) for job_id, reason in reasons.items()}}
 
     # -- signals -------------------------------------------------------------------------------------------------------
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Container, Iterable, Mapping
 from datetime import datetime
 from types import MappingProxyType
+from typing import NamedTuple
 
 from researchflow_tmux.adapters.live_file import Live
 from researchflow_tmux.adapters.workspace_lock import LockHolder
@@ -22,6 +23,38 @@ from researchflow_tmux.engine.planning.choice import Choice
 from researchflow_tmux.engine.workload import Workload
 from researchflow_tmux.policies.topology import Links
 
+MANY = 2_000
+"""From so many waiting jobs on it costs less to ask the scheduler about a few than to put them all in order again."""
+
+
+class Shown(NamedTuple):
+    """Which jobs a view lists."""
+
+    ids: Container[int] | None = None
+    """None = all."""
+    states: Collection[str] = ()
+    """None given = all."""
+    waiting: int | None = None
+    """Of those that wait (or are held), the first so many each; None = all."""
+
+    def of(self, workload: Workload) -> tuple[list[Job], int]:
+        """The jobs, and how many that wait are left out."""
+        found: list[Job] = []
+        waiting: Counter[JobState] = Counter()
+        for job in workload.jobs.values():
+            if (self.ids is not None and job.id not in self.ids) or (self.states and job.state not in self.states):
+                continue
+            if job.state in (JobState.QUEUED, JobState.HELD):
+                waiting[job.state] += 1
+                if self.waiting is not None and waiting[job.state] > self.waiting:
+                    continue
+            found.append(job)
+        most = sum(waiting.values()) if self.waiting is None else self.waiting
+        return found, sum(max(number - most, 0) for number in waiting.values())
+
+
+EVERYTHING = Shown()
+
 
 def build(
     *,
@@ -33,28 +66,35 @@ def build(
     holder: LockHolder | None,
     now: datetime,
     watched: Watched | None = None,
-    plan: Plan | None = None,
+    plan: Callable[[], Plan | None] = lambda: None,
+    shown: Shown = EVERYTHING,
+    asked: Callable[[list[int]], Mapping[int, Reason] | None] = lambda _ids: None,
 ) -> StatusView:
-    """The whole view; `plan` = the policy that decides what starts next, None = the queue's own order.
+    """The view; `plan` = the policy that decides what starts next, None = the queue's own order.
 
-    `last_attempts` = the latest attempt of each job that has one, `watched` = what the sampler measured last.
+    `last_attempts` = the latest attempt of each job that has one, `watched` = what the sampler measured last, `asked` =
+    the running scheduler's own words of why some jobs wait, None = there are none.
     """
     usages = usages_of(watched)
     room = seen_room(workload, live, running=holder is not None, now=now)
-    choice = Choice(workload)
-    if plan is not None:
-        choice.use(plan.planner(workload, live, now))
-    reasons = choice.explain(room, now)
-    jobs = [
-        job_view(job, last_attempts.get(job.id), reasons.get(job.id), now, room.halted, usages)
-        for job in workload.jobs.values()
-    ]
+    listed, not_listed = shown.of(workload)
+    waiting = [job.id for job in listed if job.state is JobState.QUEUED]
+    few = len(waiting) < workload.queue_length
+    reasons = asked(waiting) if few and room.halted is None and workload.queue_length >= MANY else None
+    if reasons is None:
+        choice = Choice(workload)
+        found = None if room.halted is not None else plan()  # nothing starts: who would be next says nothing
+        if found is not None:
+            choice.use(found.planner(workload, live, now))
+        reasons = choice.explain(room, now, only=waiting if few else None)
+    jobs = [job_view(job, last_attempts.get(job.id), reasons.get(job.id), now, room.halted, usages) for job in listed]
     return StatusView(
         at=now,
         workspace=paths.root,
         task_name=task_name,
         counts=counts(workload.jobs.values()),
         jobs=jobs,
+        not_listed=not_listed,
         gpus=gpu_views(workload, live, watched),
         scheduler=scheduler_view(live, holder),
         not_queued=list(live.sources.problems) if live is not None else [],

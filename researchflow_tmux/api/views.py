@@ -126,6 +126,8 @@ class StatusView(msgspec.Struct, kw_only=True, rename={"schema_name": "schema"})
     task_name: str
     counts: dict[str, int]
     jobs: list[JobView]
+    not_listed: int = 0
+    """Jobs that wait and are left out of `jobs`; 0 unless only the first ones were asked for."""
     gpus: list[GpuView]
     scheduler: SchedulerView
     not_queued: list[str] = []

@@ -19,11 +19,11 @@ from researchflow_tmux.api.planning import plan_of
 from researchflow_tmux.api.selection import select
 from researchflow_tmux.api.views import StatusView
 from researchflow_tmux.domain.attempt import Attempt
-from researchflow_tmux.domain.errors import ConfigError, StoreError, UsageError, WorkspaceBusy
+from researchflow_tmux.domain.errors import ConfigError, RfschedError, StoreError, UsageError, WorkspaceBusy
 from researchflow_tmux.domain.events import Event
 from researchflow_tmux.domain.gpus import META_CONDITIONS, decode_conditions
 from researchflow_tmux.domain.job import Job
-from researchflow_tmux.domain.reasons import ReasonCode
+from researchflow_tmux.domain.reasons import Reason, ReasonCode
 from researchflow_tmux.domain.workspace import META_TASK_NAME, Settings, WorkspacePaths
 from researchflow_tmux.engine.planning.choice import META_USAGE
 from researchflow_tmux.engine.submitting import Draft, Submission, Submitted
@@ -104,8 +104,8 @@ class Workspace:
 
     # -- looking -------------------------------------------------------------------------------------------------------
 
-    def status(self) -> StatusView:
-        """Everything there is to see. Without a scheduler, what ended meanwhile is recorded first."""
+    def status(self, shown: status.Shown = status.EVERYTHING) -> StatusView:
+        """Everything there is to see, of all jobs or of some. Without a scheduler, what ended meanwhile is recorded."""
         holder = asking.scheduler(self.paths)
         if holder is None:
             self.settle()
@@ -119,13 +119,23 @@ class Workspace:
             paths=self.paths,
             task_name=task_name or settings.task_name,
             workload=workload,
-            plan=plan_of(self.paths, settings, workload, meta.get(META_USAGE)),
+            plan=lambda: plan_of(self.paths, settings, workload, meta.get(META_USAGE)),
+            shown=shown,
+            asked=self._reasons,
             last_attempts=last,
             live=live_file.read(self.paths.live),
             watched=usage_file.read(self.paths.usage),
             holder=holder,
             now=self._clock.now(),
         )
+
+    def _reasons(self, job_ids: list[int]) -> dict[int, Reason] | None:
+        """Why these jobs wait, in the scheduler's own words; None = it does not say so at once."""
+        try:
+            reply = asking.ask(self.paths, self.usable_settings, "why", {"ids": job_ids}, patience_s=asking.REPLY_S)
+            return msgspec.convert(reply.get("reasons"), dict[int, Reason], strict=False)
+        except (RfschedError, msgspec.ValidationError):
+            return None
 
     def impossible(self, job_ids: Iterable[int]) -> dict[str, str]:
         """Of these jobs those that can never start on this machine as it is, with the reason, by name."""

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from researchflow_tmux.api.workspace import Workspace
     from researchflow_tmux.cli.layout import Block
 
+MOST_WAITING = 50
+"""Waiting jobs that are looked at unless all are asked for: more than a picture has lines for."""
 STATE_WORDS = ("waiting", "queued", "running", "held", "succeeded", "failed", "cancelled", "skipped")
 
 
@@ -58,22 +60,21 @@ def status(
     if watch:
         _watch(workspace, jobs, wanted, everything=everything, as_json=as_json)
         return
-    view = _chosen(workspace, jobs, wanted)
+    view = _chosen(workspace, jobs, wanted, all_waiting=everything or as_json)
     if as_json:
         print_json("status", view)
     else:
         _draw(view, everything=everything, filtered=bool(jobs or wanted))
 
 
-def _chosen(workspace: Workspace, patterns: tuple[str, ...], states: frozenset[str]) -> StatusView:
+def _chosen(
+    workspace: Workspace, patterns: tuple[str, ...], states: frozenset[str], *, all_waiting: bool
+) -> StatusView:
     """The view with only the jobs that are meant; the counts stay those of the workspace."""
-    view = workspace.status()
-    if patterns:
-        ids = {job.id for job in workspace.jobs(patterns)}
-        view.jobs = [job for job in view.jobs if job.id in ids]
-    if states:
-        view.jobs = [job for job in view.jobs if job.state in states]
-    return view
+    from researchflow_tmux.api.status import Shown
+
+    ids = {job.id for job in workspace.jobs(patterns)} if patterns else None
+    return workspace.status(Shown(ids, states, None if all_waiting else MOST_WAITING))
 
 
 def _draw(view: StatusView, *, everything: bool, filtered: bool) -> None:
@@ -90,7 +91,7 @@ def _watch(
     from researchflow_tmux.cli.redrawing import again_and_again
 
     def once() -> None:
-        view = _chosen(workspace, patterns, states)
+        view = _chosen(workspace, patterns, states, all_waiting=everything or as_json)
         if as_json:
             print_json("status", view)
         else:

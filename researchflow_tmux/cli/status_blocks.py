@@ -248,7 +248,7 @@ def picture(view: StatusView, *, width: int | None, fold: Fold, everything: bool
     table = gpu_table(view.gpus, width)
     blocks += [line(), *table] if table else []
     blocks += running_table(by_state["running"], fold.running, len(by_state["running"]), width=width)
-    blocks += waiting_table(waiting, fold.waiting, len(waiting), view.at)
+    blocks += waiting_table(waiting, fold.waiting, len(waiting) + view.not_listed, view.at)
     blocks += problem_list("NOT QUEUED", view.not_queued, fold.ended)
     blocks += problem_list("NOT SHOWN IN THE FILE", view.not_shown, fold.ended)
     blocks += ended_table(by_state["failed"], fold.ended, len(by_state["failed"]), view.at, "FAILED")

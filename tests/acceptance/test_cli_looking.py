@@ -12,6 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from researchflow_tmux.api import status
+from researchflow_tmux.api.status import Shown
+from researchflow_tmux.api.workspace import Workspace
 from tests.support import eventually
 from tests.tmux_fixtures import Server, kill_tree
 from tests.workspaces import RFSCHED, RealWorkspace, new_workspace, workspace
@@ -64,7 +67,9 @@ def terminal() -> Iterator[Callable[[], Terminal]]:
                 each.server.close()
 
 
-def test_status_says_who_runs_where_and_why_others_wait(workspace: RealWorkspace) -> None:
+def test_status_says_who_runs_where_and_why_others_wait(
+    workspace: RealWorkspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
     workspace.add_configs(6)
     workspace.ok("start", NAP="60")
     eventually(lambda: sum(state == "running" for state in workspace.states().values()) == 4)
@@ -79,6 +84,12 @@ def test_status_says_who_runs_where_and_why_others_wait(workspace: RealWorkspace
     assert "RUNNING" not in workspace.ok("ps", "--state", "waiting")
     rows = json.loads(workspace.ok("status", "--json", "--state", "queued"))["jobs"]
     assert [row["name"] for row in rows] == ["exp5", "exp6"]
+    monkeypatch.setattr(status, "MANY", 0)  # as if the queue were long: the scheduler itself says why
+    reader = Workspace(str(workspace.root))
+    monkeypatch.setattr("researchflow_tmux.api.workspace.plan_of", None)  # nothing is worked out here
+    view = reader.status(Shown(waiting=1))
+    waits = [(each.name, each.reason_code) for each in view.jobs if each.state == "queued"]
+    assert (waits, view.not_listed) == ([("exp5", "capacity")], 1)
     why = workspace.ok("why", "exp6")
     assert "who holds the slots" in why
     assert "exp1" in why

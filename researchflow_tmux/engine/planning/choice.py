@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from datetime import datetime
 from typing import TypeVar
 
@@ -129,10 +129,15 @@ class Choice:
         news, self._news = self._news, []
         return news
 
-    def explain(self, room: Capacity, now: datetime, most: int | None = None) -> dict[int, Reason]:
-        """Why each queued job (the first `most`) is not running, by job id."""
-        found = self._asked(lambda planner: explain(planner, room, now, most))
-        return decide.explain(self.workload, room, now, most) if found is None else found
+    def explain(
+        self, room: Capacity, now: datetime, most: int | None = None, only: Collection[int] | None = None
+    ) -> dict[int, Reason]:
+        """Why each queued job (the first `most`, or `only` these) is not running, by job id."""
+        found = self._asked(lambda planner: explain(planner, room, now, most, only))
+        if found is not None:
+            return found
+        found = decide.explain(self.workload, room, now, most)
+        return found if only is None else {job_id: found[job_id] for job_id in only if job_id in found}
 
     def meta(self, payloads: Iterable[Payload], now: datetime) -> dict[str, str]:
         """What is to be saved with these events, for the next scheduler."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from datetime import UTC, datetime
 from itertools import chain, islice
 
-from researchflow_tmux.domain.job import Job
+from researchflow_tmux.domain.job import Job, JobState
 from researchflow_tmux.domain.reasons import Reason, ReasonCode
 from researchflow_tmux.domain.units import counted
 from researchflow_tmux.engine.decide import Capacity, fit, gate
@@ -18,12 +18,20 @@ from researchflow_tmux.policies.planning.urgency import feasible
 from researchflow_tmux.policies.planning.walk import Why
 
 SHOWN = 3
+FEW = 100
+"""For more jobs than these it pays to sort a whole line once."""
 GPU_HOUR_S = 3600.0
 
 
-def explain(planner: Planner, room: Capacity, now: datetime, most: int | None = None) -> dict[int, Reason]:
-    """Why each queued job (the first `most`) is not running, by job id; `NEXT` for those that would start now."""
-    return dict(islice(_Explaining(planner, room, now, many=most is None).reasons(), most))
+def explain(
+    planner: Planner, room: Capacity, now: datetime, most: int | None = None, only: Collection[int] | None = None
+) -> dict[int, Reason]:
+    """Why each queued job (the first `most`, or `only` these) is not running, by id; `NEXT` = it would start now."""
+    if only is None:
+        return dict(islice(_Explaining(planner, room, now, many=most is None).reasons(planner.workload.queued()), most))
+    jobs = (planner.workload.jobs[job_id] for job_id in only if job_id in planner.workload.jobs)
+    waiting = (job for job in jobs if job.state is JobState.QUEUED)
+    return dict(_Explaining(planner, room, now, many=len(only) > FEW).reasons(waiting))
 
 
 class _Explaining:
@@ -38,9 +46,9 @@ class _Explaining:
         self._lines: dict[str, list[list[JobKey]]] = {}
         self._started = {start.job.id for start in self._done.starts}
 
-    def reasons(self) -> Iterator[tuple[int, Reason]]:
-        """Job by job, in the order of the queue."""
-        for job in self._planner.workload.queued():
+    def reasons(self, jobs: Iterable[Job]) -> Iterator[tuple[int, Reason]]:
+        """Of each one."""
+        for job in jobs:
             yield job.id, self._reason(job)
 
     def _reason(self, job: Job) -> Reason:

@@ -385,6 +385,10 @@ def test_a_few_are_told_the_same_as_all(policy: str) -> None:
     few = scene.choice.explain(scene.room(), scene.now, 12)
     assert len(few) == 12
     assert few == {number: everything[number] for number in few}
+    some = scene.choice.explain(scene.room(), scene.now, only=[25, 7, 1, 99])
+    assert some == {number: everything[number] for number in (25, 7, 1) if number in everything}
+    many = scene.choice.explain(scene.room(), scene.now, only=range(1, 200))
+    assert many == everything
 
 
 def due(scene: Scene, number: int) -> float | None:
