@@ -64,9 +64,9 @@ class Daemon:
         self.lock = lock
         self.foreground = foreground
         self._screen = screen
-        self.settings = load_settings(paths.config).settings
         kill_at = os.environ.get(KILL_AT)  # before the environment of `start` takes its place
         environ = scheduler_session.adopt_environment(paths)
+        self.settings = load_settings(paths.config).settings
         self.parts = Parts(paths, self.settings, environ)
         self.inventory = self.parts.look_at_gpus()
         self.engine: Engine = self.parts.engine(listen=True)

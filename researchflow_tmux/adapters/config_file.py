@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping as Environ
 from typing import Any
 
 import msgspec
 
-from researchflow_tmux.adapters import yaml_tree
+from researchflow_tmux.adapters import machine_projects, yaml_tree
 from researchflow_tmux.adapters.config_checks import SETTINGS_CHECKS, warnings_of
 from researchflow_tmux.adapters.config_fields import Reader, Special
 from researchflow_tmux.adapters.hook_config import read_hooks
+from researchflow_tmux.adapters.machine_projects import MachineWide
 from researchflow_tmux.adapters.project_config import read_projects, read_users
 from researchflow_tmux.adapters.yaml_nodes import Mapping
 from researchflow_tmux.domain.errors import ConfigError, Problem
@@ -24,15 +26,23 @@ class LoadedSettings(msgspec.Struct, frozen=True, kw_only=True):
     origins: dict[str, str]
     """Where each value is set: `file:line`, or "default". Every key is there."""
     warnings: tuple[str, ...] = ()
+    machine: MachineWide | None = None
+    """What all workspaces of this machine share; it is part of `settings`."""
 
 
-def load_settings(path: str) -> LoadedSettings:
-    """Read the settings of a workspace.
+def load_settings(path: str, environ: Environ[str, str] | None = None) -> LoadedSettings:
+    """Read the settings of a workspace, with the projects and users of its machine.
 
     Raises:
-        ConfigError: With every problem of the file.
+        ConfigError: With every problem of the file, or of that of the machine.
     """
-    return parse_settings(read_bytes(path), path)
+    own = parse_settings(read_bytes(path), path)
+    machine = machine_projects.load(os.environ if environ is None else environ)
+    if machine is None:
+        return own
+    settings = machine_projects.with_machine(own.settings, machine)
+    also = {key: f"{own.origins[key]} and {machine.path}" for key in ("projects", "users") if getattr(machine, key)}
+    return msgspec.structs.replace(own, settings=settings, origins=own.origins | also, machine=machine)
 
 
 def read_bytes(path: str) -> bytes:

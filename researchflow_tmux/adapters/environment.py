@@ -13,7 +13,7 @@ import msgspec
 _DROPPED = frozenset({"TMUX", "TMUX_PANE", "TERM", "COLORTERM"})
 """They describe the terminal; the job gets those of its own session."""
 _OURS = "RFSCHED_"
-_KEPT = frozenset({"RFSCHED_LEASE_DIR"})
+_KEPT = frozenset({"RFSCHED_LEASE_DIR", "RFSCHED_PROJECTS"})
 
 _LIMITS = ("AS", "CORE", "CPU", "DATA", "FSIZE", "MEMLOCK", "NOFILE", "NPROC", "STACK")
 

@@ -40,6 +40,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "hold": ("changing", "hold", "Keep waiting jobs from starting."),
     "release": ("changing", "release", "Let held jobs start."),
     "set": ("setting", "set_values", "Change the priority, deadline, project … of jobs."),
+    "project": ("projecting", "project", "Show and change what projects and users may have, and what they had."),
     "simulate": ("replaying", "simulate", "Replay a workload under scheduling policies and compare them."),
     "gpus": ("gpus", "gpus", "Show the GPUs; drain, enable, or clear them."),
     "history": ("explaining", "history", "Show what happened."),

@@ -1,0 +1,112 @@
+"""project: what projects and users may have, have, and had."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from researchflow_tmux.cli.jobargs import pass_chosen
+from researchflow_tmux.cli.main import Chosen
+from researchflow_tmux.cli.output import json_option, moment, print_json
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from researchflow_tmux.api.projects import ProjectView
+    from researchflow_tmux.cli.layout import Block
+
+
+@click.group()
+def project() -> None:
+    """Show and change what projects and users may have of the GPUs."""
+
+
+@project.command("list")
+@json_option
+@pass_chosen
+def list_(chosen: Chosen, as_json: bool) -> None:
+    """List projects and users: share, caps, budgets, deadline, what runs and waits."""
+    from researchflow_tmux.adapters.clock import SystemClock
+    from researchflow_tmux.api.projects import projects_of
+    from researchflow_tmux.cli import layout
+
+    found = projects_of(chosen.workspace())
+    if as_json:
+        print_json("projects", {"projects": found})
+    elif not found:
+        click.echo("no job is of a project, and none is described: `rfsched project set NAME weight=2` describes one")
+    else:
+        layout.show(_table(found, SystemClock().now()))
+
+
+@project.command("set")
+@click.option("--user", "user", is_flag=True, help="NAME is the login name of a user.")
+@click.option("--machine", is_flag=True, help="For all workspaces of this machine, in its own file.")
+@click.argument("name")
+@click.argument("words", nargs=-1, required=True, metavar="KEY=VALUE...")
+@json_option
+@pass_chosen
+def set_(chosen: Chosen, name: str, words: tuple[str, ...], user: bool, machine: bool, as_json: bool) -> None:
+    """Change what a project may have; not a byte besides changes in the file. KEY= takes a value away.
+
+    Keys: weight, max_gpus, max_cpus, max_memory, gpu_hours, cpu_hours, memory_hours, period (day, week, month, total),
+    deadline. Running schedulers go by it at once.
+
+    \b
+    rfsched project set vision weight=2 max_gpus=4 gpu_hours=500
+    rfsched project set --user ann max_gpus=2
+    """  # noqa: D301 - \b is click's "keep these lines"
+    from researchflow_tmux.adapters.clock import SystemClock
+    from researchflow_tmux.api.project_setting import set_allowance
+
+    now = SystemClock().now()
+    done = set_allowance(chosen.workspace(), name, words, user=user, machine=machine, now=now)
+    if as_json:
+        print_json("project-set", done)
+        return
+    for note in done.notes:
+        click.echo(f"note: {note}", err=True)
+    values = ", ".join(f"{key}: {'none' if value == 'null' else value}" for key, value in done.values.items())
+    click.echo(f"{done.section.removesuffix('s')} {name}: {values}")
+    if machine:
+        click.echo(f"in {done.path}; running schedulers take it over")
+    elif done.running:
+        click.echo("the running scheduler took it over")
+
+
+def _table(found: list[ProjectView], now: datetime) -> list[Block]:
+    from researchflow_tmux.cli.layout import Cell, Table
+
+    heads = ("NAME", "WEIGHT", "SHARE", "RUNNING", "WAITING", "DUE")
+    rows = [tuple(Cell(head, "dim") for head in heads)]
+    for each in found:
+        kind = "user " if each.kind == "user" else ""
+        rows.append(
+            (
+                Cell(f"{kind}{each.name or '(no project)'}"),
+                Cell("" if each.weight is None else f"{each.weight:g}"),
+                Cell(_share(each)),
+                Cell(_running(each)),
+                Cell(str(each.waiting)),
+                Cell(moment(each.deadline, now)),
+            )
+        )
+    return [Table(rows, right=frozenset((1, 4)), give=(2,))]
+
+
+def _share(each: ProjectView) -> str:
+    """`40 % (has 55 %)`: by its weight, and of what was used lately."""
+    if each.share_by_weight is None:
+        return ""
+    used = "" if each.share_of_use is None else f" (had {each.share_of_use:.0%})"
+    return f"{each.share_by_weight:.0%}{used}"
+
+
+def _running(each: ProjectView) -> str:
+    gpus = f"{each.running_gpus}" + (f"/{each.max_gpus}" if each.max_gpus is not None else "") + " GPU"
+    cpus = f", {each.running_cpus}/{each.max_cpus} CPU" if each.max_cpus is not None else ""
+    memory = ""
+    if each.max_memory_mib is not None:
+        memory = f", {each.running_memory_mib / 1024:g}/{each.max_memory_mib / 1024:g} GiB"
+    return gpus + cpus + memory
