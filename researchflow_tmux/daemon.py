@@ -40,6 +40,7 @@ from researchflow_tmux.intake.submissions import META_WATCH
 from researchflow_tmux.intake.watching import SourceWatch
 from researchflow_tmux.ports import Sessions
 from researchflow_tmux.records.recorder import Recorder
+from researchflow_tmux.watching.foreseeing import Foreseeing
 from researchflow_tmux.watching.gpus import GpuWatching
 from researchflow_tmux.watching.publishing import Publisher
 from researchflow_tmux.wiring import Parts
@@ -89,6 +90,7 @@ class Daemon:
         self.sources = SourceWatch(self.parts, self.engine, self._nudge)
         self.recorder = Recorder(paths, self.log.complain)
         self.hooks = Telling(paths, os.uname().nodename, self.log.complain)
+        self.foreseeing = Foreseeing(paths, self.parts.clock, self.log.complain)
         self.gpus = GpuWatching(self.parts, self.engine, self.log.complain, self._nudge)
         self._limits = LimitsWord()
         self.moved = False
@@ -113,6 +115,7 @@ class Daemon:
         self.sources.switch(self.parts.store.load_meta().get(META_WATCH, ""))
         self.hooks.begin(self.settings.hooks, self.parts.environ)
         self.recorder.attempt_ended()  # what ended while no scheduler ran
+        self.foreseeing.begin()
         wakeup = None
         while True:
             self._stop_if_replaced()
@@ -143,6 +146,7 @@ class Daemon:
         live_file.remove(self.paths.live)
         self.recorder.close()
         self.hooks.close()
+        self.foreseeing.close()
         self.gpus.close()
         self.parts.close()
         self.log.close()
@@ -295,6 +299,7 @@ class Daemon:
         jobs = self.engine.workload.jobs
         self.sources.saved(events)
         self.hooks.saved(events)
+        self.foreseeing.saved(events)
         told = []
         for event in events:
             self._record(event.payload)
@@ -318,6 +323,7 @@ class Daemon:
     def _publish(self) -> None:
         self.parts.follow_jobs(self.engine)
         self.gpus.follow()
+        self.foreseeing.follow(self.engine.workload.attempts.values(), self.engine.workload.jobs.__getitem__)
         self.publisher.publish(self.inventory.note, self.sources.state)
 
     def _look_who_watches(self, *, fresh: bool = False) -> None:

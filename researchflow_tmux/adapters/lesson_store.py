@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 
 from researchflow_tmux.adapters.sqlite_database import transaction
@@ -34,9 +34,12 @@ CREATE INDEX alike ON lessons (user, script, arguments, gpus, hardware, seq);
 CREATE TABLE made (
     seq INTEGER PRIMARY KEY, ended_at REAL NOT NULL, job_id INTEGER NOT NULL, number INTEGER NOT NULL,
     name TEXT NOT NULL, project TEXT, user TEXT, moment TEXT NOT NULL, source TEXT NOT NULL,
-    actual_s REAL NOT NULL, predicted_s REAL NOT NULL, low_s REAL, high_s REAL
+    actual_s REAL NOT NULL, predicted_s REAL NOT NULL, low_s REAL, high_s REAL, elapsed_s REAL NOT NULL
 ) STRICT;
 CREATE INDEX made_at ON made (ended_at);
+CREATE TABLE expected (
+    job_id INTEGER PRIMARY KEY, predicted_s REAL NOT NULL, low_s REAL NOT NULL, high_s REAL NOT NULL
+) STRICT;
 """
 _FORGET = """
 DELETE FROM lessons WHERE (user, script, arguments, gpus, hardware) = (?, ?, ?, ?, ?) AND seq <= (
@@ -44,7 +47,7 @@ DELETE FROM lessons WHERE (user, script, arguments, gpus, hardware) = (?, ?, ?, 
     ORDER BY seq DESC LIMIT 1 OFFSET ?
 )
 """
-_MADE = "ended_at, job_id, number, name, project, user, moment, source, actual_s, predicted_s, low_s, high_s"
+_MADE = "ended_at, job_id, number, name, project, user, moment, source, actual_s, predicted_s, low_s, high_s, elapsed_s"
 
 
 class LessonStore:
@@ -74,12 +77,26 @@ class LessonStore:
                 self._db.execute("INSERT INTO lessons VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?)", row)
                 self._db.execute(_FORGET, (*lesson.fingerprint, *lesson.fingerprint, LAST))
             self._db.executemany(
-                f"INSERT INTO made ({_MADE}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 - names of this module
+                f"INSERT INTO made ({_MADE}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 - names of this module
                 made,
             )
             if made:
                 self._db.execute("DELETE FROM made WHERE seq <= (SELECT max(seq) FROM made) - ?", (KEPT,))
             self._db.execute("INSERT OR REPLACE INTO mark VALUES (1, ?)", (event,))
+
+    def expect(self, expected: Mapping[int, tuple[float, float, float]]) -> None:
+        """Keep what was predicted of jobs as they came: (predicted, low, high) by job id. Raises sqlite3.Error."""
+        with transaction(self._db):
+            rows = [(job_id, *of) for job_id, of in expected.items()]
+            self._db.executemany("INSERT OR REPLACE INTO expected VALUES (?, ?, ?, ?)", rows)
+            self._db.execute("DELETE FROM expected WHERE job_id < (SELECT max(job_id) FROM expected) - ?", (KEPT,))
+
+    def expected(self, job_id: int) -> tuple[float, float, float] | None:
+        """What was predicted of a job as it came, once. Raises sqlite3.Error."""
+        query = "DELETE FROM expected WHERE job_id = ? RETURNING predicted_s, low_s, high_s"
+        with transaction(self._db):
+            row = self._db.execute(query, (job_id,)).fetchone()
+        return None if row is None else (row[0], row[1], row[2])
 
 
 def read_lessons(path: str) -> tuple[list[Lesson], int]:

@@ -37,20 +37,22 @@ def remembered(paths: WorkspacePaths) -> tuple[History, int]:
     return found, event
 
 
-def recent(paths: WorkspacePaths, event: int, jobs: Mapping[int, Job] | None = None) -> list[End]:
-    """The successes after an event, oldest first; of a history that nothing is kept of, the last ones.
+def recent(paths: WorkspacePaths, event: int, jobs: Mapping[int, Job] | None = None) -> tuple[list[Event], list[End]]:
+    """How attempts ended after an event, oldest first, and the successes among these, at most LAST_ENDS.
+
+    Of a history that nothing is kept of (event 0) these are the last ones, else the first ones.
 
     `jobs` = those of the workspace, where they are known already. Raises StoreError when its state cannot be read.
     """
     if not os.path.exists(paths.database):
-        return []
+        return [], []
     with SqliteReader(paths.database) as reader, reader.snapshot():
         found = ends_after(reader, event)
         if jobs is None:
             jobs = {job.id: job for job in reader.full_jobs(sorted({job_id for job_id, _ in _keys(found)}))}
         again = sorted({job_id for job_id, number in _keys(found) if number > 1})
         attempts = {attempt.key: attempt for job_id in again for attempt in reader.attempts_of(job_id)}
-    return successes(found, jobs, attempts)
+    return found, successes(found, jobs, attempts)
 
 
 def ends_after(reader: SqliteReader, event: int) -> list[Event]:

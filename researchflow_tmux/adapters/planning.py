@@ -32,6 +32,6 @@ def plan_rules(settings: Settings) -> PlanRules | None:
 def history(paths: WorkspacePaths, jobs: Mapping[int, Job]) -> History:
     """How long the jobs of a workspace took that succeeded. Raises StoreError when its state cannot be read."""
     found, event = remembered(paths)
-    for end in recent(paths, event, jobs):
+    for end in recent(paths, event, jobs)[1]:
         found.learn(end.job, end.took_s)
     return found

@@ -18,7 +18,7 @@ from researchflow_tmux.adapters.attempt_spec import SPEC_NAME, write_spec
 from researchflow_tmux.adapters.checkpoint_series import Series
 from researchflow_tmux.adapters.tmux import Tmux
 from researchflow_tmux.adapters.tmux_sessions import TmuxSessions
-from researchflow_tmux.domain.attempt import Attempt, Stopping
+from researchflow_tmux.domain.attempt import PREEMPTED, Attempt, Stopping
 from researchflow_tmux.domain.job import Job
 from researchflow_tmux.domain.resources import GpuDevice
 from researchflow_tmux.domain.workspace import Settings, WorkspacePaths
@@ -26,7 +26,7 @@ from researchflow_tmux.ports import LaunchResult, NameTaken, Observation, Sessio
 from researchflow_tmux.runner import claim, reap, stopping
 
 DESTROY_TIMEOUT_S = 3.0
-GOES_ON = frozenset({"preempted", "budget"})
+GOES_ON = frozenset({PREEMPTED, "budget"})
 """Who ends an attempt whose job is to go on later: it may save a checkpoint first."""
 
 
@@ -93,7 +93,8 @@ class TmuxHost:
         directory = self._bench.directory(attempt)
         save = by in GOES_ON or (isinstance(attempt.phase, Stopping) and attempt.phase.requeue)
         with suppress(OSError):  # a full disk, or no directory: the signal still goes out
-            stopping.write_stop(directory, by, reason, save=save)
+            save_s = attempt.phase.save_s if isinstance(attempt.phase, Stopping) and by == PREEMPTED else None
+            stopping.write_stop(directory, by, reason, save=save, save_s=save_s)
         attempt_files.signal_runner(directory, signal.SIGTERM)
 
     def destroy(self, attempt: Attempt) -> tuple[int, ...]:

@@ -32,10 +32,12 @@ class UpToDate(msgspec.Struct, frozen=True, kw_only=True, tag="up_to_date"):
 
 
 class Killed(msgspec.Struct, frozen=True, kw_only=True, tag="killed"):
-    """Ended by a signal: ours (by = user, scheduler, session_killed) or somebody's (by = signal)."""
+    """Ended by a signal: ours (by = user, scheduler, session_killed, preempted, …) or somebody's (by = signal)."""
 
     by: str
     signal: int | None = None
+    room_for: str = ""
+    """Name of the job that it made room for, if it was preempted."""
 
 
 class TimedOut(msgspec.Struct, frozen=True, kw_only=True, tag="timed_out"):
@@ -115,6 +117,10 @@ class Stopping(msgspec.Struct, frozen=True, kw_only=True, tag="stopping"):
     started_at: datetime | None = None
     requeue: bool = False
     """Queue the job again when it has ended."""
+    save_s: float | None = None
+    """So long it may take to save itself first; None = the usual few seconds."""
+    room_for: int | None = None
+    """Id of the job that it makes room for."""
 
 
 class Ended(msgspec.Struct, frozen=True, kw_only=True, tag="ended"):
@@ -176,5 +182,8 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         """True while it owns its slots."""
         return not isinstance(self.phase, Ended) or bool(self.quarantined)
 
+
+PREEMPTED = "preempted"
+"""Who stops an attempt that makes room for a job with a deadline."""
 
 AttemptKey = tuple[int, int]

@@ -40,6 +40,9 @@ class JobChanged(msgspec.Struct, frozen=True, kw_only=True, tag="job_changed"):
     memory_mib: int | None = None
     """0 = what its request says again."""
     launch_failures: int | None = None
+    preemptions: int | None = None
+    keeps_place: bool = False
+    """Queued again where it was: by the time at which it was queued before."""
     slot_waits: int = 0
     exit_code: int | None = None
 

@@ -164,6 +164,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     retries_used: int = 0
     gpu_losses: int = 0
     """Times it went back into the queue because its GPU was lost."""
+    preemptions: int = 0
+    """Times it was stopped for a more urgent job since somebody last queued it."""
     ooms: int = 0
     """Times it ran out of memory since somebody last queued it."""
     gpu_memory_mib: int | None = None

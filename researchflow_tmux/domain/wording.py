@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from researchflow_tmux.domain.attempt import Killed, Lost
+from researchflow_tmux.domain.attempt import PREEMPTED, Killed, Lost
 from researchflow_tmux.domain.events import (
     AttemptEnded,
     AttemptPlanned,
@@ -47,7 +47,7 @@ def describe(payload: Payload, name_of: Callable[[int], str]) -> str | None:
         case Notice(job_id=int(job_id), text=text):
             return f"{name_of(job_id)}: {text}"
         case _:
-            fact = _attempt_fact(payload)
+            fact = _attempt_fact(payload, name_of)
             return None if fact is None or payload.job_id is None else f"{name_of(payload.job_id)}: {fact}"
 
 
@@ -56,7 +56,7 @@ def is_silent(payload: Payload, on_failure: str) -> bool:
     return on_failure == "silent" and isinstance(payload, JobChanged) and payload.state is JobState.FAILED
 
 
-def _attempt_fact(payload: Payload) -> str | None:
+def _attempt_fact(payload: Payload, name_of: Callable[[int], str]) -> str | None:
     match payload:
         case AttemptPlanned(attempt=attempt):
             where = gpu_suffix(attempt.allocation.indices)
@@ -67,6 +67,8 @@ def _attempt_fact(payload: Payload) -> str | None:
         case AttemptStarted():
             return "running"
         case AttemptStopping(stopping=stopping):
+            if stopping.by == PREEMPTED and stopping.room_for is not None:
+                return f"told to save itself and to stop: it makes room for {name_of(stopping.room_for)}"
             return f"told to stop ({stopper(stopping.by)})"
         case AttemptEnded(ended=ended) if ended.note or isinstance(ended.outcome, Killed | Lost):
             return ended.note or getattr(ended.outcome, "why", "") or "its attempt was killed"
@@ -78,7 +80,7 @@ def _attempt_fact(payload: Payload) -> str | None:
 
 def stopper(by: str) -> str:
     """Who, or what, stops an attempt, in words that follow "stopped by"."""
-    return {"gpu_lost": "the loss of its GPU", "ram": "the lack of memory"}.get(by, by)
+    return {"gpu_lost": "the loss of its GPU", "ram": "the lack of memory", PREEMPTED: "a more urgent job"}.get(by, by)
 
 
 def resumed_words(step: int | None, lost_s: float | None) -> str:

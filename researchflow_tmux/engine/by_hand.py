@@ -34,8 +34,20 @@ def cancel(book: Book, job_ids: Iterable[int], by: str, grace_s: float) -> dict[
     return done
 
 
-def stop_attempt(book: Book, job: Job, *, by: str, grace_s: float, requeue: bool = False) -> None:
-    """Tell the live attempt of a running job to end. Asked again, only what becomes of the job afterwards changes."""
+def stop_attempt(
+    book: Book,
+    job: Job,
+    *,
+    by: str,
+    grace_s: float,
+    requeue: bool = False,
+    save_s: float | None = None,
+    room_for: int | None = None,
+) -> None:
+    """Tell the live attempt of a running job to end. Asked again, only what becomes of the job afterwards changes.
+
+    `save_s` = so long it may take to save itself first, if that is more than the usual; `room_for` = for which job.
+    """
     attempt = book.workload.live_attempt(job.id)
     if attempt is None:
         return
@@ -46,16 +58,21 @@ def stop_attempt(book: Book, job: Job, *, by: str, grace_s: float, requeue: bool
             stopping = replace(phase, requeue=requeue, by=by)
             book.apply(AttemptStopping(job_id=job.id, number=attempt.number, stopping=stopping))
         return
-    kill_at = book.now + timedelta(seconds=grace_s + 40.0)  # the runner's own KILL and its bounded reaping come first
     stopping = Stopping(
         by=by,
         since=book.now,
-        kill_at=kill_at,
+        kill_at=book.now + timedelta(seconds=grace_s + (save_s or 0.0) + KILL_SLACK_S),
         runner_pid=None if isinstance(phase, Planned) else getattr(phase, "runner_pid", None),
         started_at=phase.started_at if isinstance(phase, Running) else None,
         requeue=requeue,
+        save_s=save_s,
+        room_for=room_for,
     )
     book.apply(AttemptStopping(job_id=job.id, number=attempt.number, stopping=stopping))
+
+
+KILL_SLACK_S = 40.0
+"""The runner's own KILL and its bounded reaping come before ours."""
 
 
 def requeue(

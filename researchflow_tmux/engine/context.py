@@ -11,6 +11,7 @@ import msgspec
 from msgspec.structs import replace
 
 from researchflow_tmux.domain.attempt import (
+    PREEMPTED,
     Attempt,
     AttemptKey,
     Ended,
@@ -133,11 +134,12 @@ class Context:
         """The attempt is over: decide what becomes of its job, in the same transaction."""
         attempt = self.workload.attempts[(payload.job_id, payload.number)]
         job = self.workload.jobs[payload.job_id]
-        payload = replace(payload, ended=with_usage(payload.ended, self.usage(attempt.key)))
+        stopping = attempt.phase if isinstance(attempt.phase, Stopping) else None
+        ended = with_usage(payload.ended, self.usage(attempt.key))
+        payload = replace(payload, ended=replace(ended, outcome=self._told(ended.outcome, stopping)))
         self.apply(payload, now)
         self.waiter.forget_runner(attempt.key)
         self.kept.add(attempt.session, self.tag(attempt), ok=is_success(payload))
-        stopping = attempt.phase if isinstance(attempt.phase, Stopping) else None
         change = retry.after(
             job,
             _by_the_last_word(payload.ended.outcome, stopping),
@@ -153,6 +155,13 @@ class Context:
             self.lately_failed.append(Failure(job.id, attempt.number, gpus, self.clock.monotonic()))
         if change.state.ended:
             settle_dependents(Book(self.workload, now), job.id)
+
+    def _told(self, outcome: Outcome, stopping: Stopping | None) -> Outcome:
+        """The outcome with the name of the job that it made room for."""
+        urgent = None if stopping is None or stopping.room_for is None else self.workload.jobs.get(stopping.room_for)
+        if urgent is None or not isinstance(outcome, Killed) or outcome.by != PREEMPTED:
+            return outcome
+        return replace(outcome, room_for=urgent.name)
 
     def _growth(self, job: Job, attempt: Attempt, ended: Ended) -> Growth | None:
         """The memory for the next try of a job that ran out of it."""

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from msgspec.structs import replace
 
-from researchflow_tmux.domain.attempt import Attempt, AttemptKey, Ended, Running, Stopping
+from researchflow_tmux.domain.attempt import PREEMPTED, Attempt, AttemptKey, Ended, Running, Stopping
 from researchflow_tmux.domain.events import AttemptEnded, Notice, QuarantineLifted
 from researchflow_tmux.domain.wording import stopper
 from researchflow_tmux.engine.context import Context
@@ -23,7 +23,8 @@ class Observer:
         self._it = context
         self._launcher = launcher
         self._snapshot: Snapshot | None = None
-        self._told: set[AttemptKey] = set()
+        self._told: dict[AttemptKey, str] = {}
+        """Whose wish each stopping attempt was told."""
 
     def begin_tick(self) -> None:
         """Forget the sessions: what an earlier tick saw says nothing about those opened since."""
@@ -105,11 +106,18 @@ class Observer:
             self._it.apply(QuarantineLifted(job_id=attempt.job_id, number=attempt.number), now)
 
     def pass_on_stops(self, *, again: bool) -> None:
-        """Tell the runners of stopping attempts: once, and after a restart of the scheduler once more."""
+        """Tell the runners of stopping attempts: once, and after a restart of the scheduler once more.
+
+        One that saves itself for later is told also when somebody wants it to end for good: it need not save then.
+        """
         for attempt in self._it.workload.attempts.values():
             phase = attempt.phase
-            if isinstance(phase, Stopping) and attempt.key not in self._told:
-                self._told.add(attempt.key)
+            if isinstance(phase, Stopping) and self._is_news(attempt.key, phase.by):
+                self._told[attempt.key] = phase.by
                 self._it.host.stop(attempt, phase.by, f"stopped by {stopper(phase.by)}")
         if again:
-            self._told &= set(self._it.workload.attempts)
+            self._told = {key: by for key, by in self._told.items() if key in self._it.workload.attempts}
+
+    def _is_news(self, key: AttemptKey, by: str) -> bool:
+        told = self._told.get(key)
+        return told is None or (told == PREEMPTED and by != PREEMPTED)

@@ -295,13 +295,14 @@ class Workload:
                 state=change.state,
                 reason=change.reason,
                 not_before=change.not_before,
-                queued_at=at if queued and job.state is not JobState.HELD else job.queued_at,
+                queued_at=at if queued and job.state is not JobState.HELD and not change.keeps_place else job.queued_at,
                 started_at=None if queued else job.started_at,
                 ended_at=at if change.state.ended else None,
                 exit_code=change.exit_code,
                 retries_used=job.retries_used if change.retries_used is None else change.retries_used,
                 ooms=job.ooms if change.ooms is None else change.ooms,
                 gpu_losses=job.gpu_losses if change.gpu_losses is None else change.gpu_losses,
+                preemptions=job.preemptions if change.preemptions is None else change.preemptions,
                 memory_mib=job.memory_mib if change.memory_mib is None else change.memory_mib or None,
                 gpu_memory_mib=job.gpu_memory_mib if change.gpu_memory_mib is None else change.gpu_memory_mib or None,
                 launch_failures=job.launch_failures if change.launch_failures is None else change.launch_failures,
@@ -362,4 +363,4 @@ class Book:
         """Change one job's state by hand; retries and backoff start afresh."""
         reason = Reason(code=code, text=text)
         change = JobChanged(job_id=job.id, state=state, reason=reason, by=by, retries_used=0, launch_failures=0)
-        self.apply(replace(change, ooms=0, gpu_losses=0, gpu_memory_mib=0, memory_mib=0))
+        self.apply(replace(change, ooms=0, gpu_losses=0, preemptions=0, gpu_memory_mib=0, memory_mib=0))

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 import msgspec
 
 from researchflow_tmux.domain.attempt import (
+    PREEMPTED,
     Exited,
     Killed,
     LaunchFailed,
@@ -81,6 +82,8 @@ def _killed(outcome: Killed) -> Reason:
         return Reason(code=ReasonCode.CANCELLED, text=_BY[outcome.by])
     if outcome.by == GPU_LOST:
         return Reason(code=ReasonCode.GPU_LOST, text="the GPU it ran on")
+    if outcome.by == PREEMPTED:
+        return Reason(code=ReasonCode.PREEMPTED, text=outcome.room_for)
     if outcome.by == ram.STOPPED_BY:
         return Reason(code=ReasonCode.RAM, text="it was stopped to make room")
     return Reason(code=ReasonCode.SIGNALLED, text=f"signal {outcome.signal}" if outcome.signal else outcome.by)
@@ -138,7 +141,7 @@ def after(
     Named policies: `retry` (spec.retries after a failure), `oom_retries` (out of memory, counted apart, with the memory
     that `growth` says), `restart_lost`, a slot taken by others and launches the host refused (neither ran anything),
     a stop because the machine's memory ran short, the loss of its GPU (`lost_gpu` = one that it ran on is lost now),
-    and `requeue` by hand.
+    a stop to make room for a more urgent job (it keeps its place), and `requeue` by hand.
     """
     reason = why(outcome)
 
@@ -148,7 +151,9 @@ def after(
     if is_success(outcome):
         return _ended(job, JobState.SUCCEEDED, reason, outcome)
     if requeue:
-        return queue(0.0, retries_used=0, ooms=0, gpu_memory_mib=0, memory_mib=0)
+        return queue(0.0, retries_used=0, ooms=0, preemptions=0, gpu_memory_mib=0, memory_mib=0)
+    if isinstance(outcome, Killed) and outcome.by == PREEMPTED:
+        return _preempted(job, reason)
     again = _gpu_was_lost(job, outcome, lost_gpu=lost_gpu) or _not_its_fault(job, outcome, limits)
     if again is not None:
         delay_s, counts = again
@@ -188,6 +193,12 @@ def _gpu_was_lost(job: Job, outcome: Outcome, *, lost_gpu: bool) -> tuple[float,
         lost_gpu and isinstance(outcome, Exited | Killed | OutOfMemory)
     )
     return (0.0, {"gpu_losses": job.gpu_losses + 1}) if died_of_it and job.gpu_losses < MAX_GPU_LOSSES else None
+
+
+def _preempted(job: Job, reason: Reason) -> JobChanged:
+    """Back to where it was in the queue, with all its tries."""
+    change = JobChanged(job_id=job.id, state=JobState.QUEUED, reason=reason, launch_failures=0)
+    return msgspec.structs.replace(change, preemptions=job.preemptions + 1, keeps_place=True)
 
 
 def _queued(job: Job, text: str, delay_s: float, now: datetime, **counts: int | None) -> JobChanged:

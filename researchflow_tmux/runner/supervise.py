@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from researchflow_tmux.runner.kernel import Signals
     from researchflow_tmux.runner.limits import Held
     from researchflow_tmux.runner.marker import Marker
+    from researchflow_tmux.runner.patience import Patience
     from researchflow_tmux.runner.spec import Spec
     from researchflow_tmux.runner.terminal import Pump
 
@@ -47,6 +48,8 @@ class Supervisor:
         self.report = b""
         self.hung_up = False
         self.held: Held | None = None
+        self.patience: Patience | None = None
+        """While a job makes room for another one."""
         self._subreaper = kernel.subreaper()
         self._deadlines: dict[str, float] = {}
 
@@ -72,10 +75,20 @@ class Supervisor:
             self._expire(time.monotonic())
         self.pump.drain()
         self.facts.status = self.tree.status
+        self._look_whether_through()
         if self.report:
             self.facts.outcome = "launch_failed"
             self.facts.reason = launch_error.explain(self.report.decode(errors="surrogateescape"), self.spec)
         return self.tree
+
+    def _look_whether_through(self) -> None:
+        """A job that made room, and was through with its work by then, has not been stopped."""
+        if self.patience is None or self.facts.cause != "stop":
+            return
+        if self.patience.was_through(self.facts.status):
+            self.facts.cause, self.facts.by, self.facts.reason = "", None, ""
+        elif self.marker.is_new():
+            self.facts.cause, self.facts.by, self.facts.reason = "marker", None, ""
 
     def _limits(self) -> Held | None:
         """What holds the job's limits, if it has any; imported only then, as this is half a millisecond."""
@@ -91,16 +104,39 @@ class Supervisor:
         if cause == "stop":
             self.facts.asked = (by, reason)
         if self.phase != _RUNNING:
-            self._deadlines["kill"] = now
+            self._asked_again(by, now)
             return
         if self.tree.status is None:
             self.facts.cause, self.facts.by, self.facts.reason = cause, by, reason
+            self._be_patient(cause)
             goes_on = cause == "limit" or (cause == "stop" and stopping.save_first(self.spec.dir))
             if goes_on and self.tree.ask_to_save():
                 self.phase = _SAVING
-                self._deadlines["save"] = now + min(self.spec.stop_grace_s / 2, _SAVE_S)
+                usual_s = min(self.spec.stop_grace_s / 2, _SAVE_S)
+                self._deadlines["save"] = now + (usual_s if self.patience is None else self.patience.save_s)
+                if self.patience is not None:
+                    self._deadlines["saved"] = now
                 return
         self._terminate(now)
+
+    def _be_patient(self, cause: str) -> None:
+        """Note how things stand before a job is stopped that is given more time; imported only then."""
+        save_s = stopping.save_s(self.spec.dir) if cause == "stop" else None
+        if save_s is not None:
+            from researchflow_tmux.runner.patience import Patience
+
+            self.patience = Patience(save_s, self.spec.env, self.tree)
+
+    def _asked_again(self, by: str, now: float) -> None:
+        """Told to end while it ends: at once then. A scheduler that was started anew only passes on what was asked."""
+        if self.patience is None or self.phase == _KILLING:
+            self._deadlines["kill"] = now
+        elif by != self.facts.by:
+            if self.phase == _SAVING:
+                self.patience.save_s = 0.0
+                self._terminate(now)
+            else:
+                self._deadlines["kill"] = now
 
     def _wait(self) -> None:
         now = time.monotonic()
@@ -215,6 +251,16 @@ class Supervisor:
         if self.phase == _SAVING:
             self._terminate(now)
 
+    def _on_saved(self, now: float) -> None:
+        from researchflow_tmux.runner.patience import LOOK_S
+
+        if self.phase != _SAVING or self.patience is None:
+            return
+        if self.patience.saved():
+            self._terminate(now)
+        else:
+            self._deadlines["saved"] = now + LOOK_S
+
     def _on_look(self, now: float) -> None:
         if not self.marker.is_new():
             self._deadlines["look"] = now + _MARKER_POLL_S
@@ -241,8 +287,9 @@ class Supervisor:
             self._end_leftovers()
 
     def _terminate(self, now: float) -> None:
+        saves_s = self.patience.save_s if self.patience is not None and self.phase == _RUNNING else 0.0
         self.phase = _TERMINATING
-        self._deadlines["kill"] = now + self.spec.stop_grace_s
+        self._deadlines["kill"] = now + max(self.spec.stop_grace_s, saves_s)
         if self.tree.status is None:
             self.tree.terminate(self.pump)
         else:

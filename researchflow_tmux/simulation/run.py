@@ -6,9 +6,9 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from researchflow_tmux.domain.attempt import AttemptKey, Ended, Killed, LaunchFailed, Lost, Outcome
+from researchflow_tmux.domain.attempt import PREEMPTED, AttemptKey, Ended, Killed, LaunchFailed, Lost, Outcome
 from researchflow_tmux.ports import ClaimFree, ClaimHeld, Fenced, NotClaimed, Observation, Unreaped
-from researchflow_tmux.simulation.script import Script
+from researchflow_tmux.simulation.script import SUCCESS, Script
 
 
 class Run(msgspec.Struct, kw_only=True):
@@ -56,7 +56,10 @@ class Run(msgspec.Struct, kw_only=True):
     def kill(self, by: str, now: datetime, delay_s: float = 0.0) -> None:
         """End it, if it lives, so that its runner can still write the record."""
         if self.alive(now) and self.claims_at is not None:
-            self._end(max(now, self.claims_at) + timedelta(seconds=delay_s), Killed(by=by, signal=15))
+            ends_at = max(now, self.claims_at) + timedelta(seconds=delay_s)
+            through = self.ends_at is not None and self.ends_at <= ends_at and self.outcome == SUCCESS
+            if by != PREEMPTED or not through:  # one that makes room may be through with its work by then
+                self._end(ends_at, Killed(by=by, signal=15))
 
     def lose(self, now: datetime, survivors: int | None = None) -> None:
         """Its runner dies now."""

@@ -36,6 +36,8 @@ class Made(NamedTuple):
     predicted_s: float
     low_s: float | None
     high_s: float | None
+    elapsed_s: float = 0.0
+    """What it had run when that was said."""
 
     @property
     def error(self) -> float:

@@ -75,7 +75,7 @@ def fingerprint(spec: JobSpec) -> Fingerprint:
 
 def owner(spec: JobSpec) -> str:
     """Whose job it is; where nobody says so, of which project."""
-    return spec.project or ""
+    return spec.user or spec.project or ""
 
 
 def hardware(request: ResourceRequest) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from researchflow_tmux.domain.attempt import (
+    PREEMPTED,
     Exited,
     Killed,
     LaunchFailed,
@@ -108,6 +110,15 @@ def test_refused_launches_are_bounded(failures: int, state: JobState) -> None:
 def test_requeued_by_hand_starts_at_once_with_all_its_retries() -> None:
     change = ended(BAD, job(1, JobState.ACTIVE, retries=1, retries_used=1), requeue=True)
     assert (change.not_before, change.retries_used) == (None, 0)
+
+
+def test_who_made_room_keeps_its_place_and_its_tries() -> None:
+    before = replace(job(1, JobState.ACTIVE), retries_used=1, preemptions=2)
+    change = ended(Killed(by=PREEMPTED, room_for="paper"), before)
+    assert (change.state, change.keeps_place, change.not_before) == (QUEUED, True, None)
+    assert (change.retries_used, change.preemptions) == (None, 3)
+    assert str(change.reason) == "made room for something more urgent: paper"
+    assert ended(Killed(by=PREEMPTED), before, requeue=True).preemptions == 0
 
 
 @pytest.mark.parametrize(("tries", "expected"), [(0, 2.0), (1, 4.0), (5, 64.0), (11, 3600.0), (10_000, 3600.0)])

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import subprocess
 import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
 from researchflow_tmux.runner import procfs, stopping
-from tests.unit.runner.runner_harness import PYTHON, Attempts
+from researchflow_tmux.runner.patience import Patience
+from tests.unit.runner.runner_harness import PYTHON, Attempt, Attempts
+
+if TYPE_CHECKING:
+    from researchflow_tmux.runner.tree import Tree
 
 SAVES = """
 import os, signal, sys
@@ -97,3 +106,110 @@ def test_who_catches_what_is_read_from_the_kernel() -> None:
     finally:
         signal.signal(signal.SIGUSR1, before)
     assert not procfs.catches(2**22 + 1, signal.SIGUSR1), "no such process"
+
+
+# -- more time, for a job that makes room for another one --------------------------------------------------------------
+
+COMMITS = """
+import os, signal, sys
+def save(*_):
+    os.write(1, b"saved\\n")
+    os.makedirs(os.path.join(os.environ["RFSCHED_CHECKPOINT_DIR"], "ckpt-00000001-step-7-abcdef"))
+signal.signal(signal.SIGUSR1, save)
+signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+os.write(1, b"up\\n")
+while True:
+    signal.pause()
+"""
+
+
+def with_variables(attempt: Attempt, **variables: str) -> Attempt:
+    """The attempt with more in its job's environment."""
+    attempt.spec["env"] |= variables
+    Path(attempt.spec_path).write_text(json.dumps(attempt.spec))
+    return attempt
+
+
+def make_room(attempt: Attempt, save_s: float, by: str = "preempted") -> subprocess.Popen[bytes]:
+    """Start the attempt and ask it to make room once it is up."""
+    process = attempt.start()
+    attempt.says("up")
+    stopping.write_stop(attempt.dir, by, "a deadline is near", save=True, save_s=save_s)
+    process.terminate()
+    return process
+
+
+def test_a_job_is_not_waited_for_once_it_has_saved_a_checkpoint(attempts: Attempts, tmp_path: Path) -> None:
+    attempt = with_variables(attempts.python(COMMITS), RFSCHED_CHECKPOINT_DIR=str(tmp_path))
+    make_room(attempt, save_s=600.0)
+    record = attempt.record(timeout_s=20)
+    assert (record["outcome"], record["by"], record["succeeded"]) == ("killed", "preempted", False)
+    assert attempt.output() == "up\r\nsaved\r\n"
+
+
+def test_a_scheduler_that_passes_the_request_on_again_takes_no_time_away(attempts: Attempts) -> None:
+    slow = LATER.replace("None", 'os.write(1, b"saving\\n"), time.sleep(1.0), os.write(1, b"done\\n")')
+    attempt = attempts.python(f"import time\n{slow}", stop_grace_s=60.0)
+    process = make_room(attempt, save_s=2.0)
+    attempt.says("saving")
+    stopping.write_stop(attempt.dir, "preempted", "a deadline is near", save=True, save_s=2.0)
+    process.terminate()
+    assert attempt.record(timeout_s=20)["by"] == "preempted"
+    assert attempt.output().endswith("done\r\ntold to end\r\n")
+
+
+def test_a_job_that_makes_room_is_ended_sooner_when_it_is_cancelled(attempts: Attempts) -> None:
+    attempt = attempts.python(LATER, stop_grace_s=60.0)
+    process = make_room(attempt, save_s=600.0)
+    attempt.says("saved")
+    stopping.write_stop(attempt.dir, "user", "stopped by user")
+    process.terminate()
+    attempt.record(timeout_s=20)
+    assert attempt.output() == "up\r\nsaved\r\ntold to end\r\n"
+
+
+def test_who_has_only_a_handler_for_the_end_has_the_time_to_save_then(attempts: Attempts) -> None:
+    attempt = attempts.sh('trap "sleep 0.4; echo saved; exit 0" TERM; echo up; while :; do sleep 0.05; done')
+    make_room(attempt, save_s=30.0)
+    record = attempt.record(timeout_s=20)
+    assert "saved" in attempt.output(), "the usual grace of this test is shorter"
+    assert (record["outcome"], record["succeeded"]) == ("killed", False), "it may have saved and left with 0"
+
+
+@pytest.mark.parametrize(
+    ("handler", "told", "succeeded"),
+    [
+        ("os._exit(0)", None, False),  # saved, and left
+        ("os._exit(0)", 0.5, False),
+        ("os._exit(0)", 1.0, True),
+        ("os._exit(3)", 1.0, False),
+    ],
+)
+def test_whoever_was_through_has_succeeded(
+    attempts: Attempts, tmp_path: Path, handler: str, told: float | None, succeeded: bool
+) -> None:
+    progress = tmp_path / "progress.json"
+    if told is not None:
+        progress.write_text(json.dumps({"fraction": told}))
+    attempt = with_variables(attempts.python(SAVES.format(then=handler)), RFSCHED_PROGRESS=str(progress))
+    make_room(attempt, save_s=60.0)
+    record = attempt.record(timeout_s=20)
+    assert (record["succeeded"], record["by"]) == (succeeded, None if succeeded else "preempted")
+
+
+def test_a_marker_says_that_a_job_was_through(attempts: Attempts) -> None:
+    marker = attempts.root / "out" / "exp1_completed.txt"
+    marker.parent.mkdir()
+    attempt = attempts.python(SAVES.format(then=f"open({str(marker)!r}, 'w').close()"))
+    make_room(attempt, save_s=0.3)
+    record = attempt.record(timeout_s=20)
+    assert (record["outcome"], record["succeeded"], record["marker"]) == ("exited", True, True)
+
+
+def test_who_heeds_no_signal_and_ends_with_0_was_through() -> None:
+    tree = SimpleNamespace(living=list)
+    patience = Patience(1.0, {}, cast("Tree", tree))
+    assert patience.was_through(0)
+    assert not patience.was_through(15)
+    assert not patience.was_through(None)
+    assert not patience.saved()
