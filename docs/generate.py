@@ -40,6 +40,7 @@ from researchflow_tmux.cli.main import ALIASES, COMMANDS, HIDDEN, cli
 from researchflow_tmux.domain.reasons import WORDS
 from researchflow_tmux.engine.steering import Steered
 from researchflow_tmux.engine.submitting import Submitted
+from researchflow_tmux.hindsight import timeline
 from researchflow_tmux.records.comparing import Comparison, Difference
 from researchflow_tmux.records.pruning import Pruned
 from researchflow_tmux.simulation.replay import comparing, figures
@@ -70,6 +71,17 @@ JSON_OUTPUTS: tuple[tuple[str, str, tuple[type[msgspec.Struct], ...]], ...] = (
     ("rfsched.hooks/1", "hooks list --json: `hooks`, a list of", (hooking.HookView,)),
     ("rfsched.hooks-test/1", "hooks test --json: `hooks`, a list of", (hooking.HookTest,)),
     ("rfsched.simulate/1", "simulate --json", (comparing.Compared, figures.Figures)),
+    (
+        timeline.SCHEMA,
+        "export timeline --format json",
+        (
+            timeline.Timeline,
+            timeline.TimelineLane,
+            timeline.TimelineBar,
+            timeline.TimelineDeadline,
+            timeline.QueuePoint,
+        ),
+    ),
     ("rfsched.clean/1", "clean --json", (cleaning.Cleaned,)),
     ("rfsched.diff/1", "results diff --json", (Comparison, Difference)),
     ("rfsched.prune/1", "results prune --json", (Pruned,)),

@@ -6,18 +6,20 @@ import contextlib
 import os
 
 
-def write_atomic(path: str, data: bytes | str, mode: int = 0o600, *, durable: bool = True) -> None:
+def write_atomic(path: str, data: bytes | str, mode: int | None = 0o600, *, durable: bool = True) -> None:
     """Replace the file at `path` with `data`: whoever opens it sees all of the old or all of the new. Raises OSError.
 
-    It is on disk on return; without `durable` a power cut may bring the old content back (never a mixture).
+    `mode` None = what the umask leaves, as for any file that a user makes. It is on disk on return; without `durable` a
+    power cut may bring the old content back (never a mixture).
     """
     content = data.encode() if isinstance(data, str) else data
     directory, name = os.path.split(path)
     temporary = os.path.join(directory, f".{name}.{os.getpid()}.{os.urandom(4).hex()}.tmp")
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666 if mode is None else mode)
     try:
         try:
-            os.fchmod(fd, mode)  # whatever the umask says
+            if mode is not None:
+                os.fchmod(fd, mode)  # whatever the umask says
             _write_all(fd, content)
             if durable:
                 os.fsync(fd)

@@ -28,6 +28,18 @@ _LATEST = (
     "WHERE jobs.id IN ({places})"
 )
 
+_ATTEMPTS = """
+SELECT doc FROM attempts
+WHERE :since = '' OR job_id IN (SELECT job_id FROM attempts WHERE ended_at IS NULL OR ended_at >= :since)
+ORDER BY job_id, number
+"""
+_QUEUED = """
+SELECT job_id, at FROM events
+WHERE (kind = 'job_submitted' AND json_extract(data, '$.job.state') = 'queued')
+   OR (kind = 'job_changed' AND json_extract(data, '$.state') = 'queued')
+ORDER BY seq
+"""
+
 
 class SqliteReader:
     """Read-only queries. Each sees one consistent moment; several agree with each other inside `snapshot()`."""
@@ -136,6 +148,19 @@ class SqliteReader:
         with readable(self.path):
             return {attempt.job_id: attempt for attempt in map(rows.decode_attempt, self._docs(_LATEST, job_ids))}
 
+    def attempts(self, *, since: datetime | None = None) -> list[Attempt]:
+        """Every attempt, by job, first to last; with `since` those of jobs of which one lived then or later."""
+        found = self._query(_ATTEMPTS, {"since": "" if since is None else stamp(since)})
+        with readable(self.path):
+            return [rows.decode_attempt(doc) for (doc,) in found]
+
+    def queued_moments(self) -> dict[int, list[datetime]]:
+        """When each job came into the queue (first, after a failure, by hand), ascending, by job id."""
+        found: dict[int, list[datetime]] = {}
+        for job_id, at in self._query(_QUEUED):
+            found.setdefault(job_id, []).append(datetime.fromisoformat(at))
+        return found
+
     def live_attempts(self) -> list[Attempt]:
         """Attempts that own their slots."""
         found = self._query("SELECT doc FROM attempts WHERE live = 1 ORDER BY job_id, number")
@@ -174,7 +199,7 @@ class SqliteReader:
         with in_words(self.path):
             return cleanable_ids(self._db, before, states)
 
-    def _query(self, query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+    def _query(self, query: str, values: Sequence[Any] | dict[str, Any] = ()) -> list[tuple[Any, ...]]:
         with in_words(self.path):
             return self._db.execute(query, values).fetchall()
 

@@ -44,6 +44,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "simulate": ("replaying", "simulate", "Replay a workload under scheduling policies and compare them."),
     "gpus": ("gpus", "gpus", "Show the GPUs; drain, enable, or clear them."),
     "history": ("explaining", "history", "Show what happened."),
+    "export": ("exporting", "export", "Draw what ran, and count what it cost."),
     "results": ("results", "results", "Find runs by config and metrics; show, compare, draw them."),
     "checkpoint": ("checkpointing", "checkpoint", "List, check and keep checkpoints."),
     "hooks": ("hooking", "hooks", "List and try what is told to others about jobs."),

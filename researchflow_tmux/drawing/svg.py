@@ -14,12 +14,22 @@ def element(name: str, *inside: str, **attributes: str | float) -> str:
 
 def text(words: str, x: float, y: float, **attributes: str | float) -> str:
     """A line of text."""
-    return element("text", escape(printable(words)), x=x, y=y, **attributes)
+    return element("text", escaped(words), x=x, y=y, **attributes)
 
 
 def title(words: str) -> str:
     """What a browser shows while the pointer rests on the element that this is in."""
-    return element("title", escape(printable(words)))
+    return element("title", escaped(words))
+
+
+def tip(lines: Iterable[str]) -> str:
+    """The same with several lines."""
+    return element("title", "\n".join(map(escaped, lines)))
+
+
+def escaped(words: str) -> str:
+    """Markup that shows `words` on one line."""
+    return escape(printable(words))
 
 
 def points(pairs: Iterable[tuple[float, float]]) -> str:

@@ -1,0 +1,173 @@
+"""What is known of the past of a workspace, gathered for timelines, graphs and reports."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, NamedTuple
+
+from researchflow_tmux.adapters import foreseen_file, live_file
+from researchflow_tmux.adapters.clock import SystemClock
+from researchflow_tmux.adapters.sqlite_reader import SqliteReader
+from researchflow_tmux.api import asking
+from researchflow_tmux.api.selection import select
+from researchflow_tmux.domain.attempt import Attempt, AttemptKey, Ended
+from researchflow_tmux.domain.errors import UsageError
+from researchflow_tmux.domain.job import Job, JobState
+from researchflow_tmux.domain.resources import GpuDevice
+from researchflow_tmux.hindsight.expecting import expected_then
+from researchflow_tmux.hindsight.spans import Expected, Span, Waiting, spans_of, waiting_of
+from researchflow_tmux.hindsight.timeline import By, Timeline, Window, queue_points, timeline, window
+from researchflow_tmux.policies.prediction.history import History, Prediction
+
+if TYPE_CHECKING:
+    from researchflow_tmux.api.workspace import Workspace
+
+
+class Chosen(NamedTuple):
+    """Which jobs, and from when to when."""
+
+    patterns: Sequence[str] = ()
+    """As in other commands; none = all jobs."""
+    states: Collection[JobState] = ()
+    """None = in any state."""
+    since: datetime | None = None
+    """None = from the first on."""
+    until: datetime | None = None
+    """None = up to now, and what is expected of it."""
+
+
+class Past(NamedTuple):
+    """What is known of the chosen jobs."""
+
+    workspace: str
+    now: datetime
+    jobs: dict[int, Job]
+    """The chosen ones."""
+    everything: dict[int, Job]
+    spans: list[Span]
+    """Of the chosen jobs, by begin; of jobs of which nothing lived since `since` there are none."""
+    waiting: list[Waiting]
+    waits: list[tuple[datetime, datetime]]
+    """When jobs waited, from and to."""
+    devices: list[GpuDevice]
+    expected: dict[int, Expected]
+    """Of each chosen job, as of now."""
+    chosen: Chosen
+
+    def window(self, *, ahead: bool = True) -> Window:
+        """From when to when one looks."""
+        return window(self.spans, self.waiting, self.now, since=self.chosen.since, until=self.chosen.until, ahead=ahead)
+
+
+def past_of(workspace: Workspace, chosen: Chosen) -> Past:
+    """Gather it. Raises UsageError for patterns that name nothing, or a window that ends before it begins."""
+    now = SystemClock().now()
+    if chosen.since is not None and chosen.until is not None and chosen.until <= chosen.since:
+        raise UsageError("the time ends before it begins", hint="--until must be later than --since")
+    if asking.scheduler(workspace.paths) is None:
+        workspace.settle()
+    everything: dict[int, Job] = {}
+    attempts: list[Attempt] = []
+    queued: dict[int, list[datetime]] = {}
+    if os.path.exists(workspace.paths.database):
+        with SqliteReader(workspace.paths.database) as reader, reader.snapshot():
+            everything = {job.id: job for job in reader.all_jobs()}
+            attempts = reader.attempts(since=chosen.since)
+            queued = reader.queued_moments()
+    jobs = _chosen(everything, chosen)
+    history = History()
+    expected = expected_then(everything, attempts, lambda job: _said(job, history.predict(job)), history.learn)
+    expected |= _of_running(workspace, jobs, attempts, history, now)
+    spans = spans_of(jobs, attempts, now, queued=queued, expected=expected)
+    waiting = waiting_of(jobs.values())
+    live = live_file.read(workspace.paths.live)
+    return Past(
+        workspace=workspace.paths.root,
+        now=now,
+        jobs=jobs,
+        everything=everything,
+        spans=spans,
+        waiting=waiting,
+        waits=_waits(jobs, spans, queued, waiting, now),
+        devices=[] if live is None else [gpu.device for gpu in live.gpus],
+        expected={job.id: said for job in jobs.values() if (said := _said(job, history.predict(job))) is not None},
+        chosen=chosen,
+    )
+
+
+def timeline_of(past: Past, by: By, *, waiting: bool = False) -> Timeline:
+    """The timeline of what was gathered; `waiting` = with how many jobs waited over time."""
+    seen = past.window()
+    return timeline(
+        workspace=past.workspace,
+        spans=past.spans,
+        waiting=past.waiting,
+        devices=past.devices,
+        window=seen,
+        by=by,
+        queue=queue_points(past.waits, seen) if waiting else (),
+    )
+
+
+def _chosen(everything: Mapping[int, Job], chosen: Chosen) -> dict[int, Job]:
+    jobs: Iterable[Job] = everything.values()
+    if chosen.patterns:
+        jobs = select(list(everything.values()), chosen.patterns)
+    return {job.id: job for job in jobs if not chosen.states or job.state in chosen.states}
+
+
+def _said(job: Job, prediction: Prediction | None) -> Expected | None:
+    if prediction is None:
+        return None
+    whole = prediction.limited(job.spec.request.time_limit_s)
+    return Expected(whole.p50_s, whole.low_s, whole.high_s)
+
+
+def _of_running(
+    workspace: Workspace, jobs: Mapping[int, Job], attempts: Iterable[Attempt], history: History, now: datetime
+) -> dict[AttemptKey, Expected]:
+    """How long what runs should take in all: as the scheduler foresees it, else by what its like took."""
+    foreseen = foreseen_file.read(workspace.paths.foreseen)
+    seen = {} if foreseen is None else {each.key: each.foresight for each in foreseen.attempts}
+    found = {}
+    for attempt in attempts:
+        started = getattr(attempt.phase, "started_at", None)
+        if isinstance(attempt.phase, Ended) or started is None or attempt.job_id not in jobs:
+            continue
+        job = jobs[attempt.job_id]
+        elapsed_s = max((now - started).total_seconds(), 0.0)
+        foresight = seen.get(attempt.key)
+        if foresight is not None and foresight.total_s > elapsed_s:
+            found[attempt.key] = Expected(foresight.total_s, foresight.low_s, foresight.high_s)
+        elif (known := history.predict(job)) is not None:
+            said = _said(job, known.after(elapsed_s))
+            if said is not None:
+                found[attempt.key] = said
+    return found
+
+
+def _waits(
+    jobs: Mapping[int, Job],
+    spans: Iterable[Span],
+    queued: Mapping[int, Sequence[datetime]],
+    waiting: Iterable[Waiting],
+    now: datetime,
+) -> list[tuple[datetime, datetime]]:
+    """From when to when each job was in the queue: until its attempt, its end, or now."""
+    found = [(each.since, now) for each in waiting]
+    starts: dict[int, list[datetime]] = {}
+    for span in spans:
+        starts.setdefault(span.job.id, []).append(span.attempt.planned_at)
+    open_ones = {each.job.id for each in waiting}
+    for job_id, moments in queued.items():
+        if job_id not in jobs:
+            continue
+        ends = starts.get(job_id, [])
+        last = now if job_id in open_ones else jobs[job_id].ended_at
+        for moment in moments:
+            end = next((start for start in ends if start >= moment), last)
+            if end is not None and not (job_id in open_ones and end == now):
+                found.append((moment, end))
+    return found

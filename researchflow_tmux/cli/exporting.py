@@ -1,0 +1,124 @@
+"""export: pictures and statistics of what ran, as files."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from researchflow_tmux.cli.jobargs import complete_jobs, pass_chosen
+from researchflow_tmux.cli.main import Chosen
+
+if TYPE_CHECKING:
+    from researchflow_tmux.api.exporting import Export
+    from researchflow_tmux.api.hindsight import Past
+
+STATE_WORDS = ("waiting", "queued", "running", "held", "succeeded", "failed", "cancelled", "skipped")
+FORMATS = ("svg", "html", "json", "png", "csv", "txt")
+ENDINGS = (".svg", ".html", ".htm", ".json", ".png", ".csv", ".txt")
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@click.group()
+def export() -> None:
+    """Draw what ran, and count what it cost: timeline, graph, utilisation, report.
+
+    FILE says by its name in which format: .svg, .html (one page that needs no network), .json, .png, .csv.
+
+    \b
+    rfsched export timeline week.svg --since 7d         what ran when, on which GPU
+    rfsched export graph pipeline.html @training        what needs what, and the critical path
+    rfsched export report --since 2026-11-01            statistics in the terminal
+    """  # noqa: D301 - \b is click's "keep these lines"
+
+
+def common(function: F) -> F:
+    """What all exports take."""
+    options = (
+        click.argument("words", nargs=-1, metavar="[FILE] [JOB...]", shell_complete=complete_jobs),
+        click.option("-o", "--output", metavar="FILE", help="Where to write; - is standard output."),
+        click.option("--format", "form", type=click.Choice(FORMATS), help="The format, if FILE does not say it."),
+        click.option("--since", metavar="WHEN", help="From then on: yesterday, today, 2h, 2026-01-31."),
+        click.option("--until", metavar="WHEN", help="Up to then; written the same way."),
+        click.option("--state", "states", multiple=True, type=click.Choice(STATE_WORDS), help="Jobs in this state."),
+        click.option("--group", metavar="G", help="Only jobs of this group; the same as @G."),
+        click.option("--width", type=click.IntRange(400, 20_000), default=1200, show_default=True, help="In pixels."),
+        click.option("--force", is_flag=True, help="Replace FILE even if it is something else."),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+@export.command()
+@common
+@click.option(
+    "--by", type=click.Choice(["gpu", "job", "project"]), default="gpu", show_default=True, help="What a lane is."
+)
+@click.option("--waiting", is_flag=True, help="Also show how many jobs waited over time.")
+@pass_chosen
+def timeline(chosen: Chosen, /, by: str, waiting: bool, width: int, **given: Any) -> None:
+    """Draw what ran when: a bar for each attempt, with what was expected of it.
+
+    \b
+    rfsched export timeline week.svg --since 7d
+    rfsched export timeline jobs.html 'exp*' --by job       one line for each job, with its waiting time
+    """  # noqa: D301 - as above
+    from researchflow_tmux.api.exports import timeline_export
+
+    _export(chosen, lambda past: timeline_export(past, by, waiting=waiting, width=width), **given)
+
+
+def _export(
+    chosen: Chosen,
+    make: Callable[[Past], Export],
+    *,
+    words: tuple[str, ...],
+    output: str | None,
+    form: str | None,
+    since: str | None,
+    until: str | None,
+    states: tuple[str, ...],
+    group: str | None,
+    force: bool,
+    default: str | None = None,
+) -> None:
+    """Gather, make, write; `default` = the format on standard output when no file is named."""
+    from researchflow_tmux.adapters.clock import SystemClock
+    from researchflow_tmux.api import exporting, hindsight
+    from researchflow_tmux.api.since import moment_of
+    from researchflow_tmux.domain.job import JobState
+
+    path, patterns = _file_and_jobs(words, output)
+    form = exporting.format_of(path, form) or (default if path in (None, "-") else None)
+    if form is None:
+        raise click.UsageError("name a file, such as FILE.svg, or give --format to print it")
+    if form == "png" and path in (None, "-") and sys.stdout.isatty():
+        raise click.UsageError("a PNG is nothing for a terminal; name a file")
+    now = SystemClock().now()
+    wanted = hindsight.Chosen(
+        patterns=(*patterns, *([f"@{group}"] if group is not None else [])),
+        states=frozenset(JobState("queued" if state == "waiting" else state) for state in states),
+        since=None if since is None else moment_of(since, now),
+        until=None if until is None else moment_of(until, now),
+    )
+    made = make(hindsight.past_of(chosen.workspace(), wanted))
+    content = made.made(form)
+    if path is None or path == "-":
+        sys.stdout.flush()
+        sys.stdout.buffer.write(content)
+        sys.stdout.buffer.flush()
+        return
+    exporting.write(path, content, form, force=force)
+    click.echo(f"{path}: {made.said}")
+
+
+def _file_and_jobs(words: tuple[str, ...], output: str | None) -> tuple[str | None, tuple[str, ...]]:
+    """The first word is the file if it ends like one and no other was named."""
+    if output is None and words and os.path.splitext(words[0])[1].lower() in ENDINGS:
+        return words[0], words[1:]
+    return output, words

@@ -1,0 +1,1 @@
+"""From data of hindsight to what `drawing` draws."""
