@@ -10,6 +10,7 @@ import msgspec
 
 from researchflow_tmux.domain.attempt import Attempt, AttemptKey, Ended
 from researchflow_tmux.domain.events import Event, Payload
+from researchflow_tmux.domain.hardware import GpuTraits
 from researchflow_tmux.domain.job import Job
 from researchflow_tmux.domain.limits import RamReading
 from researchflow_tmux.domain.plugin import Answer, Hooks, Question
@@ -270,6 +271,14 @@ class GpuProbe(Protocol):
 
     def read(self) -> list[GpuReading]:
         """One reading per GPU, by ascending index. Raises ProbeError when nothing can be said."""
+        ...
+
+
+class GpuSurveyor(GpuProbe, Protocol):
+    """Also knows what does not change of GPUs. Asked once, when the GPUs are looked for."""
+
+    def survey(self) -> dict[str, GpuTraits]:
+        """By UUID; what is unknown is None or not there. Raises ProbeError when nothing can be said."""
         ...
 
 

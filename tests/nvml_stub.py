@@ -58,6 +58,10 @@ class StubGpu:
     xids: tuple[int, ...] = ()
     """Critical errors so far, the latest last."""
     processes: tuple[StubProcess, ...] = ()
+    capability: tuple[int, int] | None = None
+    """None = the driver does not say."""
+    nvlinks: tuple[int | None, ...] = ()
+    """Where each of its NVLinks leads: the index of a GPU, -1 = a switch; None = the link is down."""
     parts: tuple[StubGpu, ...] | None = None
     """Its MIG devices; empty = it is in MIG mode and has none."""
 
@@ -84,6 +88,8 @@ def write_state(
     hang: Mapping[str, float] | None = None,
     fail: Mapping[str, int] | None = None,
     crash: Sequence[str] = (),
+    ways: Mapping[tuple[int, int], int] | None = None,
+    cut: Sequence[tuple[int, int]] = (),
 ) -> None:
     """Replace the state of the stub, atomically: the next NVML call of anybody sees it.
 
@@ -95,6 +101,8 @@ def write_state(
         hang: Seconds that a call (its name without `_v2`, `_v3`) sleeps.
         fail: The error code that a call returns.
         crash: Calls that end the process with SIGSEGV.
+        ways: The driver's level of the common ancestor of two GPUs, by index.
+        cut: Pairs of GPUs that do not reach each other over NVLink, switch or not.
     """
     lines = [f"init\t{init}", f"driver\t{driver}"]
     lines += [f"hang\t{call}\t{seconds}" for call, seconds in (hang or {}).items()]
@@ -107,6 +115,9 @@ def write_state(
         loads = [(proc.pid, proc.util_pct) for proc in gpu.processes if proc.util_pct is not None]
         lines += [f"load\t{index}\t{pid}\t{util_pct}\t{time.monotonic_ns() // 1000}" for pid, util_pct in loads]
         lines += [f"xid\t{index}\t{number}\t{serial}" for serial, number in enumerate(gpu.xids, 1)]
+        lines += _traits(index, gpu)
+    lines += [f"way\t{one}\t{two}\t{level}" for (one, two), level in (ways or {}).items()]
+    lines += [f"p2p\t{one}\t{two}\t5" for one, two in cut]
     parts = [(index, part) for index, gpu in enumerate(gpus) for part in gpu.parts or ()]
     lines += [f"split\t{index}" for index, gpu in enumerate(gpus) if gpu.parts is not None]
     for place, (index, part) in enumerate(parts):
@@ -116,6 +127,12 @@ def write_state(
     with os.fdopen(handle, "w") as file:
         file.write("\n".join(lines) + "\n")
     os.replace(temporary, path)
+
+
+def _traits(index: int, gpu: StubGpu) -> list[str]:
+    lines = [] if gpu.capability is None else [f"cap\t{index}\t{gpu.capability[0]}\t{gpu.capability[1]}"]
+    ends = [(int(end is not None), -1 if end is None else end) for end in gpu.nvlinks]
+    return lines + [f"nvlink\t{index}\t{link}\t{active}\t{end}" for link, (active, end) in enumerate(ends)]
 
 
 def _processes(handle: int, gpu: StubGpu) -> list[str]:

@@ -12,16 +12,16 @@ from researchflow_tmux.domain import hardware
 from researchflow_tmux.domain.limits import BUILT_IN_ORDERS
 from researchflow_tmux.domain.plugin import is_plugin
 from researchflow_tmux.domain.projects import POLICY_NAMES
+from researchflow_tmux.domain.simulated_gpus import simulated_gpus
 from researchflow_tmux.domain.units import DURATION_WORDS, SIZE_WORDS, parse_duration, parse_size
 from researchflow_tmux.domain.workspace import Settings
 
 PLACEHOLDERS = ("python", "script", "config", "name", "output_dir")
 
-_SIZE = r"[1-9][0-9.]*[KMGT]i?B?"
-_SIMULATED = re.compile(rf"simulated(?::(?:[1-9][0-9]{{0,3}}|{_SIZE}(?:,{_SIZE})*))?", re.IGNORECASE)
 _BRACED = re.compile(r"(?<![$\\{])\{([A-Za-z_]{2,20})\}")
 GPU_COUNT_WORDS = (
-    "`auto`, a number of GPUs, a list such as [0, 2], `simulated`, `simulated:N` or `simulated:12GiB,24GiB`"
+    "`auto`, a number of GPUs, a list such as [0, 2], `simulated`, `simulated:N`, `simulated:12GiB,24GiB` or "
+    "`simulated:4xA100,2xT4`"
 )
 
 
@@ -67,14 +67,21 @@ check_memory = _read_by(parse_size, SIZE_WORDS, "must be more than 0; leave it e
 def check_gpu_count(value: int | str | list[int | str]) -> str | None:
     """One of the forms that can be read."""
     if isinstance(value, str):
-        good = value == "auto" or _SIMULATED.fullmatch(value)
-        return None if good else f"expected {GPU_COUNT_WORDS}, got {show(value)}"
+        return None if value == "auto" or _simulated(value) else f"expected {GPU_COUNT_WORDS}, got {show(value)}"
     if isinstance(value, int):
         return None
     if len(set(map(str, value))) != len(value):
         return f"names a GPU twice: {show(value)}"
     bad = [item for item in value if (isinstance(item, int) and not 0 <= item <= MAX_INT) or item == ""]
     return f"expected indices from 0 or UUIDs, got {show(bad[0])}" if bad else None
+
+
+def _simulated(value: str) -> bool:
+    word, colon, said = value.partition(":")
+    try:
+        return word.lower() == "simulated" and (not colon or bool(simulated_gpus(said)))
+    except ValueError:
+        return False
 
 
 def check_pattern(value: str) -> str | None:

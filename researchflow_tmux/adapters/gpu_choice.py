@@ -18,48 +18,35 @@ from researchflow_tmux.adapters.gpu_facts import (
 )
 from researchflow_tmux.domain.errors import ConfigError, Problem
 from researchflow_tmux.domain.resources import GpuDevice, GpuReading
-from researchflow_tmux.domain.units import parse_size
+from researchflow_tmux.domain.simulated_gpus import simulated_gpus
 
 __all__ = ["Facts", "Inventory", "choose", "simulated"]
 
 Known = TypeVar("Known", GpuDevice, GpuReading)
 SIMULATED_DEFAULT = 2
 """GPUs of `gpu_count: simulated`."""
-SIMULATED_MIB = 24 * 1024
-"""Memory of each of them, unless its size is said."""
-_FORMS = "`auto`, a number, a list of indices or UUIDs, `simulated`, `simulated:N` or `simulated:12GiB,24GiB`"
+_FORMS = (
+    "`auto`, a number, a list of indices or UUIDs, `simulated`, `simulated:N`, `simulated:12GiB,24GiB` or "
+    "`simulated:4xA100,2xT4`"
+)
 
 
 def simulated(wanted: Wanted) -> Inventory | None:
-    """The inventory of `simulated`, `simulated:N` and `simulated:SIZE,SIZE`; None for any other value."""
+    """The inventory of `simulated`, `simulated:N`, `simulated:SIZE,SIZE` and `simulated:NxTYPE`; None = another value.
+
+    Raises ConfigError when it is none of these.
+    """
     if not isinstance(wanted, str) or wanted.partition(":")[0].strip() != "simulated":
         return None
-    sizes = _sizes(wanted)
-    devices = [
-        GpuDevice(uuid=f"simulated-{index}", index=index, name="Simulated GPU", kind="simulated", total_mib=size)
-        for index, size in enumerate(sizes)
-    ]
+    said = wanted.partition(":")[2].strip()
+    try:
+        devices = simulated_gpus(said or str(SIMULATED_DEFAULT))
+    except ValueError as error:
+        raise _refused(f"gpu_count: {error}", "such as `simulated:4` or `simulated:4xA100,2xT4`") from None
     number_of = len(devices)
     return Inventory(
         devices=devices, note=f"{count(number_of, 'simulated GPU')}: no hardware is used", source="simulated"
     )
-
-
-def _sizes(wanted: str) -> list[int]:
-    """MiB of each simulated GPU."""
-    said = wanted.partition(":")[2].strip()
-    if not said:
-        return [SIMULATED_MIB] * SIMULATED_DEFAULT
-    if said.isdecimal():
-        return [SIMULATED_MIB] * int(said)
-    try:
-        sizes = [parse_size(size) for size in said.split(",")]
-    except ValueError:
-        raise _refused(
-            f"gpu_count: {wanted!r}: {said!r} is neither a number of GPUs nor their sizes",
-            "such as `simulated:4` or `simulated:12GiB,24GiB`",
-        ) from None
-    return [round(size) for size in sizes]
 
 
 def choose(wanted: Wanted, facts: Facts) -> Inventory:
@@ -91,6 +78,8 @@ def _present(facts: Facts) -> list[GpuDevice] | None:
                 kind=facts.source,
                 leased=True,
                 total_mib=reading.total_mib,
+                capability=facts.traits[reading.uuid].capability if reading.uuid in facts.traits else None,
+                links=facts.traits[reading.uuid].links if reading.uuid in facts.traits else (),
             )
             for reading in facts.readings
             if not nameless(reading) and not reading.split and usable_name(reading)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from researchflow_tmux.domain.hardware import GpuTraits
 from researchflow_tmux.domain.resources import GpuDevice, GpuReading
 
 Wanted = int | str | list[int | str]
@@ -18,6 +19,10 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     source: str
     """Who was asked: "nvml", "amd", or "logical" = there is nobody to ask."""
     readings: tuple[GpuReading, ...] = ()
+    traits: Mapping[str, GpuTraits] = {}
+    """By UUID, as far as known."""
+    not_surveyed: str = ""
+    """Why nothing is known of those."""
     nodes: tuple[int, ...] = ()
     """Indices of GPU device nodes, when there is nobody to ask."""
     hidden: bool = False
@@ -74,6 +79,11 @@ def _logical_note(devices: list[GpuDevice], present: list[GpuDevice] | None, wan
 def warnings(devices: list[GpuDevice], facts: Facts) -> list[str]:
     """What a user should know before trusting it."""
     found = []
+    if facts.not_surveyed:
+        found.append(
+            f"compute capability and links of the GPUs are not known ({facts.not_surveyed}): "
+            "jobs that ask for them wait until the next start"
+        )
     for reading in facts.readings:
         if reading.error is not None:
             left_out = ", and is left out until the next start" if nameless(reading) else ""

@@ -9,9 +9,11 @@ from collections.abc import Mapping
 from researchflow_tmux.adapters.amd_sysfs import AMD_VENDOR, AmdProbe
 from researchflow_tmux.adapters.gpu_choice import Facts, Inventory, choose, simulated
 from researchflow_tmux.adapters.nvml import NoDriver
+from researchflow_tmux.domain.errors import ProbeError
+from researchflow_tmux.domain.hardware import GpuTraits
 from researchflow_tmux.domain.resources import GpuReading
 from researchflow_tmux.domain.workspace import Settings
-from researchflow_tmux.ports import GpuProbe
+from researchflow_tmux.ports import GpuSurveyor
 
 _NVIDIA_NODE = re.compile(r"nvidia(\d+)")
 _RENDER_NODE = re.compile(r"renderD\d+")
@@ -20,7 +22,7 @@ MEASURED_LIMITS = ("max_memory", "max_util", "min_free_memory", "max_processes")
 AMD_VARIABLES = ("HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES")
 
 
-def inventory(settings: Settings, probe: GpuProbe, environ: Mapping[str, str], *, root: str = "/") -> Inventory:
+def inventory(settings: Settings, probe: GpuSurveyor, environ: Mapping[str, str], *, root: str = "/") -> Inventory:
     """The GPUs that the workspace may use, and one sentence about them.
 
     Args:
@@ -43,18 +45,23 @@ def inventory(settings: Settings, probe: GpuProbe, environ: Mapping[str, str], *
     return found
 
 
-def look(variable: str, probe: GpuProbe, environ: Mapping[str, str], *, root: str = "/") -> Facts:
+def look(variable: str, probe: GpuSurveyor, environ: Mapping[str, str], *, root: str = "/") -> Facts:
     """Ask the driver, the kernel and the environment."""
+    surveyor = probe
     readings, no_driver = _nvidia(probe)
     source = "nvml"
     if not readings:
-        readings = AmdProbe(os.path.join(root, "sys")).read()
+        surveyor = AmdProbe(os.path.join(root, "sys"))
+        readings = surveyor.read()
         source = "amd" if readings else "logical"
+    traits, not_surveyed = _survey(surveyor) if readings else ({}, "")
     names = (variable, *AMD_VARIABLES) if source == "amd" else (variable,)
     set_name = next((name for name in names if name in environ), variable)
     return Facts(
         source=source,
         readings=tuple(readings),
+        traits=traits,
+        not_surveyed=not_surveyed,
         nodes=() if readings else device_nodes(root),
         hidden=not readings and os.path.exists(os.path.join(root, "dev/kfd")),
         no_driver=no_driver,
@@ -64,11 +71,19 @@ def look(variable: str, probe: GpuProbe, environ: Mapping[str, str], *, root: st
     )
 
 
-def _nvidia(probe: GpuProbe) -> tuple[list[GpuReading], str]:
+def _nvidia(probe: GpuSurveyor) -> tuple[list[GpuReading], str]:
     try:
         return probe.read(), "the NVIDIA driver lists no GPU"
     except NoDriver as error:
         return [], error.message
+
+
+def _survey(surveyor: GpuSurveyor) -> tuple[dict[str, GpuTraits], str]:
+    """What does not change; what cannot be had is no reason not to use the GPUs."""
+    try:
+        return surveyor.survey(), ""
+    except ProbeError as error:
+        return {}, error.message
 
 
 def device_nodes(root: str) -> tuple[int, ...]:

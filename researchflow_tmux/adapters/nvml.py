@@ -7,8 +7,11 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import msgspec
+
 from researchflow_tmux.adapters.nvml_process import NvmlChild
 from researchflow_tmux.domain.errors import ProbeError
+from researchflow_tmux.domain.hardware import GpuTraits
 from researchflow_tmux.domain.resources import GpuProcess, GpuReading
 
 MAX_BACKOFF_S = 60.0
@@ -73,6 +76,18 @@ class NvmlProbe:
             self.driver = answer.get("driver")
             return self._readings(answer["gpus"])
 
+    def survey(self) -> dict[str, GpuTraits]:
+        """What does not change of the GPUs, by UUID. Raises as `read` does."""
+        with self._one_at_a_time:
+            if self._no_driver is not None:
+                raise NoDriver(self._no_driver)
+            try:
+                answer = self._ask(survey=True)
+            except ProbeError as error:
+                self._note_failure(error)
+                raise
+        return msgspec.convert(answer["traits"], dict[str, GpuTraits])
+
     def close(self) -> None:
         """End the child. The next `read` would start another."""
         with self._one_at_a_time:
@@ -82,11 +97,11 @@ class NvmlProbe:
 
     # -- asking
 
-    def _ask(self) -> dict[str, Any]:
+    def _ask(self, *, survey: bool = False) -> dict[str, Any]:
         child, deadline_s = self._ready_child()
         asked = time.monotonic()
         try:
-            answer = child.request(deadline_s)
+            answer = child.request(deadline_s, survey=survey)
         except ProbeError:
             child.kill()
             raise

@@ -18,7 +18,8 @@ from typing import Any
 MIB = 1024 * 1024
 UNKNOWN_U64 = 2**64 - 1
 """What the driver writes where it has no figure."""
-
+PATHS = {0: "INT", 10: "PIX", 20: "PXB", 30: "PHB", 40: "NODE", 50: "SYS"}
+"""What lies between two GPUs, by the driver's level of their common ancestor."""
 
 MAX_EVENTS = 64
 """Events taken at a time: a GPU that reports errors without end must not keep us from answering."""
@@ -40,7 +41,7 @@ def main(pynvml_dir: str) -> int:
         request = json.loads(line)
         # A parent that was killed while we hang in the driver cannot kill us: the kernel's alarm does.
         signal.setitimer(signal.ITIMER_REAL, float(request["deadline_s"]) + 1.0)
-        answer = session.answer()
+        answer = session.answer(survey=request.get("survey", False))
         signal.setitimer(signal.ITIMER_REAL, 0)
         answer["id"] = request["id"]
         try:
@@ -65,8 +66,8 @@ class Session:
         self.seen_us: dict[str | None, int] = {}
         """By UUID, the time of the last sample of its processes' utilisation."""
 
-    def answer(self) -> dict[str, Any]:
-        """What goes back to the parent: `gpus`, `no_driver` or `error`."""
+    def answer(self, *, survey: bool) -> dict[str, Any]:
+        """What goes back to the parent: `gpus` (with `traits` for a survey), `no_driver` or `error`."""
         try:
             import pynvml
         except ImportError as error:
@@ -78,6 +79,7 @@ class Session:
             gpus = self._gpus(pynvml.nvmlDeviceGetCount())
             self._add_xids(gpus)
             driver = self._figure(pynvml.nvmlSystemGetDriverVersion)
+            traits = self._traits(gpus) if survey else {}
         except (pynvml.NVMLError, Lost) as error:
             self._close()
             if getattr(error, "value", None) in absent:
@@ -85,7 +87,7 @@ class Session:
             return {"error": str(error)}
         if any(gpu["error"] for gpu in gpus):
             self._close()
-        return {"gpus": gpus, "driver": driver}
+        return {"gpus": gpus, "driver": driver, "traits": traits}
 
     def _open(self) -> None:
         if not self.fresh:
@@ -209,6 +211,67 @@ class Session:
             if error.value in gone:
                 raise Lost(str(error)) from error
             return None
+
+    # -- what does not change
+
+    def _traits(self, gpus: list[dict[str, Any]]) -> dict[str, Any]:
+        """By UUID: compute capability, and [UUID of another GPU, way, NVLinks] of each way that the driver knows."""
+        nvml = self.nvml
+        whole = {
+            gpu["uuid"]: nvml.nvmlDeviceGetHandleByIndex(gpu["index"])
+            for gpu in gpus
+            if not gpu["error"] and gpu["uuid"] and not gpu.get("parent")
+        }
+        found: dict[str, Any] = {
+            uuid: {"capability": self._figure(nvml.nvmlDeviceGetCudaComputeCapability, handle), "links": []}
+            for uuid, handle in whole.items()
+        }
+        wires = self._wires(whole)
+        for one, handle in whole.items():
+            for two, other in whole.items():
+                if one != two:
+                    level = self._figure(nvml.nvmlDeviceGetTopologyCommonAncestor, handle, other)
+                    nvlinks = self._nvlinks(wires[one], wires[two], two, handle, other)
+                    if level is not None or nvlinks:
+                        found[one]["links"].append([two, PATHS.get(level, "SYS"), nvlinks])
+        parts = [gpu for gpu in gpus if gpu.get("parent") in found and gpu["uuid"]]
+        return found | {gpu["uuid"]: {"capability": found[gpu["parent"]]["capability"], "links": []} for gpu in parts}
+
+    def _wires(self, whole: dict[str, Any]) -> dict[str, dict[str | None, int]]:
+        """Of each GPU, how many of its NVLinks lead to each other GPU, and (under None) to a switch."""
+        nvml = self.nvml
+        by_bus = {self._bus(nvml.nvmlDeviceGetPciInfo, handle): uuid for uuid, handle in whole.items()}
+        found: dict[str, dict[str | None, int]] = {}
+        for uuid, handle in whole.items():
+            ends = found[uuid] = {}
+            for link in range(getattr(nvml, "NVML_NVLINK_MAX_LINKS", 18)):
+                state = self._figure(nvml.nvmlDeviceGetNvLinkState, handle, link)
+                if state is None:  # it has no more
+                    break
+                if state:
+                    end = by_bus.get(self._bus(nvml.nvmlDeviceGetNvLinkRemotePciInfo, handle, link) or "")
+                    ends[end] = ends.get(end, 0) + 1
+        return found
+
+    def _bus(self, call: Callable[..., Any], *args: Any) -> str | None:
+        info = self._figure(call, *args)
+        if info is None:
+            return None
+        bus = info.busId
+        return (bus.decode("ascii", "replace") if isinstance(bus, bytes) else str(bus)).lower()
+
+    def _nvlinks(
+        self, ours: dict[str | None, int], theirs: dict[str | None, int], two: str, handle: Any, other: Any
+    ) -> int:
+        """NVLinks between two GPUs: direct ones, else those through switches if the two reach each other so."""
+        if ours.get(two):
+            return ours[two]
+        through = min(ours.get(None, 0), theirs.get(None, 0))
+        if not through:
+            return 0
+        nvml = self.nvml
+        status = self._figure(nvml.nvmlDeviceGetP2PStatus, handle, other, nvml.NVML_P2P_CAPS_INDEX_NVLINK)
+        return through if status == nvml.NVML_P2P_STATUS_OK else 0
 
     def _memory(self, handle: Any) -> tuple[int | None, int | None]:
         """Total and used MiB. The second version does not count what the driver keeps for itself as used."""

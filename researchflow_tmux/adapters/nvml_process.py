@@ -47,11 +47,11 @@ class NvmlChild:
         """False once it has ended."""
         return self._process.poll() is None
 
-    def request(self, deadline_s: float) -> dict[str, Any]:
+    def request(self, deadline_s: float, *, survey: bool = False) -> dict[str, Any]:
         """One question, one answer. Raises ProbeError; the child is of no use then."""
         assert self._process.stdin is not None
         self._sent += 1
-        line = json.dumps({"id": self._sent, "deadline_s": deadline_s}) + "\n"
+        line = json.dumps({"id": self._sent, "deadline_s": deadline_s, "survey": survey}) + "\n"
         try:
             self._process.stdin.write(line.encode())
         except OSError as error:

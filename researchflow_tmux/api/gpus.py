@@ -77,6 +77,10 @@ class GpuDetail(msgspec.Struct, kw_only=True):
     """Other workspaces that hold a part of it."""
     others: list[OtherProcess] | None
     """Processes that are no jobs of this workspace; null = the driver does not say."""
+    compute_capability: str | None = None
+    """CUDA's, such as `8.0`."""
+    links: dict[int, str] | None = None
+    """How it is connected to other GPUs, by their index: `NV4` (NVLinks), `PIX`, `PXB`, `PHB`, `NODE`, `SYS`."""
 
 
 class GpusView(msgspec.Struct, kw_only=True, rename={"schema_name": "schema"}):
@@ -120,13 +124,14 @@ def view(workspace: Workspace) -> GpusView:
     watched = usage_file.read(workspace.paths.usage) if running else None
     _add_watched(seen, watched)
     conditions, attempts, names = _state(workspace)
+    indices = {each.device.uuid: each.device.index for each in seen}
     return GpusView(
         at=SystemClock().now(),
         workspace=workspace.paths.root,
         task_name=workspace.usable_settings.task_name,
         scheduler=running,
         note=note,
-        gpus=[_detail(each, conditions, attempts, names) for each in seen],
+        gpus=[_detail(each, conditions, attempts, names, indices) for each in seen],
         problems=[*_unreadable(watched), *_problems(workspace)],
     )
 
@@ -262,7 +267,13 @@ def _state(workspace: Workspace) -> tuple[Conditions, list[Attempt], dict[int, s
 # -- one GPU
 
 
-def _detail(seen: _Seen, conditions: Conditions, attempts: Sequence[Attempt], names: Mapping[int, str]) -> GpuDetail:
+def _detail(
+    seen: _Seen,
+    conditions: Conditions,
+    attempts: Sequence[Attempt],
+    names: Mapping[int, str],
+    indices: Mapping[str, int],
+) -> GpuDetail:
     device, reading = seen.device, seen.reading
     here = [attempt for attempt in attempts if device.uuid in {gpu.uuid for gpu in attempt.allocation.gpus}]
     decided = conditions.get(device.uuid)
@@ -274,12 +285,14 @@ def _detail(seen: _Seen, conditions: Conditions, attempts: Sequence[Attempt], na
         uuid=device.uuid,
         name=device.name,
         kind=device.kind,
+        compute_capability=None if device.capability is None else "{}.{}".format(*device.capability),
+        links=_links(device, indices),
         state=state_of(reason, busy=bool(here)),
         reason=None if reason is None else str(reason),
         reason_code=None if reason is None else str(reason.code),
         slots=seen.slots,
         used_mib=reading.used_mib,
-        total_mib=reading.total_mib,
+        total_mib=device.total_mib if reading.total_mib is None else reading.total_mib,
         util_pct=reading.util_pct,
         util_mean_pct=seen.util_mean_pct,
         temperature_c=reading.temperature_c,
@@ -290,6 +303,12 @@ def _detail(seen: _Seen, conditions: Conditions, attempts: Sequence[Attempt], na
         leases=list(seen.leases),
         others=_others(reading, here),
     )
+
+
+def _links(device: GpuDevice, indices: Mapping[str, int]) -> dict[int, str] | None:
+    """To the GPUs that this workspace may use; None = nothing is known."""
+    found = {indices[link.uuid]: str(link) for link in device.links if link.uuid in indices}
+    return dict(sorted(found.items())) or None
 
 
 def _job(attempt: Attempt, names: Mapping[int, str], use: GpuUse | None) -> JobOnGpu:

@@ -32,6 +32,32 @@ def picture(view: GpusView, width: int | None) -> list[Block]:
     return blocks
 
 
+def matrix(gpus: Sequence[GpuDetail]) -> list[Block]:
+    """How each GPU is connected to each other, and what the words mean."""
+    if not any(gpu.links for gpu in gpus):
+        return [line("how these GPUs are connected is not known")]
+    rows = [tuple(Cell(word, "dim") for word in ("GPU", *(str(gpu.index) for gpu in gpus), "TYPE"))]
+    for gpu in gpus:
+        ways = ["·" if other.index == gpu.index else (gpu.links or {}).get(other.index, "?") for other in gpus]
+        cells = [Cell(way, "green" if way.startswith("NV") else "") for way in ways]
+        rows.append((Cell(str(gpu.index), "bold"), *cells, Cell(gpu.name, "dim")))
+    said = {way for gpu in gpus for way in (gpu.links or {}).values()}
+    told = [f"{word} = {words}" for word, words in _WAYS.items() if any(way.startswith(word) for way in said)]
+    return [Table(rows), line(), line("; ".join(told), "dim")]
+
+
+_WAYS = {
+    "NV": "so many NVLinks",
+    "XGMI": "AMD's link",
+    "INT": "one board",
+    "PIX": "one PCIe switch",
+    "PXB": "several PCIe switches",
+    "PHB": "a PCIe host bridge",
+    "NODE": "one NUMA node",
+    "SYS": "between NUMA nodes",
+}
+
+
 def past(found: GpuHistory, width: int | None) -> list[Block]:
     """How busy each GPU was, in a line of blocks from then till now; blanks = nothing was sampled."""
     head = Cell(f"since {found.since.astimezone():%Y-%m-%d %H:%M}", "bold")
@@ -55,7 +81,7 @@ def _block(part: float | None) -> str:
 
 def gpu_table(gpus: Sequence[GpuDetail], width: int | None) -> Table:
     """One line a GPU. Columns that say nothing about any GPU, or for which there is no room, are left out."""
-    head = ["GPU", "NAME", "STATE", "", "MEMORY", "NOW", "1 MIN", "TEMP", "POWER", "SLOTS", "JOBS"]
+    head = ["GPU", "NAME", "CC", "STATE", "", "MEMORY", "NOW", "1 MIN", "TEMP", "POWER", "SLOTS", "JOBS"]
     rows = [_row(gpu) for gpu in gpus]
     hidden = _hidden(width)
     shown = [
@@ -64,15 +90,15 @@ def gpu_table(gpus: Sequence[GpuDetail], width: int | None) -> Table:
         if at not in hidden and (head[at] in ("GPU", "STATE", "JOBS") or any(row[at].text for row in rows))
     ]
     cells = [tuple(Cell(head[at], "dim") for at in shown), *(tuple(row[at] for at in shown) for row in rows)]
-    right = frozenset(place for place, at in enumerate(shown) if 4 <= at <= 8)
+    right = frozenset(place for place, at in enumerate(shown) if 5 <= at <= 9)
     give = (len(shown) - 1, *(place for place, at in enumerate(shown) if at == 1))
     return Table(cells, give=give, right=right)
 
 
 def _hidden(width: int | None) -> set[int]:
     if width is None:
-        return {3}
-    return {at for at, least in ((1, NAME_FROM), (8, POWER_FROM), (3, BAR_FROM)) if width < least}
+        return {4}
+    return {at for at, least in ((1, NAME_FROM), (2, NAME_FROM), (9, POWER_FROM), (4, BAR_FROM)) if width < least}
 
 
 def _row(gpu: GpuDetail) -> list[Cell]:
@@ -82,6 +108,7 @@ def _row(gpu: GpuDetail) -> list[Cell]:
     return [
         Cell(str(gpu.index), "bold"),
         Cell(gpu.name, "dim"),
+        Cell(gpu.compute_capability or "", "dim"),
         Cell(gpu.state, COLOURS[gpu.state]),
         Cell("" if part is None else bar(part, BAR), "" if part is None else load_colour(part)),
         Cell(_memory(gpu.used_mib, gpu.total_mib)),

@@ -21,15 +21,17 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 @click.group(invoke_without_command=True)
 @click.option("--watch", is_flag=True, help="Draw it again and again; leave with Ctrl-C.")
+@click.option("--topology", is_flag=True, help="How they are connected: a matrix.")
 @click.option("--since", metavar="WHEN", help="How they were used since then: 2h, today, 2026-01-31.")
 @json_option
 @pass_chosen
 @click.pass_context
-def gpus(ctx: click.Context, chosen: Chosen, watch: bool, since: str | None, as_json: bool) -> None:
+def gpus(ctx: click.Context, chosen: Chosen, watch: bool, topology: bool, since: str | None, as_json: bool) -> None:
     """Show the GPUs: memory, load, jobs, other people's processes, and which are not used and why.
 
     \b
     rfsched gpus --since 2h      how busy they were
+    rfsched gpus --topology      how they are connected
     rfsched gpus drain 0 1       no new jobs there; running ones go on to their ends
     rfsched gpus enable all      use them again
     rfsched gpus kill 2          end our jobs there now, and start none
@@ -41,6 +43,8 @@ def gpus(ctx: click.Context, chosen: Chosen, watch: bool, since: str | None, as_
         _show_history(workspace, since, as_json=as_json)
     elif watch:
         _watch(workspace, as_json=as_json)
+    elif topology and not as_json:
+        _show_topology(workspace)
     else:
         _show(workspace, as_json=as_json)
 
@@ -56,6 +60,14 @@ def _show(workspace: Workspace, *, as_json: bool) -> None:
     from researchflow_tmux.cli.gpu_blocks import picture
 
     layout.show(picture(found, layout.terminal_width()))
+
+
+def _show_topology(workspace: Workspace) -> None:
+    from researchflow_tmux.api.gpus import view
+    from researchflow_tmux.cli import layout
+    from researchflow_tmux.cli.gpu_blocks import matrix
+
+    layout.show(matrix(view(workspace).gpus))
 
 
 def _show_history(workspace: Workspace, since: str, *, as_json: bool) -> None:

@@ -11,6 +11,10 @@
  *   mig <gpu index> <uuid> <name> <total> <used>    a part of that GPU; without parts: `split <gpu index>`
  *   load <gpu index> <pid> <sm %> <time us>         a sample of a process's utilisation
  *   xid <gpu index> <number> <serial>               a critical error; told once to each process, by its serial
+ *   cap <gpu index> <major> <minor>                 compute capability; without it the call is not supported
+ *   way <gpu index> <gpu index> <level>             level of the common ancestor (10 = one PCIe switch, ...)
+ *   nvlink <gpu index> <link> <active 0|1> <gpu index or -1 = a switch>
+ *   p2p <gpu index> <gpu index> <status>            over NVLink; without it 0 = they reach each other
  *
  * -DOLD_DRIVER leaves out the _v2 and _v3 calls, as drivers of 2019 do.
  */
@@ -35,8 +39,14 @@ typedef struct { unsigned version; u64 total, reserved, free, used; } memory_v2;
 typedef struct { unsigned gpu, memory; } util_t;
 typedef struct { unsigned pid; u64 time; unsigned sm, memory, encoder, decoder; } sample_t;
 typedef struct { int gpu; unsigned number, serial; } xid_t;
+typedef struct { int one, two, value; } pair_t;
+typedef struct { int gpu, link, active, end; } nvlink_t;
+typedef struct { char legacy[16]; unsigned domain, bus, device, id, subsystem; char bus_id[32]; } pci_t;
 typedef struct { void *device; u64 type, data; unsigned gpu_instance, compute_instance; } event_t;
 
+static pair_t ways[MAX_PROCS], p2ps[MAX_PROCS];
+static nvlink_t nvlinks[MAX_PROCS];
+static int caps[MAX_GPUS][2], way_count, p2p_count, nvlink_count;
 static gpu_t gpus[MAX_GPUS], migs[MAX_GPUS];
 static proc_t procs[MAX_PROCS];
 static sample_t samples[MAX_PROCS];
@@ -57,6 +67,8 @@ static void load(const char *call) {
     const char *path = getenv("RFSTUB_STATE");
     FILE *file = path ? fopen(path, "r") : NULL;
     gpu_count = mig_count = proc_count = sample_count = xid_count = call_code = 0;
+    way_count = p2p_count = nvlink_count = 0;
+    memset(caps, 0, sizeof caps);
     memset(gpus, 0, sizeof gpus);
     memset(migs, 0, sizeof migs);
     init_code = file ? SUCCESS : DRIVER_NOT_LOADED;
@@ -67,6 +79,9 @@ static void load(const char *call) {
         proc_t *p = &procs[proc_count];
         sample_t *s = &samples[sample_count];
         xid_t *x = &xids[xid_count];
+        pair_t *w = &ways[way_count], *t = &p2ps[p2p_count];
+        nvlink_t *n = &nvlinks[nvlink_count];
+        int major, minor;
         if (sscanf(line, "init\t%d", &code) == 1) init_code = code;
         else if (sscanf(line, "driver\t%79s", name) == 1) strcpy(driver, name);
         else if (sscanf(line, "hang\t%127s\t%lf", name, &seconds) == 2) {
@@ -91,6 +106,15 @@ static void load(const char *call) {
             if (sample_count < MAX_PROCS - 1) sample_count++;
         } else if (sscanf(line, "xid\t%d\t%u\t%u", &x->gpu, &x->number, &x->serial) == 3) {
             if (xid_count < MAX_PROCS - 1) xid_count++;
+        } else if (sscanf(line, "cap\t%d\t%d\t%d", &code, &major, &minor) == 3) {
+            caps[code][0] = major;
+            caps[code][1] = minor;
+        } else if (sscanf(line, "way\t%d\t%d\t%d", &w->one, &w->two, &w->value) == 3) {
+            if (way_count < MAX_PROCS - 1) way_count++;
+        } else if (sscanf(line, "p2p\t%d\t%d\t%d", &t->one, &t->two, &t->value) == 3) {
+            if (p2p_count < MAX_PROCS - 1) p2p_count++;
+        } else if (sscanf(line, "nvlink\t%d\t%d\t%d\t%d", &n->gpu, &n->link, &n->active, &n->end) == 4) {
+            if (nvlink_count < MAX_PROCS - 1) nvlink_count++;
         }
     }
     if (file) fclose(file);
@@ -299,4 +323,77 @@ LIST(nvmlDeviceGetComputeRunningProcesses_v2, "nvmlDeviceGetComputeRunningProces
 LIST(nvmlDeviceGetComputeRunningProcesses_v3, "nvmlDeviceGetComputeRunningProcesses", 'c', proc_v2)
 LIST(nvmlDeviceGetGraphicsRunningProcesses_v2, "nvmlDeviceGetGraphicsRunningProcesses", 'g', proc_v2)
 LIST(nvmlDeviceGetGraphicsRunningProcesses_v3, "nvmlDeviceGetGraphicsRunningProcesses", 'g', proc_v2)
+
+/* What does not change: compute capability, and how the GPUs are connected. */
+int nvmlDeviceGetCudaComputeCapability(void *handle, int *major, int *minor) {
+    gpu_t *gpu;
+    int code = enter("nvmlDeviceGetCudaComputeCapability", handle, &gpu);
+    if (code != SUCCESS) return code;
+    if ((size_t)handle > FIRST_MIG || caps[gpu - gpus][0] == 0) return NOT_SUPPORTED;
+    *major = caps[gpu - gpus][0];
+    *minor = caps[gpu - gpus][1];
+    return SUCCESS;
+}
+
+static void write_bus(pci_t *out, int index) {
+    memset(out, 0, sizeof *out);
+    if (index < 0) snprintf(out->bus_id, sizeof out->bus_id, "00000000:C4:00.0");
+    else snprintf(out->bus_id, sizeof out->bus_id, "00000000:%02X:00.0", index + 1);
+}
+
+int nvmlDeviceGetPciInfo_v3(void *handle, pci_t *out) {
+    gpu_t *gpu;
+    int code = enter("nvmlDeviceGetPciInfo", handle, &gpu);
+    if (code == SUCCESS) write_bus(out, (int)(gpu - gpus));
+    return code;
+}
+
+static int pair(const pair_t *pairs, int count, void *one, void *two, unsigned *out) {
+    int a = (int)((size_t)one - 1), b = (int)((size_t)two - 1);
+    for (int i = 0; i < count; i++)
+        if ((pairs[i].one == a && pairs[i].two == b) || (pairs[i].one == b && pairs[i].two == a)) {
+            *out = (unsigned)pairs[i].value;
+            return SUCCESS;
+        }
+    return NOT_SUPPORTED;
+}
+
+int nvmlDeviceGetTopologyCommonAncestor(void *one, void *two, unsigned *level) {
+    gpu_t *gpu;
+    int code = enter("nvmlDeviceGetTopologyCommonAncestor", one, &gpu);
+    return code == SUCCESS ? pair(ways, way_count, one, two, level) : code;
+}
+
+int nvmlDeviceGetP2PStatus(void *one, void *two, unsigned index, unsigned *status) {
+    gpu_t *gpu;
+    int code = enter("nvmlDeviceGetP2PStatus", one, &gpu);
+    *status = index == 2 ? 0 : 5;
+    if (code == SUCCESS) pair(p2ps, p2p_count, one, two, status);
+    return code;
+}
+
+static int nvlink(const char *call, void *handle, unsigned link, nvlink_t **out) {
+    gpu_t *gpu;
+    int code = enter(call, handle, &gpu);
+    for (int i = 0; code == SUCCESS && i < nvlink_count; i++)
+        if (nvlinks[i].gpu == (int)(gpu - gpus) && nvlinks[i].link == (int)link) {
+            *out = &nvlinks[i];
+            return SUCCESS;
+        }
+    return code == SUCCESS ? INVALID_ARGUMENT : code;
+}
+
+int nvmlDeviceGetNvLinkState(void *handle, unsigned link, unsigned *active) {
+    nvlink_t *found;
+    int code = nvlink("nvmlDeviceGetNvLinkState", handle, link, &found);
+    if (code == SUCCESS) *active = (unsigned)found->active;
+    return code;
+}
+
+int nvmlDeviceGetNvLinkRemotePciInfo_v2(void *handle, unsigned link, pci_t *out) {
+    nvlink_t *found;
+    int code = nvlink("nvmlDeviceGetNvLinkRemotePciInfo", handle, link, &found);
+    if (code == SUCCESS) write_bus(out, found->end);
+    return code;
+}
 #endif

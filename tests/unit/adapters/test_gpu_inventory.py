@@ -10,6 +10,7 @@ from researchflow_tmux.adapters.amd_sysfs import AmdProbe
 from researchflow_tmux.adapters.gpu_inventory import inventory
 from researchflow_tmux.adapters.nvml import NoDriver
 from researchflow_tmux.domain.errors import ProbeError
+from researchflow_tmux.domain.hardware import GpuLink, GpuTraits
 from researchflow_tmux.domain.resources import GpuReading
 from researchflow_tmux.domain.workspace import Settings
 
@@ -20,13 +21,21 @@ SETTINGS = Settings(task_name="t")
 class Answers:
     """A probe that always says the same."""
 
-    def __init__(self, answer: list[GpuReading] | ProbeError) -> None:
+    def __init__(
+        self, answer: list[GpuReading] | ProbeError, traits: dict[str, GpuTraits] | ProbeError | None = None
+    ) -> None:
         self.answer = answer
+        self.traits = traits or {}
 
     def read(self) -> list[GpuReading]:
         if isinstance(self.answer, ProbeError):
             raise self.answer
         return self.answer
+
+    def survey(self) -> dict[str, GpuTraits]:
+        if isinstance(self.traits, ProbeError):
+            raise self.traits
+        return self.traits
 
 
 NOBODY = Answers(NoDriver("no NVIDIA driver: NVML Shared Library Not Found"))
@@ -123,3 +132,36 @@ def test_thresholds_where_there_is_nothing_to_measure_are_told_to_limit_nothing(
     assert alone.warnings == ["max_util, min_free_memory: there is no GPU here to measure, so this limits nothing"]
     assert inventory(careful, ONE, {}, root=str(tmp_path)).warnings == []
     assert inventory(SETTINGS, NOBODY, {}, root=str(tmp_path)).warnings == []
+
+
+def test_what_does_not_change_of_a_gpu_is_part_of_the_device(tmp_path: Path) -> None:
+    links = (GpuLink("GPU-b", "PIX", 4),)
+    knows = Answers(
+        [GpuReading(uuid="GPU-a", index=0, name="NVIDIA X"), GpuReading(uuid="GPU-b", index=1, name="NVIDIA Y")],
+        {"GPU-a": GpuTraits(capability=(8, 0), links=links)},
+    )
+    first, second = inventory(SETTINGS, knows, {}, root=str(tmp_path)).devices
+    assert (first.capability, first.links) == ((8, 0), links)
+    assert (second.capability, second.links) == (None, ())
+
+
+def test_gpus_that_cannot_be_surveyed_are_used_and_it_is_said(tmp_path: Path) -> None:
+    shy = Answers([GpuReading(uuid="GPU-a", index=0, name="NVIDIA X")], ProbeError("it hangs"))
+    found = inventory(SETTINGS, shy, {}, root=str(tmp_path))
+    assert [device.uuid for device in found.devices] == ["GPU-a"]
+    assert "links of the GPUs are not known (it hangs)" in found.warnings[0]
+
+
+def test_amd_cards_of_one_hive_are_linked_and_others_are_near_by_numa_node(tmp_path: Path) -> None:
+    for number, node in enumerate(("0", "0", "0", "1", "-1")):
+        amd_card(tmp_path, number, f"0000:0{number}:00.0", numa_node=node)
+    for number, hive in ((0, "77"), (1, "77"), (2, "0")):
+        directory = tmp_path / f"sys/devices/0000:0{number}:00.0/xgmi_hive_info"
+        directory.mkdir()
+        (directory / "xgmi_hive_id").write_text(hive)
+    found = inventory(SETTINGS, NOBODY, {}, root=str(tmp_path)).devices
+    ways = {(one.index, two.index): "" for one in found for two in found if one is not two}
+    indices = {device.uuid: device.index for device in found}
+    ways |= {(one.index, indices[link.uuid]): str(link) for one in found for link in one.links}
+    assert (ways[0, 1], ways[0, 2], ways[2, 0], ways[0, 3], ways[0, 4]) == ("XGMI", "NODE", "NODE", "SYS", "")
+    assert all(device.capability is None for device in found)

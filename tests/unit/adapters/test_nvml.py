@@ -353,3 +353,62 @@ def test_mig_mode_without_a_device_and_drivers_that_know_no_mig(bench: Bench, tm
         assert [(gpu.uuid, gpu.split, gpu.max_power_w) for gpu in old.probe.read()] == [("GPU-a", False, None)]
     finally:
         old.probe.close()
+
+
+def links_of(bench: Bench) -> dict[str, dict[str, str]]:
+    return {uuid: {link.uuid: str(link) for link in found.links} for uuid, found in bench.probe.survey().items()}
+
+
+def test_a_survey_tells_compute_capability_and_how_gpus_are_connected(bench: Bench) -> None:
+    gpus = [
+        StubGpu("GPU-a", capability=(8, 0), nvlinks=(1, 1, None, 2)),
+        StubGpu("GPU-b", capability=(8, 0), nvlinks=(0, 0)),
+        StubGpu("GPU-c", nvlinks=(0,)),
+        StubGpu("GPU-d", capability=(7, 5)),
+    ]
+    write_state(bench.state, gpus, ways={(0, 1): 50, (0, 2): 30, (1, 2): 10, (0, 3): 40, (1, 3): 20})
+    found = bench.probe.survey()
+    assert {uuid: traits.capability for uuid, traits in found.items()} == {
+        "GPU-a": (8, 0),
+        "GPU-b": (8, 0),
+        "GPU-c": None,
+        "GPU-d": (7, 5),
+    }
+    assert links_of(bench) == {
+        "GPU-a": {"GPU-b": "NV2", "GPU-c": "NV1", "GPU-d": "NODE"},
+        "GPU-b": {"GPU-a": "NV2", "GPU-c": "PIX", "GPU-d": "PXB"},
+        "GPU-c": {"GPU-a": "NV1", "GPU-b": "PIX"},  # nothing is known of the way to GPU-d
+        "GPU-d": {"GPU-a": "NODE", "GPU-b": "PXB"},
+    }
+
+
+def test_nvlinks_that_lead_to_a_switch_connect_those_that_reach_each_other_through_it(bench: Bench) -> None:
+    gpus = [StubGpu(f"GPU-{letter}", nvlinks=(-1,) * links) for letter, links in (("a", 12), ("b", 12), ("c", 6))]
+    write_state(bench.state, gpus, ways=dict.fromkeys([(0, 1), (0, 2), (1, 2)], 50), cut=[(1, 2)])
+    assert links_of(bench)["GPU-a"] == {"GPU-b": "NV12", "GPU-c": "NV6"}
+    assert links_of(bench)["GPU-b"] == {"GPU-a": "NV12", "GPU-c": "SYS"}
+
+
+def test_a_mig_device_has_the_capability_of_its_gpu_and_no_links(bench: Bench) -> None:
+    part = StubGpu("MIG-1", name="NVIDIA A100-SXM4-80GB MIG 1g.10gb", total_bytes=10 * GIB)
+    gpus = [StubGpu("GPU-a", capability=(8, 0), parts=(part,)), StubGpu("GPU-b", capability=(8, 0))]
+    write_state(bench.state, gpus, ways={(0, 1): 10})
+    found = bench.probe.survey()
+    assert (found["MIG-1"].capability, found["MIG-1"].links) == ((8, 0), ())
+
+
+def test_an_old_driver_or_a_lost_gpu_says_less_and_breaks_nothing(bench: Bench, tmp_path: Path) -> None:
+    old = NvmlProbe(environ=stub_environ(build_stub(tmp_path, old_driver=True), bench.state))
+    write_state(bench.state, [StubGpu("GPU-a", capability=(8, 0)), StubGpu("GPU-b")], ways={(0, 1): 10})
+    assert [(found.capability, found.links) for found in old.survey().values()] == [(None, ()), (None, ())]
+    old.close()
+    write_state(bench.state, [StubGpu("GPU-a", capability=(8, 0)), StubGpu("GPU-b", lost=True)], ways={(0, 1): 10})
+    assert {uuid: found.capability for uuid, found in bench.probe.survey().items()} == {"GPU-a": (8, 0)}
+
+
+def test_a_survey_that_hangs_is_ended_and_reading_goes_on(bench: Bench) -> None:
+    bench.probe.read()
+    write_state(bench.state, ONE, hang={"nvmlDeviceGetCudaComputeCapability": 60})
+    with pytest.raises(ProbeError, match="did not answer"):
+        bench.probe.survey()
+    assert [reading.uuid for reading in bench.probe.read()] == ["GPU-a"]

@@ -10,7 +10,7 @@ import pytest
 from researchflow_tmux.adapters.sample_store import GpuSeries
 from researchflow_tmux.api.gpu_history import GpuHistory, busy_pct, columns
 from researchflow_tmux.api.gpus import GpuDetail, GpusView, JobOnGpu, OtherProcess
-from researchflow_tmux.cli.gpu_blocks import past, picture
+from researchflow_tmux.cli.gpu_blocks import matrix, past, picture
 from researchflow_tmux.cli.layout import cell_width, render
 
 NOW = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
@@ -156,3 +156,22 @@ def test_the_past_is_a_strip_that_fits(width: int | None) -> None:
 def test_nothing_sampled_is_said() -> None:
     (line,) = render(past(history(), 80), width=None, colour=False)
     assert "nothing was sampled" in line
+
+
+def test_the_matrix_tells_how_gpus_are_connected_and_what_the_words_mean() -> None:
+    found = [gpu(0, links={1: "NV4", 3: "SYS"}), gpu(1, links={0: "NV4"}), gpu(3)]
+    text = "\n".join(render(matrix(found), width=None, colour=False))
+    assert [row.split()[:4] for row in text.splitlines()[:4]] == [
+        ["GPU", "0", "1", "3"],
+        ["0", "·", "NV4", "SYS"],
+        ["1", "NV4", "·", "?"],
+        ["3", "?", "?", "·"],
+    ]
+    assert text.splitlines()[-1] == "NV = so many NVLinks; SYS = between NUMA nodes"
+    unknown = render(matrix([gpu(0)]), width=None, colour=False)
+    assert list(unknown) == ["how these GPUs are connected is not known"]
+
+
+def test_the_compute_capability_has_a_column_where_it_is_known() -> None:
+    assert "8.0" in shown(view(gpu(0, compute_capability="8.0")), None)
+    assert " CC " not in shown(view(gpu(0)), None)
