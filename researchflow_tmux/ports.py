@@ -223,6 +223,13 @@ class SessionHost(Protocol):
         """Ask the runner to end the job (TERM, grace, KILL)."""
         ...
 
+    def grant(self, attempt: Attempt) -> bool:
+        """Let the runner know what `attempt.grant` says now; asking again is harmless. False = not now, ask again.
+
+        Without being told more, a runner ends its job so early that all is over before its grant is used up.
+        """
+        ...
+
     def destroy(self, attempt: Attempt) -> tuple[int, ...]:
         """Kill the runner and everything that carries the attempt's cookie; return the pids that still live."""
         ...

@@ -17,7 +17,7 @@ from researchflow_tmux.adapters.gpu_choice import Inventory
 from researchflow_tmux.adapters.gpu_inventory import inventory
 from researchflow_tmux.adapters.leases import FileLeases
 from researchflow_tmux.adapters.nvml import NvmlProbe
-from researchflow_tmux.adapters.planning import history, plan_rules
+from researchflow_tmux.adapters.planning import bounds, claims_of, history, plan_rules
 from researchflow_tmux.adapters.policy_process import PolicyProcess
 from researchflow_tmux.adapters.prompt_probe import PromptProbe
 from researchflow_tmux.adapters.room_settings import on_this_machine, room_rules, share
@@ -47,9 +47,9 @@ from researchflow_tmux.engine.planning.planner import Planner
 from researchflow_tmux.engine.planning.said import Said
 from researchflow_tmux.engine.room import RoomReader
 from researchflow_tmux.policies.ordering import is_custom
-from researchflow_tmux.policies.planning.estimates import Estimator
 from researchflow_tmux.policies.planning.orders import Policy
 from researchflow_tmux.policies.planning.usage import Kept
+from researchflow_tmux.policies.prediction.history import History
 from researchflow_tmux.ports import GpuProbe, GpuRanker
 from researchflow_tmux.runner import tickets
 
@@ -126,7 +126,8 @@ class Parts:
         self._simulated: ScriptedGpus | None = None
         self._order: UserOrder | None = None
         self._policy: PolicyProcess | None = None
-        self._estimator: Estimator | None = None
+        self._history: History | None = None
+        """How long jobs take; None = nobody asked so far."""
         self.prompt: PromptProbe | None = None
         """What reads real GPUs for the loop and the sampler."""
         self.on_gpu_news: Callable[[], None] = lambda: None
@@ -186,6 +187,10 @@ class Parts:
             self._policy.close()
             self._policy = None
         chosen = plan_rules(self.settings)
+        budgets = any(each.hourly for each in bounds(self.settings).values())
+        if self._history is None and (chosen is not None or budgets):
+            self._history = history(self.paths, engine.workload.jobs)
+        engine.context.accounting.claims = claims_of(self.settings, self._history)
         if chosen is None:
             engine.choice.use(None)
         elif is_plugin(self.settings.policy):
@@ -200,22 +205,21 @@ class Parts:
         now = self.clock.now()
         kept: Kept | None
         if before is not None:
-            self._estimator = before.index.estimator
             kept = before.index.usage.kept(now.timestamp())
         else:
             kept = kept_usage(self.store.load_meta().get(META_USAGE))
-        if self._estimator is None:
-            self._estimator = history(self.paths, engine.workload.jobs)
+        assert self._history is not None
         room = engine.room
         return Planner(
             engine.workload,
             replace(chosen, policy=policy),
-            self._estimator,
+            self._history,
             devices=room.devices,
             share=room.share,
             now=now,
             kept=kept,
             said=said,
+            claims=engine.context.accounting.claims,
         )
 
     def _host_and_room(self, *, listen: bool) -> tuple[TmuxHost, RoomReader]:

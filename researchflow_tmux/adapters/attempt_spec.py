@@ -14,6 +14,7 @@ import msgspec
 from researchflow_tmux.adapters import attempt_verify, user_systemd
 from researchflow_tmux.adapters.attempt_bench import Bench, log_paths
 from researchflow_tmux.adapters.job_environment import environment
+from researchflow_tmux.domain.accounts import Grant
 from researchflow_tmux.domain.attempt import Attempt
 from researchflow_tmux.domain.errors import LaunchError, StoreError
 from researchflow_tmux.domain.job import Job, JobSpec
@@ -80,6 +81,7 @@ def build(bench: Bench, attempt: Attempt, job: Job, captured: Mapping[str, Any])
         "completion": attempt_verify.completion(
             bench, spec, bench.directory(attempt), captured.get("env") or {}, _shell()
         ),
+        "grant": grant_facts(attempt.grant),
         "limits": {
             "memory_mib": spec.request.memory_mib,
             "cpus": spec.request.cpus,
@@ -90,6 +92,13 @@ def build(bench: Bench, attempt: Attempt, job: Job, captured: Mapping[str, Any])
         "files": None if spec.files is None else msgspec.to_builtins(spec.files),
         "wake": bench.paths.wake,
     }
+
+
+def grant_facts(grant: Grant | None) -> dict[str, Any] | None:
+    """How long the attempt may run by the budgets it is charged to, as its runner reads it; None = for ever."""
+    if grant is None or grant.seconds is None:
+        return None
+    return {"at": grant.at.timestamp(), "seconds": grant.seconds}
 
 
 # Parts of the spec ----------------------------------------------------------------------------------------------------

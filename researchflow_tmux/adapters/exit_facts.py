@@ -30,6 +30,7 @@ def ended_from(facts: Facts, *, host: bool = False) -> Ended:
         started_at=time_from(facts.get("started_at")),
         peak_rss_mib=peak / 1024 if peak else None,
         cpu_s=facts.get("cpu_s"),
+        ran_s=facts.get("duration_s"),
         note=_note(facts),
     )
 

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from researchflow_tmux import runner
 from researchflow_tmux.adapters import attempt_files
 from researchflow_tmux.adapters.attempt_bench import Bench, log_paths
-from researchflow_tmux.adapters.attempt_spec import SPEC_NAME, write_spec
+from researchflow_tmux.adapters.attempt_spec import SPEC_NAME, grant_facts, write_spec
 from researchflow_tmux.adapters.checkpoint_series import Series
 from researchflow_tmux.adapters.tmux import Tmux
 from researchflow_tmux.adapters.tmux_sessions import TmuxSessions
@@ -23,7 +23,7 @@ from researchflow_tmux.domain.job import Job
 from researchflow_tmux.domain.resources import GpuDevice
 from researchflow_tmux.domain.workspace import Settings, WorkspacePaths
 from researchflow_tmux.ports import LaunchResult, NameTaken, Observation, Sessions, Snapshot
-from researchflow_tmux.runner import claim, reap, stopping
+from researchflow_tmux.runner import claim, grants, reap, stopping
 
 DESTROY_TIMEOUT_S = 3.0
 GOES_ON = frozenset({PREEMPTED, "budget"})
@@ -96,6 +96,17 @@ class TmuxHost:
             save_s = attempt.phase.save_s if isinstance(attempt.phase, Stopping) and by == PREEMPTED else None
             stopping.write_stop(directory, by, reason, save=save, save_s=save_s)
         attempt_files.signal_runner(directory, signal.SIGTERM)
+
+    def grant(self, attempt: Attempt) -> bool:
+        """Write what is granted into the attempt's directory, and let its runner read it; False = the disk refuses."""
+        directory = self._bench.directory(attempt)
+        try:
+            if os.path.isdir(directory):
+                grants.write(directory, grant_facts(attempt.grant))
+        except OSError:
+            return False
+        attempt_files.signal_runner(directory, signal.SIGWINCH)
+        return True
 
     def destroy(self, attempt: Attempt) -> tuple[int, ...]:
         """Kill the runner and everything that carries the attempt's cookie; return the pids that still live."""

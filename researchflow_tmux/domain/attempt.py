@@ -7,6 +7,7 @@ from typing import Literal
 
 import msgspec
 
+from researchflow_tmux.domain.accounts import Grant
 from researchflow_tmux.domain.resources import Allocation
 
 # How an attempt ended -------------------------------------------------------------------------------------------------
@@ -132,6 +133,8 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True, tag="ended"):
     peak_rss_mib: float | None = None
     """Of the largest of its processes, as the kernel counted it."""
     cpu_s: float | None = None
+    ran_s: float | None = None
+    """Seconds from the start of its job to the end, by a clock that nobody sets; None = unknown."""
     peak_tree_mib: float | None = None
     """Of all its processes together, in any one measurement (`sample_interval`)."""
     peak_cpu_pct: float | None = None
@@ -171,6 +174,8 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Path of that checkpoint."""
     lost_s: float | None = None
     """Seconds of the attempt before that the checkpoint does not have; None = unknown."""
+    grant: Grant | None = None
+    """What it may use of the budgets it is charged to; None = it is on nobody's account."""
 
     @property
     def key(self) -> AttemptKey:

@@ -6,6 +6,7 @@ from datetime import datetime
 
 import msgspec
 
+from researchflow_tmux.domain.accounts import Grant
 from researchflow_tmux.domain.attempt import Attempt, Ended, Stopping
 from researchflow_tmux.domain.gpus import GpuCondition
 from researchflow_tmux.domain.job import Job, JobState
@@ -85,6 +86,14 @@ class AttemptStarted(msgspec.Struct, frozen=True, kw_only=True, tag="attempt_sta
     headless: bool = False
 
 
+class AttemptGranted(msgspec.Struct, frozen=True, kw_only=True, tag="attempt_granted"):
+    """A running attempt may use more of its budgets than so far, or less: durable before its runner is told."""
+
+    job_id: int
+    number: int
+    grant: Grant
+
+
 class AttemptStopping(msgspec.Struct, frozen=True, kw_only=True, tag="attempt_stopping"):
     """The attempt was told to end."""
 
@@ -157,6 +166,7 @@ Payload = (
     | AttemptPlanned
     | AttemptLaunching
     | AttemptStarted
+    | AttemptGranted
     | AttemptStopping
     | AttemptEnded
     | QuarantineLifted

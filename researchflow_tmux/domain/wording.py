@@ -80,7 +80,8 @@ def _attempt_fact(payload: Payload, name_of: Callable[[int], str]) -> str | None
 
 def stopper(by: str) -> str:
     """Who, or what, stops an attempt, in words that follow "stopped by"."""
-    return {"gpu_lost": "the loss of its GPU", "ram": "the lack of memory", PREEMPTED: "a more urgent job"}.get(by, by)
+    known = {"gpu_lost": "the loss of its GPU", "ram": "the lack of memory", "budget": "its budget"}
+    return {**known, PREEMPTED: "a more urgent job"}.get(by, by)
 
 
 def resumed_words(step: int | None, lost_s: float | None) -> str:

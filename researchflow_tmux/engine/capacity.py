@@ -13,6 +13,7 @@ from researchflow_tmux.domain.reasons import Reason
 from researchflow_tmux.domain.resources import GpuDevice, GpuReading, Ticket
 from researchflow_tmux.engine.workload import Workload
 from researchflow_tmux.policies import ram as ram_policy
+from researchflow_tmux.policies.accounts.accounts import NO_ACCOUNTS, Accounts
 from researchflow_tmux.policies.gpu_view import GpuView
 from researchflow_tmux.policies.grace import Touched, settling_for_all, settling_for_limits
 from researchflow_tmux.policies.load import GpuLoad, Holder, memory_in_use, memory_of, processes_on
@@ -57,6 +58,8 @@ class Capacity(msgspec.Struct, kw_only=True):
     """Why nothing may start for want of memory in the machine."""
     one_by_one: bool = False
     """What may start depends on what starts: one job in each decision, and the next decision at once."""
+    accounts: Accounts = NO_ACCOUNTS
+    """Those of projects and users, with what is in use."""
 
 
 def capacity(
@@ -73,6 +76,7 @@ def capacity(
     seen: Seen = NOTHING_SEEN,
     links: Links = NO_LINKS,
     now: datetime | None = None,
+    accounts: Accounts = NO_ACCOUNTS,
 ) -> Capacity:
     """Book the live attempts and everybody's leases on the devices; `now` = None leaves grace periods out."""
     views = {device.uuid: GpuView(device=device, blocked=(blocked or {}).get(device.uuid)) for device in devices}
@@ -106,6 +110,7 @@ def capacity(
         unpromised=unpromised,
         links=links,
         short_of_ram=ram_policy.shortage(rules, seen.ram),
+        accounts=accounts,
     )
 
 

@@ -26,6 +26,7 @@ from researchflow_tmux.domain.gpus import META_CONDITIONS, decode_conditions
 from researchflow_tmux.domain.job import Job, JobState
 from researchflow_tmux.domain.resources import GpuReading
 from researchflow_tmux.domain.usage import Usage
+from researchflow_tmux.engine.accounting import Accounting, kept_accounts
 from researchflow_tmux.engine.by_hand import settle_dependents
 from researchflow_tmux.engine.kept_sessions import KeptSessions
 from researchflow_tmux.engine.reconcile import is_success
@@ -93,6 +94,7 @@ class Context:
         self.workload = Workload(stored.jobs, stored.attempts, stored.next_job_id, conditions)
         for uuid, touched in decode_touched(stored.meta.get(META_TOUCHED)).items():
             self.workload.touch(uuid, touched)
+        self.accounting = Accounting(self.workload, kept_accounts(stored.meta), clock)
         self.kept = KeptSessions()
         self.meta: dict[str, str] = {}
         """Facts to be saved with the next commit."""
@@ -137,6 +139,7 @@ class Context:
         stopping = attempt.phase if isinstance(attempt.phase, Stopping) else None
         ended = with_usage(payload.ended, self.usage(attempt.key))
         payload = replace(payload, ended=replace(ended, outcome=self._told(ended.outcome, stopping)))
+        self.meta |= self.accounting.settle(attempt, payload.ended, now)
         self.apply(payload, now)
         self.waiter.forget_runner(attempt.key)
         self.kept.add(attempt.session, self.tag(attempt), ok=is_success(payload))
@@ -149,6 +152,8 @@ class Context:
             lost_gpu=any(gpu.uuid in self.workload.lost_gpus for gpu in attempt.allocation.gpus),
             now=now,
         )
+        if change.state is JobState.HELD:
+            change = replace(change, reason=self.accounting.why_used_up(job, now))
         self.apply(change, now)
         if change.state is JobState.FAILED:
             gpus = frozenset(gpu.uuid for gpu in attempt.allocation.gpus)

@@ -10,6 +10,7 @@ from itertools import islice
 import msgspec
 from msgspec.structs import replace
 
+from researchflow_tmux.domain.accounts import Grant
 from researchflow_tmux.domain.attempt import Ended, Exited, OutOfMemory
 from researchflow_tmux.domain.job import Job
 from researchflow_tmux.domain.reasons import Reason, ReasonCode
@@ -33,6 +34,8 @@ class Start(msgspec.Struct, frozen=True):
 
     job: Job
     allocation: Allocation
+    grant: Grant | None = None
+    """What it may use of budgets; None = it is on nobody's account."""
 
 
 def decide(workload: Workload, room: Capacity, now: datetime) -> list[Start]:
@@ -50,7 +53,7 @@ def decide(workload: Workload, room: Capacity, now: datetime) -> list[Start]:
             if ranked and touched & uuids:
                 break
             touched |= uuids
-            starts.append(Start(job, answer))
+            starts.append(Start(job, answer, room.accounts.grants.get(job.id)))
             if len(starts) == MAX_STARTS or not _any_room(workload, room):
                 break
     return starts
@@ -100,6 +103,8 @@ def _walk(workload: Workload, room: Capacity, now: datetime) -> Iterator[tuple[J
 def _booked(room: Capacity, job: Job, slots: Allocation, started: Counter[str]) -> Allocation:
     """The decision starts the job: what else it gets, with the slots it got."""
     room.running += 1
+    if room.accounts:
+        room.accounts.book(job)
     if job.spec.array is not None:
         started[job.spec.array.id] += 1
     return replace(slots, cores=room.unpromised.give(job.needs))
@@ -125,7 +130,12 @@ def gate(workload: Workload, room: Capacity, job: Job, now: datetime) -> Reason 
             return why_waiting(unmet, job.spec)
     if in_backoff(job, now):
         return job.reason or Reason(code=ReasonCode.BACKOFF, until=job.not_before)
-    return _still_there(workload, job) or room.halted or _machine_full(room, job)
+    return _still_there(workload, job) or room.halted or _no_account(room, job) or _machine_full(room, job)
+
+
+def _no_account(room: Capacity, job: Job) -> Reason | None:
+    """What the accounts of its project and its user have to say."""
+    return room.accounts.refuses(room.accounts.claim(job)) if room.accounts else None
 
 
 def _still_there(workload: Workload, job: Job) -> Reason | None:

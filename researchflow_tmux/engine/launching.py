@@ -45,6 +45,7 @@ class Launcher:
             boot_id=self._it.clock.boot_id,
             hostname=self._it.rules.hostname,
             phase=Planned(at=now),
+            grant=start.grant,
         )
         try:
             environment = self._it.store.environment(job.spec.env_digest)

@@ -25,6 +25,7 @@ from researchflow_tmux.engine.context import Context, Rules
 from researchflow_tmux.engine.decide import Capacity, goes_on
 from researchflow_tmux.engine.emptiness import Emptiness
 from researchflow_tmux.engine.gpu_watch import GpuWatch
+from researchflow_tmux.engine.granting import Granting
 from researchflow_tmux.engine.launching import Launcher
 from researchflow_tmux.engine.observing import Observer
 from researchflow_tmux.engine.pause import Pause
@@ -76,6 +77,7 @@ class Engine:
         self._emptiness = Emptiness(self.context)
         self.gpus = GpuWatch(self.context)
         self._guard = RamGuard(self.context)
+        self._granting = Granting(self.context)
         self._seen_room: Capacity | None = None
         """What the last decision left, while jobs wait."""
 
@@ -99,6 +101,7 @@ class Engine:
         self._observer.pass_on_stops(again=sweep)
         self._guard.look(self.room.ram, self.room.rules, now)
         self.room.keep_up(self.workload)
+        self._granting.look(now)
         if self.halted() is None:
             self._plan(now)
         for news in (*self.room.take_news(), *self.choice.take_news()):
@@ -108,6 +111,7 @@ class Engine:
         self.context.step("planned")
         if self._saver.save(now, touched=bool(self.room.rules.grace_s)):
             self.context.step("intent saved")
+            self._granting.tell()
             self._launcher.launch_planned()
             self._close_sessions()
             self.context.step("acted")
@@ -161,6 +165,7 @@ class Engine:
         due = [self._next_sweep - self.clock.monotonic(), self.rules.sweep_s]
         due.append(self.gpus.due_s())
         due.append(self._guard.due_s(self.room.rules))
+        due.append(self._granting.due_s())
         waits = None if self.stopping or self._pause.left_s else self._seen_room
         due.append(self.room.due_s(self.workload, waits))
         if self._pause.left_s:
@@ -210,7 +215,9 @@ class Engine:
 
     def look(self) -> Capacity:
         """What may be used now, for showing reasons."""
-        return self.room.capacity(self.workload, self.halted(), fresh=False)
+        room = self.room.capacity(self.workload, self.halted(), fresh=False)
+        room.accounts = self.context.accounting.accounts(self.clock.now())
+        return room
 
     def halted(self) -> Reason | None:
         """Why nothing at all is launched just now; None = launching goes on."""
@@ -258,6 +265,7 @@ class Engine:
         if not self.workload.queue_length:
             return
         room = self.room.capacity(self.workload, self.halted(), fresh=True)
+        room.accounts = self.context.accounting.accounts(now)
         starts = self.choice.decide(room, now)
         self._more, self._seen_room = goes_on(starts, room), room
         for start in starts:

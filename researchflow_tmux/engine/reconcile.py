@@ -9,6 +9,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 import msgspec
+from msgspec.structs import replace
 
 from researchflow_tmux.domain.attempt import (
     Attempt,
@@ -124,10 +125,14 @@ def lost(attempt: Attempt, seen: ClaimFree, now: datetime) -> AttemptEnded:
     """The end of an attempt whose runner died without a record, after its processes were killed."""
     phase = attempt.phase
     if isinstance(phase, Stopping):
-        return _end(attempt, Killed(by=phase.by), now)
+        end = _end(attempt, Killed(by=phase.by), now)
+        if end.ended.started_at is None:  # told to stop before it was seen running: its claim says since when it ran
+            end = replace(end, ended=replace(end.ended, started_at=seen.started_at))
+        return end
     last_seen = phase.started_at if isinstance(phase, Running) else seen.started_at
     cause = "the machine was restarted while it ran" if seen.rebooted else "its runner was killed"
-    return _end(attempt, Lost(last_seen_at=last_seen, why=f"{cause}; there is no exit record"), now)
+    end = _end(attempt, Lost(last_seen_at=last_seen, why=f"{cause}; there is no exit record"), now)
+    return end if end.ended.started_at is not None else replace(end, ended=replace(end.ended, started_at=last_seen))
 
 
 def disowned(attempt: Attempt, why: str, now: datetime) -> AttemptEnded:

@@ -13,6 +13,7 @@ from researchflow_tmux.domain.attempt import Attempt, AttemptKey, Launching, Pha
 from researchflow_tmux.domain.errors import InvalidTransition
 from researchflow_tmux.domain.events import (
     AttemptEnded,
+    AttemptGranted,
     AttemptLaunching,
     AttemptPlanned,
     AttemptStarted,
@@ -167,7 +168,13 @@ class Workload:
 
     def _apply_to_attempt(
         self,
-        payload: AttemptPlanned | AttemptLaunching | AttemptStarted | AttemptStopping | AttemptEnded | QuarantineLifted,
+        payload: AttemptPlanned
+        | AttemptLaunching
+        | AttemptStarted
+        | AttemptGranted
+        | AttemptStopping
+        | AttemptEnded
+        | QuarantineLifted,
         at: datetime,
     ) -> None:
         match payload:
@@ -181,6 +188,8 @@ class Workload:
                 )
                 self._phase(payload.job_id, number, running)
                 self._put(replace(self.jobs[payload.job_id], started_at=payload.started_at))
+            case AttemptGranted(number=number, grant=grant):
+                self._set(replace(self.attempts[(payload.job_id, number)], grant=grant))
             case AttemptStopping(number=number, stopping=stopping):
                 self._phase(payload.job_id, number, stopping)
             case AttemptEnded():

@@ -36,6 +36,8 @@ GPU_LOST = "gpu_lost"
 """Who stopped an attempt whose GPU was lost."""
 MAX_GPU_LOSSES = 3
 """How often a job goes to another GPU because it lost one: a job that breaks GPUs must not get all of them."""
+BUDGET = "budget"
+"""Who ended an attempt whose budget was used up."""
 CANCELLING = frozenset({"user", "session_killed", "scheduler"})
 
 
@@ -80,6 +82,8 @@ _BY = {"user": "by hand", "session_killed": "its tmux session was closed", "sche
 def _killed(outcome: Killed) -> Reason:
     if outcome.by in CANCELLING:
         return Reason(code=ReasonCode.CANCELLED, text=_BY[outcome.by])
+    if outcome.by == BUDGET:
+        return Reason(code=ReasonCode.BUDGET, text="what it was granted is used up")
     if outcome.by == GPU_LOST:
         return Reason(code=ReasonCode.GPU_LOST, text="the GPU it ran on")
     if outcome.by == PREEMPTED:
@@ -141,7 +145,8 @@ def after(
     Named policies: `retry` (spec.retries after a failure), `oom_retries` (out of memory, counted apart, with the memory
     that `growth` says), `restart_lost`, a slot taken by others and launches the host refused (neither ran anything),
     a stop because the machine's memory ran short, the loss of its GPU (`lost_gpu` = one that it ran on is lost now),
-    a stop to make room for a more urgent job (it keeps its place), and `requeue` by hand.
+    a stop to make room for a more urgent job (it keeps its place), and `requeue` by hand. One that was ended because
+    its budget was used up is held until there is more.
     """
     reason = why(outcome)
 
@@ -161,6 +166,8 @@ def after(
     match outcome:
         case Killed(by=by) if by in CANCELLING:
             return _ended(job, JobState.CANCELLED, reason, outcome)
+        case Killed(by="budget"):
+            return JobChanged(job_id=job.id, state=JobState.HELD, reason=reason, launch_failures=0)
         case OutOfMemory() if outcome.evidence != OWN_LIMIT:
             return _after_oom(job, outcome, reason, growth, limits, now)
         case Exited() | Killed() | TimedOut() | OutOfMemory() if job.retries_used < job.spec.retries:

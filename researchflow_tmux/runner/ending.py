@@ -23,11 +23,14 @@ OUT_OF_MEMORY = "out_of_memory"
 ASKING = ("no_error_and_verify", "verify_only")
 """What counts as a success only with the word of the command that verifies."""
 
+_CAUSES = {"stop": KILLED, "memory": KILLED, "budget": KILLED, "limit": TIMED_OUT, "marker": EXITED}
+
 
 class Facts:
     """What is known at the end of an attempt.
 
-    `cause` is why the runner ended the job: "stop", "limit", "memory", "marker", or "" when the job ended by itself.
+    `cause` is why the runner ended the job: "stop", "limit", "memory", "budget", "marker", or "" when it ended by
+    itself.
     `status` is that of waitpid for the job's main process, None if it was never collected.
     """
 
@@ -95,12 +98,12 @@ def _outcome(facts: Facts, number: int | None) -> tuple[str, str | None]:
     if facts.outcome:
         return facts.outcome, facts.by
     if facts.cause:
-        return {"stop": KILLED, "memory": KILLED, "limit": TIMED_OUT, "marker": EXITED}[facts.cause], facts.by
+        return _CAUSES[facts.cause], facts.by
     return (EXITED, None) if number is None else (KILLED, "signal")
 
 
 def _succeeded(facts: Facts, rule: str, code: int | None, verified: bool | None) -> bool:
-    if facts.outcome or facts.cause in ("stop", "memory"):
+    if facts.outcome or facts.cause in ("stop", "memory", "budget"):
         return False  # it never ran (or the runner failed), or it was stopped
     if facts.success == "always":
         return True

@@ -10,6 +10,7 @@ import time
 from researchflow_tmux.runner import admission, claim, ending, freshness, kernel, record, stopping
 from researchflow_tmux.runner import log as logs
 from researchflow_tmux.runner import spec as specs
+from researchflow_tmux.runner.grants import Grant
 from researchflow_tmux.runner.marker import Marker
 from researchflow_tmux.runner.oom_kills import OomKills
 from researchflow_tmux.runner.screen import Screen
@@ -61,6 +62,7 @@ class Attempt:
         self.screen = Screen()
         self.tree: Tree | None = None
         self.tail = b""
+        self.grant = Grant(spec.dir, spec.grant, spec.stop_grace_s)
         self.started_at: float | None = None
         self.started = 0.0
         self.seen: freshness.Seen | None = None
@@ -98,7 +100,7 @@ class Attempt:
             return self._give_up(ending.LAUNCH_FAILED, reason)
         if note := logs.point_latest(self.spec.log_latest, self.log):
             self.facts.notes.append(note)
-        return not self._asked_to_stop() and self._forget_success()
+        return not self._asked_to_stop() and self._may_use_time() and self._forget_success()
 
     def _has_work(self, rule: freshness.Rule) -> bool:
         """Look at the job's files; False, with the facts set, if it is up to date or lacks an input."""
@@ -162,11 +164,18 @@ class Attempt:
         self._give_up(ending.KILLED, f"stopped before its job started{f': {reason}' if reason else ''}")
         return True
 
+    def _may_use_time(self) -> bool:
+        """Tell whether its budget leaves time for more than being stopped; False, with the facts set, if not."""
+        if not self.grant.used_up():
+            return True
+        self.facts.by = "budget"
+        return self._give_up(ending.KILLED, "what it was granted of its budget was over before its job started")
+
     def _supervise(self, marker: Marker) -> None:
         pump = Pump(self.log, self.screen)
         self.started_at, self.started = time.time(), time.monotonic()
         self.facts.kills = OomKills()
-        self.tree = Supervisor(self.spec, self.facts, self.signals, pump, marker, self.leases).run()
+        self.tree = Supervisor(self.spec, self.facts, self.signals, pump, marker, self.leases, self.grant).run()
         self.tail = pump.tail.read()
 
     def _verify(self, marker: Marker) -> None:
@@ -177,7 +186,7 @@ class Attempt:
 
         self.facts.marker = marker.is_new()
         if verifying.wanted(self.spec, self.facts):
-            verifying.verify(self.spec, self.facts, self.signals, self.log, self.screen, self.leases)
+            verifying.verify(self.spec, self.facts, self.signals, self.log, self.screen, self.leases, self.grant)
 
     def _settle_marker(self, marker: Marker) -> None:
         self.facts.marker = marker.is_new()

@@ -113,6 +113,7 @@ class Spec:
         self.oom = OomRule(_get(raw, "oom", dict, {}))
         leases = _get(raw, "leases", dict, None)
         self.leases = None if leases is None else Lease(leases)
+        self.grant: dict[str, Any] | None = _get(raw, "grant", dict, None)
         rule = _get(raw, "files", dict, None)
         self.files = None if rule is None else _files(rule, self.cwd)
         self._check()

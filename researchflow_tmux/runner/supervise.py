@@ -7,6 +7,7 @@ import select
 import time
 
 from researchflow_tmux.runner import child, kernel, launch_error, server, stopping
+from researchflow_tmux.runner.grants import save_s
 from researchflow_tmux.runner.kernel import signal
 from researchflow_tmux.runner.tree import Tree
 
@@ -14,6 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from researchflow_tmux.runner.admission import Leases
     from researchflow_tmux.runner.ending import Facts
+    from researchflow_tmux.runner.grants import Grant
     from researchflow_tmux.runner.kernel import Signals
     from researchflow_tmux.runner.limits import Held
     from researchflow_tmux.runner.marker import Marker
@@ -26,7 +28,6 @@ _KILL_POLL_S = 0.05
 _DYING_S = 0.2
 _KILL_PATIENCE_S = 30.0
 _REFRESH_S = 60.0
-_SAVE_S = 5.0
 _RUNNING, _SAVING, _TERMINATING, _KILLING, _OVER = range(5)
 
 
@@ -34,7 +35,14 @@ class Supervisor:
     """Runs the job of `spec` to its end, whatever happens to terminal, tmux and scheduler; fills in `facts`."""
 
     def __init__(
-        self, spec: Spec, facts: Facts, signals: Signals, pump: Pump, marker: Marker, leases: Leases | None
+        self,
+        spec: Spec,
+        facts: Facts,
+        signals: Signals,
+        pump: Pump,
+        marker: Marker,
+        leases: Leases | None,
+        grant: Grant,
     ) -> None:
         self.spec = spec
         self.facts = facts
@@ -43,6 +51,7 @@ class Supervisor:
         self.pump = pump
         self.marker = marker
         self.leases = leases
+        self.grant = grant
         self.server = server.Server()
         self.phase = _RUNNING
         self.report = b""
@@ -66,6 +75,7 @@ class Supervisor:
             self._deadlines["look"] = now + _MARKER_POLL_S
         if self.leases is not None:
             self._deadlines["refresh"] = now + _REFRESH_S
+        self._mind_grant()
         if held is not None and held.watched:
             self._deadlines["memory"] = now + held.look_s
         while self.phase != _OVER:
@@ -109,10 +119,10 @@ class Supervisor:
         if self.tree.status is None:
             self.facts.cause, self.facts.by, self.facts.reason = cause, by, reason
             self._be_patient(cause)
-            goes_on = cause == "limit" or (cause == "stop" and stopping.save_first(self.spec.dir))
+            goes_on = cause in ("limit", "budget") or (cause == "stop" and stopping.save_first(self.spec.dir))
             if goes_on and self.tree.ask_to_save():
                 self.phase = _SAVING
-                usual_s = min(self.spec.stop_grace_s / 2, _SAVE_S)
+                usual_s = save_s(self.spec.stop_grace_s)
                 self._deadlines["save"] = now + (usual_s if self.patience is None else self.patience.save_s)
                 if self.patience is not None:
                     self._deadlines["saved"] = now
@@ -186,8 +196,10 @@ class Supervisor:
                 self.stop("stop", *(stopping.read_stop(self.spec.dir) or by_hand))
             elif number == signal.SIGHUP:
                 self._hangup()
-            elif number == signal.SIGWINCH and not self.screen.lost:
-                self.pump.resize()
+            elif number == signal.SIGWINCH:
+                if not self.screen.lost:
+                    self.pump.resize()
+                self._mind_grant()
 
     def _hangup(self) -> None:
         """The pane closed: either tmux ended and the job goes on without it, or the user killed the session."""
@@ -235,6 +247,35 @@ class Supervisor:
     def _on_limit(self, _now: float) -> None:
         if self.phase == _RUNNING:
             self.stop("limit", "time_limit", f"its time limit of {self.spec.time_limit_s:g} s is over")
+
+    def _mind_grant(self) -> None:
+        """See what is granted by now: it may have become more, or less."""
+        self.grant.look()
+        stop_at = self.grant.stop_at()
+        self._deadlines.pop("budget", None)
+        if stop_at is not None and self.phase < _KILLING:
+            self._deadlines["budget"] = stop_at
+
+    def _on_budget(self, now: float) -> None:
+        """Nearly all that is granted is used: end the job, unless there is more by now or it is complete."""
+        self._mind_grant()
+        if self._deadlines.get("budget", float("inf")) > now:
+            return
+        del self._deadlines["budget"]
+        if self.phase != _RUNNING:
+            self._hurry(now)
+        elif self.marker.path is not None and self.marker.is_new():
+            self.stop("marker", "marker", "")
+        else:
+            self.stop("budget", "budget", "what it was granted of its budget is used up")
+
+    def _hurry(self, now: float) -> None:
+        """It ends already, in its own good time: no more than the usual is left for that."""
+        if self.phase == _SAVING and self.patience is not None:
+            self.patience.save_s = 0.0
+            self._terminate(now)
+        elif self.phase == _TERMINATING:
+            self._deadlines["kill"] = min(self._deadlines.get("kill", now), now + self.spec.stop_grace_s)
 
     def _on_memory(self, now: float) -> None:
         """Stop a job that is above its memory limit as the kernel would: at once."""

@@ -14,6 +14,7 @@ from researchflow_tmux.runner.tree import Tree
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from researchflow_tmux.runner.admission import Leases
+    from researchflow_tmux.runner.grants import Grant
     from researchflow_tmux.runner.kernel import Signals
     from researchflow_tmux.runner.log import Log, NoLog
     from researchflow_tmux.runner.screen import Screen
@@ -32,7 +33,13 @@ def wanted(spec: Spec, facts: ending.Facts) -> bool:
 
 
 def verify(
-    spec: Spec, facts: ending.Facts, signals: Signals, log: Log | NoLog, screen: Screen, leases: Leases | None
+    spec: Spec,
+    facts: ending.Facts,
+    signals: Signals,
+    log: Log | NoLog,
+    screen: Screen,
+    leases: Leases | None,
+    grant: Grant,
 ) -> None:
     """Run the command to its end or its time limit, and put the answer into `facts`.
 
@@ -49,7 +56,7 @@ def verify(
     pump = Pump(log, screen)
     asked = ending.Facts()
     try:
-        tree = Supervisor(_as_job(spec, facts, log.path), asked, signals, pump, Marker(None), leases).run()
+        tree = Supervisor(_as_job(spec, facts, log.path), asked, signals, pump, Marker(None), leases, grant).run()
         tail = pump.tail.read()
     except Exception as error:  # noqa: BLE001 - the job has ended; how must not be lost
         facts.unreaped += Tree(0, spec.tag, subreaper=True).end(_PATIENCE_S)
@@ -59,7 +66,7 @@ def verify(
         pump.close()
     facts.unreaped += asked.unreaped
     facts.leftovers += asked.leftovers
-    if asked.cause == "stop":
+    if asked.cause in ("stop", "budget"):
         _stopped(facts, asked.by or "signal", asked.reason)
         return
     asked.status = tree.status

@@ -29,6 +29,14 @@ class Run(msgspec.Struct, kw_only=True):
     stop_by: str | None = None
     left: tuple[int, ...] = ()
     """Processes that outlive the runner."""
+    stop_s: float = 0.0
+    """How long its runner gives a job at most to end."""
+    granted_until: datetime | None = None
+    """By then it must be over; None = no budget limits it."""
+    granted_since: tuple[datetime, datetime] | None = None
+    """When the grant began to count, by the scheduler's clock and by this machine's."""
+    own_end: tuple[datetime, Outcome] | None = None
+    """How it ends unless its budget is used up before; None = not by itself."""
 
     def claimed(self, now: datetime) -> bool:
         """Whether a runner has the claim, dead or alive."""
@@ -44,8 +52,16 @@ class Run(msgspec.Struct, kw_only=True):
         self.claims_at = now + timedelta(seconds=self.script.claim_delay_s)
         if self.stop_by is not None:
             self._end(self.claims_at, Killed(by=self.stop_by))
-        elif self.script.duration_s is not None:
-            self._end(self.claims_at + timedelta(seconds=self.script.duration_s), self.script.outcome)
+        else:
+            if self.script.duration_s is not None:
+                self.own_end = (self.claims_at + timedelta(seconds=self.script.duration_s), self.script.outcome)
+            self._end_in_budget(now)
+
+    def grant(self, until: datetime | None, now: datetime) -> None:
+        """Its budget lets it run until then; one that is ending already goes on ending."""
+        self.granted_until = until
+        if self.alive(now) and self.stop_by is None and not self._ending_for_budget(now):
+            self._end_in_budget(now)
 
     def stop(self, by: str, now: datetime) -> None:
         """Ask it to end; before its launch, the request waits for it."""
@@ -93,8 +109,29 @@ class Run(msgspec.Struct, kw_only=True):
             started_at=None if isinstance(outcome, LaunchFailed) else started_at,
             peak_rss_mib=self.script.peak_rss_mib,
             cpu_s=self.script.cpu_s,
+            ran_s=None if isinstance(outcome, LaunchFailed) else (ended_at - started_at).total_seconds(),
         )
         return Unreaped(ended=ended, pids=self.left) if self.left else ended
+
+    def _end_in_budget(self, now: datetime) -> None:
+        """By itself, or so early that it is over when what was granted is."""
+        self.ends_at = self.outcome = None
+        own_end = None if self.own_end is None else self.own_end[0]
+        if self.own_end is not None:
+            self._end(*self.own_end)
+        if self.granted_until is None or self.claims_at is None:
+            return
+        stop_at = max(self.granted_until - timedelta(seconds=self.stop_s), self.claims_at, now)
+        if own_end is None or own_end > stop_at:
+            ending_s = min(self.script.stop_delay_s, self.stop_s)
+            ending_s = 0.0 if stop_at == self.claims_at else ending_s  # nothing was started
+            self._end(stop_at + timedelta(seconds=ending_s), Killed(by="budget", signal=15))
+
+    def _ending_for_budget(self, now: datetime) -> bool:
+        """Whether it was told to end because what was granted was nearly used up."""
+        if self.ends_at is None or not isinstance(self.outcome, Killed) or self.outcome.by != "budget":
+            return False
+        return now >= self.ends_at - timedelta(seconds=min(self.script.stop_delay_s, self.stop_s))
 
     def _end(self, when: datetime, outcome: Outcome) -> None:
         lost = isinstance(outcome, Lost)

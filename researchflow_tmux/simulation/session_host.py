@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from datetime import datetime
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -59,6 +59,10 @@ class MemoryHost:
         self.foreign: set[str] = set()
         """Session names of somebody else."""
         self.starts: list[AttemptKey] = []
+        self.stop_s = 0.0
+        """How long runners give jobs at most to end."""
+        self.wall: Callable[[], datetime] = clock.now
+        """The time that a scheduler says, which may jump."""
         self._clock = clock
         self._workspace_id = workspace_id
         self._runs: dict[AttemptKey, Run] = {}
@@ -84,6 +88,7 @@ class MemoryHost:
         run = self._run(attempt)
         if run.claims_at is None:
             run.script = self.scripts.of(job.name, attempt.number)
+            self._grant(run, attempt)
         return replace(attempt, log=f"logs/train_logs/{job.slug}_a{attempt.number}.log"), []
 
     def fence(self, attempt: Attempt) -> bool:
@@ -96,6 +101,13 @@ class MemoryHost:
     def stop(self, attempt: Attempt, by: str, reason: str) -> None:
         """End the attempt after its script's stop delay, with outcome Killed(by)."""
         self._run(attempt).stop(by, self._clock.now())
+
+    def grant(self, attempt: Attempt) -> bool:
+        """Its runner goes by what is granted now."""
+        if self.faults.disk_full:
+            return False
+        self._grant(self._run(attempt), attempt)
+        return True
 
     def destroy(self, attempt: Attempt) -> tuple[int, ...]:
         """Kill it without a record; return what cannot be killed."""
@@ -193,6 +205,17 @@ class MemoryHost:
             tag = f"{self._workspace_id}/{attempt.job_id}.{attempt.number}"
             run = self._runs[attempt.key] = Run(key=attempt.key, tag=tag, script=Script())
         return run
+
+    def _grant(self, run: Run, attempt: Attempt) -> None:
+        grant, now = attempt.grant, self._clock.now()
+        run.stop_s = self.stop_s
+        if grant is None or grant.seconds is None:
+            run.grant(None, now)
+            return
+        if run.granted_since is None or run.granted_since[0] != grant.at:
+            gone_s = max((self.wall() - grant.at).total_seconds(), 0.0)
+            run.granted_since = (grant.at, now - timedelta(seconds=gone_s))
+        run.grant(run.granted_since[1] + timedelta(seconds=grant.seconds), now)
 
     def _open(self, name: str, run: Run) -> None:
         if name in self._sessions:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
 
+from researchflow_tmux.domain.accounts import Owner
 from researchflow_tmux.domain.attempt import Attempt
 from researchflow_tmux.domain.job import Condition, Job, JobSpec, JobState
 from researchflow_tmux.domain.limits import RoomRules
@@ -16,6 +17,8 @@ from researchflow_tmux.engine.context import Rules
 from researchflow_tmux.engine.loop import Engine
 from researchflow_tmux.engine.room import RoomReader
 from researchflow_tmux.engine.submitting import Draft, Submission
+from researchflow_tmux.policies.accounts.account import Bounds
+from researchflow_tmux.policies.accounts.accounts import Claims
 from researchflow_tmux.ports import GpuRanker, SessionHost, Store, Wakeup
 from researchflow_tmux.simulation.clock import VirtualClock
 from researchflow_tmux.simulation.drive import MemoryWaiter
@@ -66,10 +69,14 @@ class Machine:
         deaf: bool = False,
         room: RoomRules | None = None,
         ranker: GpuRanker | None = None,
+        accounts: Mapping[Owner, Bounds] | None = None,
+        known_s: Callable[[Job], float | None] = lambda _job: None,
         **rules: Any,
     ) -> None:
         """Scripts by job name; `sizes_mib` = the GPUs, by size; `rules` change Rules.
 
+        `accounts` = caps and budgets of projects and users, by the calendar of UTC; `known_s` = how long a job takes,
+        as far as these are concerned.
         `deaf` = no runner's end is noticed but by sweeps.
         """
         self.virtual = VirtualClock()
@@ -95,6 +102,9 @@ class Machine:
         self.room = room or RoomRules()
         self.ranker = ranker
         self.leases = ScriptedLeases()
+        self.accounts = dict(accounts or {})
+        """May be changed; `limit` does, and lets the scheduler know."""
+        self.known_s = known_s
         self.share = 1.0 / jobs_per_gpu if jobs_per_gpu else 0.0
         self.cpu_places = cpu_places
         self.deaf = deaf
@@ -110,6 +120,9 @@ class Machine:
                 **rules,
             }
         )
+        self.stop_s = self.rules.stop_grace_s * 1.5 + 1.0
+        """How long it takes at most to stop a job: to save itself, to end, to be killed."""
+        self.host.stop_s, self.host.wall = self.stop_s, self.clock.now
         self.agenda: list[tuple[float, Callable[[], object]]] = []
         self._idle = 0
         self._woken: Wakeup | None = None
@@ -134,11 +147,24 @@ class Machine:
         )
         store, host = self.ports()
         engine = Engine(rules=self.rules, clock=self.clock, store=store, host=host, room=room, waiter=self.waiter)
+        engine.context.accounting.zone = UTC
+        engine.context.accounting.claims = self.claims()
         self.prepare(engine)
         engine.adopt_sessions()
         self._woken = None
         self._idle = 0
         return engine
+
+    def claims(self) -> Claims:
+        """What jobs ask of the accounts."""
+        return Claims(self.accounts, stop_s=self.stop_s, known_s=self.known_s)
+
+    def limit(self, owner: Owner, bounds: Bounds) -> None:
+        """Change the account of a project or user, as a changed setting would."""
+        self.accounts[owner] = bounds
+        self.engine.context.accounting.claims = self.claims()
+        self.prepare(self.engine)
+        self._woken = Wakeup(poked=True)
 
     def ports(self) -> tuple[Store, SessionHost]:
         """What the engine gets for them: a chance to put something in between."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from researchflow_tmux.domain.accounts import Owner
 from researchflow_tmux.domain.attempt import Ended, Exited, Running, Stopping
 from researchflow_tmux.domain.errors import UsageError
 from researchflow_tmux.domain.job import Condition, Job
@@ -22,6 +23,7 @@ from researchflow_tmux.engine.planning.index import PlanRules
 from researchflow_tmux.engine.planning.planner import Planner
 from researchflow_tmux.engine.planning.said import Said
 from researchflow_tmux.engine.submitting import Draft, Submission
+from researchflow_tmux.policies.accounts.account import bounds_of
 from researchflow_tmux.policies.planning.estimates import Estimate, Estimator, certain
 from researchflow_tmux.policies.planning.orders import POLICIES, Policy
 from researchflow_tmux.policies.prediction.history import ASSUMED_S, History
@@ -75,12 +77,15 @@ class World(Machine):
         self._policy = policy
         given = {name: _project(name, each) for name, each in (projects or {}).items()}
         self._weights = {name: each.weight for name, each in given.items()}
-        self._caps = {name: each.max_gpus for name, each in given.items() if each.max_gpus is not None}
+        accounts = {Owner("project", name): bounds_of(each) for name, each in given.items()}
         self._known = known
         self._isolated = isolated
         self._estimator: Estimator | None = None
         super().__init__(
-            **{"leased": True, "sweep_s": SWEEP_S, **machine}, gpus=gpus, jobs_per_gpu=jobs_per_gpu, cpu_places=cpu_jobs
+            **{"leased": True, "sweep_s": SWEEP_S, "accounts": accounts, **machine},
+            gpus=gpus,
+            jobs_per_gpu=jobs_per_gpu,
+            cpu_places=cpu_jobs,
         )
 
     def prepare(self, engine: Engine) -> None:
@@ -102,7 +107,7 @@ class World(Machine):
             self._estimator = _Scripted(self) if self._known else History()
         kept = kept_usage(self.store.load().meta.get(META_USAGE))
         now = self.clock.now()
-        rules = PlanRules(policy=policy, weights=self._weights, caps=self._caps)
+        rules = PlanRules(policy=policy, weights=self._weights)
         return Planner(
             engine.workload,
             rules,
@@ -112,6 +117,7 @@ class World(Machine):
             now=now,
             kept=kept,
             said=said,
+            claims=engine.context.accounting.claims,
         )
 
     def check(self) -> None:

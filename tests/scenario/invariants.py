@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from researchflow_tmux.domain.attempt import Ended
 from researchflow_tmux.domain.gpus import META_CONDITIONS, decode_conditions
 from researchflow_tmux.domain.job import Job, JobState
+from researchflow_tmux.engine.accounting import kept_accounts
 from researchflow_tmux.engine.planning.index import Index, project_of
 from researchflow_tmux.engine.workload import Workload, order_key
 from researchflow_tmux.simulation.clock import EPOCH
@@ -64,10 +65,6 @@ def check_plan(workload: Workload, index: Index) -> None:
     ready = {job.id for job in workload.jobs.values() if job.state is JobState.QUEUED and not workload.unmet(job.spec)}
     assert index.classes.entries.keys() == ready, "the jobs that could start"
     active = [job for job in workload.jobs.values() if job.state is JobState.ACTIVE]
-    running: Counter[str] = Counter()
-    for job in active:
-        running[project_of(job)] += job.spec.request.gpus
-    assert +index.running == +running, "GPUs by project"
     live = Counter(project_of(job) for job in active) + Counter(project_of(workload.jobs[number]) for number in ready)
     assert +index._live == live, "who waits or runs, by project"
     assert {job.id for job in active} == set(index.usage._open), "what runs is charged"
@@ -80,6 +77,8 @@ def _store_is_memory(world: World, workload: Workload) -> None:
     assert {job.id: job for job in stored.jobs} == workload.jobs, "rows are not what is in memory"
     assert {attempt.key: attempt for attempt in stored.attempts} == workload.attempts
     assert {gpu.uuid: gpu for gpu in decode_conditions(stored.meta.get(META_CONDITIONS))} == workload.gpus
+    accounting = world.engine.context.accounting
+    assert kept_accounts(stored.meta) == accounting._settled, "what was used is saved with the ends"
     for job in stored.jobs:
         numbers = [attempt.number for attempt in world.store.attempts_of(job.id)]
         assert numbers == list(range(1, job.attempts + 1)), f"attempts of {job.name}: {numbers} of {job.attempts}"

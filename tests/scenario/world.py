@@ -6,10 +6,12 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+from researchflow_tmux.domain.accounts import Owner
 from researchflow_tmux.engine.loop import Engine
 from researchflow_tmux.engine.planning.choice import META_USAGE, kept_usage
 from researchflow_tmux.engine.planning.index import PlanRules
 from researchflow_tmux.engine.planning.planner import Planner
+from researchflow_tmux.policies.accounts.account import Bounds
 from researchflow_tmux.policies.planning.orders import POLICIES
 from researchflow_tmux.policies.prediction.history import History
 from researchflow_tmux.testing.machine import IDLE_TICKS, WORKSPACE, Machine
@@ -25,7 +27,7 @@ class Crash(BaseException):
 class Guarded:
     """A port whose effects are crash points: the scheduler may die right before and right after each."""
 
-    EFFECTS = frozenset({"commit", "prepare", "launch", "fence", "stop", "destroy", "close_sessions"})
+    EFFECTS = frozenset({"commit", "prepare", "launch", "fence", "stop", "grant", "destroy", "close_sessions"})
 
     def __init__(self, target: Any, step: Callable[[str], None]) -> None:
         self._target = target
@@ -55,6 +57,8 @@ class World(Machine):
         self.checked: tuple[Engine, int] | None = None
         """The rows of which commit were last compared with the memory of which engine."""
         self._aim: tuple[str, int] | None = None
+        if policy is not None:
+            options.setdefault("accounts", {Owner("project", "b"): Bounds(gpus=2)})
         super().__init__(*args, **options)
 
     def ports(self) -> Any:
@@ -69,10 +73,19 @@ class World(Machine):
         check_invariants(self)
 
     def _planner(self, engine: Engine) -> Planner:
-        rules = PlanRules(policy=POLICIES[self.policy or ""], weights={"a": 2.0}, caps={"b": 2})
+        rules = PlanRules(policy=POLICIES[self.policy or ""], weights={"a": 2.0})
         kept = kept_usage(self.store.load().meta.get(META_USAGE))
         now = self.clock.now()
-        return Planner(engine.workload, rules, History(), devices=self.devices, share=self.share, now=now, kept=kept)
+        return Planner(
+            engine.workload,
+            rules,
+            History(),
+            devices=self.devices,
+            share=self.share,
+            now=now,
+            kept=kept,
+            claims=engine.context.accounting.claims,
+        )
 
     def _pass(self, step: str) -> None:
         self.passes[step] += 1

@@ -75,9 +75,6 @@ class _Explaining:
         walk = self._done.walk
         if walk.reserved is entry:
             return self._reserved(entry)
-        capped = self._capped(entry)
-        if capped is not None:
-            return capped
         match walk.passed.get(entry.id) or walk.passed_classes.get(class_of(entry)):
             case Why.WOULD_DELAY:
                 return Reason(code=ReasonCode.WOULD_DELAY, text=self._first())
@@ -117,23 +114,6 @@ class _Explaining:
         more = f" and {len(holders) - SHOWN} more" if len(holders) > SHOWN else ""
         ends = f", when {', '.join(holders[:SHOWN])}{more} should have ended" if holders else ""
         return Reason(code=ReasonCode.FIRST, text=f"{needed} from about {at.astimezone():%b %d %H:%M}{ends}", until=at)
-
-    def _capped(self, entry: Entry) -> Reason | None:
-        most = self._planner.rules.caps.get(entry.project)
-        if most is None:
-            return None
-        if entry.need.gpus > most:
-            text = f"it needs {counted(entry.need.gpus, 'GPU')}; project {entry.project} may have {most} (max_gpus)"
-            return Reason(code=ReasonCode.IMPOSSIBLE, text=text)
-        has = self._planner.index.running[entry.project] + sum(
-            start.job.spec.request.gpus
-            for start in self._done.starts
-            if (start.job.spec.project or "") == entry.project
-        )
-        if has + entry.need.gpus <= most:
-            return None
-        text = f"{has} of {counted(most, 'GPU')} of project {entry.project} in use, {entry.need.gpus} needed (max_gpus)"
-        return Reason(code=ReasonCode.CAP, text=text)
 
     def _behind(self, entry: Entry) -> Reason:
         index = self._planner.index

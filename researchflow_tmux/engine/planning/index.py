@@ -23,6 +23,7 @@ from researchflow_tmux.engine.planning.chains import Chains
 from researchflow_tmux.engine.planning.needs import Needs
 from researchflow_tmux.engine.planning.said import Said
 from researchflow_tmux.engine.workload import Workload
+from researchflow_tmux.policies.accounts.accounts import Claims
 from researchflow_tmux.policies.planning.classes import Classes, Entry, JobKey
 from researchflow_tmux.policies.planning.estimates import Estimate, Estimator
 from researchflow_tmux.policies.planning.floor import Stay
@@ -41,8 +42,6 @@ class PlanRules(msgspec.Struct, frozen=True, kw_only=True):
     policy: Policy = POLICIES["balanced"]
     weights: Mapping[str, float] = {}
     """By project; one that is not named weighs 1."""
-    caps: Mapping[str, int] = {}
-    """The most GPUs a project may have at a time."""
     deadlines: Mapping[str, float] = {}
     """When the jobs of a project should have ended that have no deadline of their own (seconds since 1970)."""
 
@@ -61,6 +60,7 @@ class Index:
         now: datetime,
         kept: Kept | None = None,
         said: Said | None = None,
+        claims: Claims | None = None,
     ) -> None:
         self.rules = rules
         self.said = said
@@ -73,9 +73,8 @@ class Index:
         self.deadlines = Deadlines()
         """The jobs of `classes` that have one."""
         self.gpus = len(devices)
-        self.running: Counter[str] = Counter()
-        """GPUs that each project has."""
         self._workload = workload
+        self._claims = claims or Claims({})
         self._needs = Needs(devices, share)
         self.share = share
         self._estimates: dict[int, Estimate] = {}
@@ -211,7 +210,6 @@ class Index:
             return
         self._wake(project, at_s)
         self._file(job, at_s)
-        self.running[project] += job.spec.request.gpus
         if charged:
             return
         self.usage.begin(job.id, project, job.spec.request.gpus * self.estimate(job).p50_s, at_s)
@@ -223,7 +221,6 @@ class Index:
             return
         begin = None if ended.started_at is None else ended.started_at.timestamp()
         self.usage.settle(job.id, job.spec.request.gpus, begin, ended.ended_at.timestamp())
-        self.running[project] -= job.spec.request.gpus
         self._live[project] -= 1
         took_s = None if (job.id, payload.number) in self._resumed else duration_of(job, None, ended)
         self._resumed.discard((job.id, payload.number))
@@ -248,15 +245,18 @@ class Index:
             key = (-job.spec.priority, job.failed_before, own, -uprank_s, job.id)
         array = job.spec.array
         crowd = array.id if array is not None and array.at_most is not None else None
+        claim = self._claims.of(job)
+        asks = (request.gpu_memory_mib, request.limits, request.cpus, request.memory_mib, crowd)
         return Entry(
             id=job.id,
             project=project_of(job),
             need=self._needs.of(request),
             estimate=estimate,
             key=key,
-            asks=(request.gpu_memory_mib, request.limits, request.hardware, request.cpus, request.memory_mib, crowd),
+            asks=(*asks, request.hardware, claim.owners, claim.unknown),
             ready_s=ready_s,
             deadline_s=self._chains.due_s(job.id) if policy.urgent else None,
+            claim=claim,
         )
 
     def ready_s(self, job: Job) -> float:

@@ -14,6 +14,7 @@ from researchflow_tmux.engine.decide import Capacity, Start, ask, goes_on
 from researchflow_tmux.engine.planning.index import Index, PlanRules
 from researchflow_tmux.engine.planning.said import Said
 from researchflow_tmux.engine.workload import Workload
+from researchflow_tmux.policies.accounts.accounts import Accounts, Claims
 from researchflow_tmux.policies.planning.classes import Entry
 from researchflow_tmux.policies.planning.estimates import Estimator
 from researchflow_tmux.policies.planning.floor import Floor, Stay
@@ -48,11 +49,26 @@ class Planner:
         now: datetime,
         kept: Kept | None = None,
         said: Said | None = None,
+        claims: Claims | None = None,
     ) -> None:
-        """`kept` = what an earlier scheduler knew of who used how much, `said` = what a plug-in says of the jobs."""
+        """All but the workload may be left to what is usual.
+
+        `kept` = what an earlier scheduler knew of who used how much, `said` = what a plug-in says of the jobs, `claims`
+        = who has an account.
+        """
         self.workload = workload
         self.rules = rules
-        self.index = Index(workload, rules, estimator, devices=devices, share=share, now=now, kept=kept, said=said)
+        self.index = Index(
+            workload,
+            rules,
+            estimator,
+            devices=devices,
+            share=share,
+            now=now,
+            kept=kept,
+            said=said,
+            claims=claims,
+        )
         self._promises: dict[int, Promise] = {}
         self._look_at_s: float | None = None
 
@@ -80,7 +96,8 @@ class Planner:
 
     def _decided(self, floor: Floor, room: Capacity, now: datetime, *, thorough: bool = False) -> Rehearsal:
         self.index.settle(now)
-        done = Rehearsal(Walk(self.index.classes, floor, self._facts(now.timestamp(), thorough=thorough)))
+        facts = self._facts(now.timestamp(), room.accounts, thorough=thorough)
+        done = Rehearsal(Walk(self.index.classes, floor, facts))
         self._take(done, room, now)
         return done
 
@@ -96,7 +113,7 @@ class Planner:
             self._keep_off(room, offer, walk.reserved)
             answer = ask(self.workload, room, job, started, now)
             if isinstance(answer, Allocation):
-                starts.append(Start(job, answer))
+                starts.append(Start(job, answer, room.accounts.grants.get(job.id)))
                 walk.started(offer, [gpu.uuid for gpu in answer.gpus])
                 if goes_on(starts, room):  # the user's ranks are those of before this start
                     break
@@ -124,7 +141,7 @@ class Planner:
             free[view.device.uuid] = left
         return Floor(free, stays, room.cpu_places)
 
-    def _facts(self, now_s: float, *, thorough: bool) -> Facts:
+    def _facts(self, now_s: float, accounts: Accounts, *, thorough: bool) -> Facts:
         index, usage = self.index, self.index.usage
         inflation = usage.inflation(now_s)
         return Facts(
@@ -133,8 +150,7 @@ class Planner:
             ratio=usage.ratio,
             price=lambda project: inflation / usage.weight(project),
             lane=self._lane(now_s, index.loan_gpu_s * inflation),
-            caps=self.rules.caps,
-            running=index.running,
+            accounts=accounts,
             promises=self._promises,
             thorough=thorough,
         )

@@ -14,6 +14,7 @@ from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from researchflow_tmux.policies.accounts.accounts import NOTHING_ASKED, Claim
 from researchflow_tmux.policies.planning.estimates import Estimate
 from researchflow_tmux.policies.planning.floor import Need
 
@@ -38,6 +39,8 @@ class Entry:
     """r: since when it could have started."""
     deadline_s: float | None = None
     """Its own, or the one that what waits for it leaves it."""
+    claim: Claim = NOTHING_ASKED
+    """What it asks of the accounts; owners and rate are alike within a class."""
 
     @property
     def gpu_s(self) -> float:
@@ -70,6 +73,8 @@ class Shelf:
     need: Need
     least_s: float
     """No job here takes less, by what is known."""
+    claim: Claim = NOTHING_ASKED
+    """One of theirs: owners and rate are those of all."""
     keys: list[JobKey] = field(default_factory=list)
 
 
@@ -96,7 +101,7 @@ class Classes:
         shelves = self.projects.setdefault(entry.project, {})
         shelf = shelves.get(key)
         if shelf is None:
-            shelf = shelves[key] = Shelf(key, entry.need, least_s(entry))
+            shelf = shelves[key] = Shelf(key, entry.need, least_s(entry), entry.claim)
         insort(shelf.keys, entry.key)
 
     def remove(self, job_id: int) -> Entry | None:

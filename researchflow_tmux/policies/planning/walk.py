@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from researchflow_tmux.policies.accounts.accounts import NO_ACCOUNTS, Accounts, Claim
 from researchflow_tmux.policies.planning.classes import Classes, ClassKey, Entry, Shelf, least_s
 from researchflow_tmux.policies.planning.floor import NOTHING, Floor, Need, Reservation
 from researchflow_tmux.policies.planning.frontier import Frontier
@@ -20,12 +21,15 @@ from researchflow_tmux.policies.planning.orders import Policy
 
 WIDE = 0.5
 """A job is wide if it needs several GPUs and more than this part of all: no two of them run side by side."""
+MOST_REFUSED = 64
+"""Single jobs of classes with shorter ones that the accounts may refuse; after that the whole class is left out."""
 
 
 class Why(Enum):
     """Why the walk went past a job or a whole class."""
 
     CAP = "cap"
+    """By the accounts: a cap, or a budget."""
     CAPACITY = "capacity"
     RESERVED = "reserved"
     WOULD_DELAY = "would_delay"
@@ -58,10 +62,8 @@ class Facts(msgspec.Struct, kw_only=True):
     """What one more GPU-second adds to that."""
     lane: Iterable[Entry] = ()
     """The urgent jobs, in their order; read as far as needed."""
-    caps: Mapping[str, int] = {}
-    """The most GPUs a project may have at a time."""
-    running: Mapping[str, int] = {}
-    """GPUs that each project has."""
+    accounts: Accounts = NO_ACCOUNTS
+    """What projects and users may have. What starts is booked there by whoever starts it."""
     promises: Mapping[int, Promise] = {}
     """Of earlier decisions, by job."""
     thorough: bool = False
@@ -83,7 +85,8 @@ class Walk:
         """Whether a wide job may still go before its turn: there is room for one at most."""
         self._done: set[int] = set()
         """Jobs that were dealt with before their turn: their class comes to them once more."""
-        self._gpus = dict(facts.running)
+        self._refusals = 0
+        """Single jobs that the accounts refused."""
         self._refused: set[Hashable] = set()
         self.reserved: Entry | None = None
         self.reservation: Reservation | None = None
@@ -94,6 +97,8 @@ class Walk:
         """Single jobs the walk went past."""
         self.passed_classes: dict[ClassKey, Why] = {}
         """Classes it went past, from where it stood in them on."""
+        if facts.accounts:
+            self._frontier.keep(self._affordable)
 
     def offer(self) -> Offer | None:
         """The next job that counting lets start; None = there is none."""
@@ -110,8 +115,9 @@ class Walk:
         entry = offer.entry
         self.floor.take(entry.need, uuids, self._it.now_s + entry.estimate.total_s(0.0))
         self._open = self._it.thorough or self.floor.open
-        self._gpus[entry.project] = self._gpus.get(entry.project, 0) + entry.need.gpus
         self._step(entry)
+        if entry.claim.owners and self._it.accounts.longest_s(entry.claim) < entry.claim.least_s:
+            self._frontier.keep(self._affordable)
         if self._it.policy.fair:
             self._frontier.charge(entry.project, entry.gpu_s * self._it.price(entry.project))
 
@@ -181,7 +187,10 @@ class Walk:
 
     def _all_alike(self, entry: Entry, why: Why) -> bool:
         """Whether what keeps this job keeps all of its class that come after it."""
-        if why in (Why.CAP, Why.CAPACITY):
+        if why is Why.CAP:
+            self._refusals += 1
+            return self._refusals > MOST_REFUSED or not self._within(entry.claim, least_s(entry))
+        if why is Why.CAPACITY:
             return True
         if why is Why.DRAIN and entry.estimate.limit_s is None:
             return True
@@ -191,8 +200,7 @@ class Walk:
 
     def _judge(self, entry: Entry) -> tuple[Why | None, frozenset[str]]:
         """None and the GPUs to avoid, or why not."""
-        cap = self._it.caps.get(entry.project)
-        if cap is not None and self._gpus.get(entry.project, 0) + entry.need.gpus > cap:
+        if entry.claim.owners and self._it.accounts.refuses(entry.claim) is not None:
             return Why.CAP, NOTHING
         if not self.floor.fits(entry.need):
             return self._no_room(entry), NOTHING
@@ -232,6 +240,18 @@ class Walk:
             self.passed_classes[shelf.key] = Why.DRAIN if self._draining else Why.WOULD_DELAY
             return False
         return True
+
+    def _affordable(self, shelf: Shelf) -> bool:
+        """Whether the accounts could let anything of a class start now."""
+        if not shelf.claim.owners or self._within(shelf.claim, shelf.least_s):
+            return True
+        self.passed_classes[shelf.key] = Why.CAP
+        return False
+
+    def _within(self, claim: Claim, least_s: float) -> bool:
+        """Whether the accounts let the shortest jobs of a class start, of which this is one's claim."""
+        needs_s = claim.need_s if claim.unknown else least_s
+        return needs_s <= self._it.accounts.longest_s(claim)
 
     def _ends_in_time(self, entry: Entry) -> bool:
         if self._draining and entry.estimate.limit_s is None:

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 
+from researchflow_tmux.domain.accounts import Owner
 from researchflow_tmux.domain.events import AttemptEnded, Payload
 from researchflow_tmux.domain.job import JobSpec
 from researchflow_tmux.domain.resources import GpuDevice, ResourceRequest
@@ -16,6 +17,8 @@ from researchflow_tmux.engine.planning.index import PlanRules
 from researchflow_tmux.engine.planning.planner import Planner
 from researchflow_tmux.engine.room import RoomReader
 from researchflow_tmux.engine.submitting import Draft, Submission
+from researchflow_tmux.policies.accounts.account import Bounds
+from researchflow_tmux.policies.accounts.accounts import Claims
 from researchflow_tmux.policies.planning.estimates import Estimator
 from researchflow_tmux.policies.planning.orders import Policy
 from researchflow_tmux.simulation.clock import EPOCH, VirtualClock
@@ -51,9 +54,10 @@ def replay(
 ) -> Replayed:
     """Let the whole trace run on `gpus` simulated GPUs; `policy` None = the queue's own order."""
     machine = _Machine(trace, gpus)
+    claims = Claims({Owner("project", name): Bounds(gpus=most) for name, most in (caps or {}).items()})
+    machine.engine.context.accounting.claims = claims
     if policy is not None:
-        rules = PlanRules(policy=policy, weights=weights or {}, caps=caps or {})
-        machine.plan_with(rules, estimator)
+        machine.plan_with(PlanRules(policy=policy, weights=weights or {}), estimator, claims)
     machine.run()
     return machine.result()
 
@@ -89,11 +93,12 @@ class _Machine:
         self._by_id: dict[int, TraceJob] = {}
         self.engine.workload.watchers.append(self._see)
 
-    def plan_with(self, rules: PlanRules, estimator: Estimator) -> None:
+    def plan_with(self, rules: PlanRules, estimator: Estimator, claims: Claims) -> None:
         """Let a policy decide."""
         workload = self.engine.workload
         now = self.clock.now()
-        self.engine.choice.use(Planner(workload, rules, estimator, devices=self.devices, share=1.0, now=now))
+        planner = Planner(workload, rules, estimator, devices=self.devices, share=1.0, now=now, claims=claims)
+        self.engine.choice.use(planner)
 
     def run(self) -> None:
         """Until all have come and nothing more happens."""

@@ -9,11 +9,13 @@ import pytest
 from researchflow_tmux.adapters.config_file import parse_settings
 from researchflow_tmux.adapters.deadlines import parse_deadline
 from researchflow_tmux.adapters.job_config import parse_job_config
-from researchflow_tmux.adapters.planning import plan_rules
+from researchflow_tmux.adapters.planning import bounds, plan_rules
 from researchflow_tmux.adapters.sources.defaults import wishes
+from researchflow_tmux.domain.accounts import Owner
 from researchflow_tmux.domain.errors import ConfigError
 from researchflow_tmux.domain.projects import Project, User
 from researchflow_tmux.domain.workspace import Settings
+from researchflow_tmux.policies.accounts.account import Bounds
 from researchflow_tmux.policies.planning.orders import POLICIES
 
 GOOD = b"""task_name: t
@@ -32,7 +34,7 @@ def test_projects_and_a_policy() -> None:
     assert rules is not None
     assert rules.policy is POLICIES["balanced"]
     assert rules.weights == {"vision": 2.5, "text": 1.0, "a b": 1.0}
-    assert rules.caps == {"vision": 4}
+    assert bounds(settings)[Owner("project", "vision")] == Bounds(gpus=4)
 
 
 def test_users_have_the_caps_and_budgets_of_projects_but_no_weight() -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
+from researchflow_tmux.domain.accounts import NO_USE, AccountUse, Owner, owner_of
 from researchflow_tmux.domain.arrays import Array
 from researchflow_tmux.domain.attempt import Ended, Exited, Planned
 from researchflow_tmux.domain.events import (
@@ -25,6 +26,8 @@ from researchflow_tmux.engine.planning.choice import Choice, kept_usage
 from researchflow_tmux.engine.planning.index import PlanRules
 from researchflow_tmux.engine.planning.planner import Planner
 from researchflow_tmux.engine.workload import Workload
+from researchflow_tmux.policies.accounts.account import Bounds
+from researchflow_tmux.policies.accounts.accounts import Accounts, Claims
 from researchflow_tmux.policies.planning.orders import POLICIES
 from researchflow_tmux.policies.planning.usage import Kept
 from researchflow_tmux.policies.prediction.history import ASSUMED_S, History
@@ -37,9 +40,17 @@ class Scene:
     """A workload with a policy, and a clock."""
 
     def __init__(
-        self, policy: str = "balanced", *, gpus: int = 2, share: float = 1.0, kept: Kept | None = None, **rules: Any
+        self,
+        policy: str = "balanced",
+        *,
+        gpus: int = 2,
+        share: float = 1.0,
+        kept: Kept | None = None,
+        bounds: dict[Owner, Bounds] | None = None,
+        **rules: Any,
     ) -> None:
         self.now = NOW
+        self.claims = Claims(bounds or {})
         self.workload = Workload()
         self.devices: list[GpuDevice] = [device(index) for index in range(gpus)]
         self.share = share
@@ -49,7 +60,14 @@ class Scene:
     def planner(self, policy: str, kept: Kept | None = None, **rules: Any) -> Planner:
         chosen = PlanRules(policy=POLICIES[policy], **rules)
         return Planner(
-            self.workload, chosen, History(), devices=self.devices, share=self.share, now=self.now, kept=kept
+            self.workload,
+            chosen,
+            History(),
+            devices=self.devices,
+            share=self.share,
+            now=self.now,
+            kept=kept,
+            claims=self.claims,
         )
 
     @property
@@ -66,7 +84,14 @@ class Scene:
         self.workload.apply(JobSubmitted(job=made), self.now)
 
     def room(self) -> Capacity:
-        return capacity(self.workload, self.devices, share=self.share, max_cpu_jobs=1, now=self.now)
+        running: dict[Owner, AccountUse] = {}
+        for live in self.workload.attempts.values():
+            if live.grant is None:
+                continue
+            for owner in map(owner_of, live.grant.owners):
+                running[owner] = running.get(owner, NO_USE).plus(AccountUse(running=live.grant.rate))
+        accounts = Accounts(self.claims, now=self.now, uses=running, zone=UTC)
+        return capacity(self.workload, self.devices, share=self.share, max_cpu_jobs=1, now=self.now, accounts=accounts)
 
     def start(self) -> list[int]:
         """Decide and start; the jobs by id."""
@@ -76,7 +101,7 @@ class Scene:
             planned = attempt(start.job.id, number, allocation=start.allocation, phase=Planned(at=self.now))
             from msgspec.structs import replace
 
-            planned = replace(planned, planned_at=self.now)
+            planned = replace(planned, planned_at=self.now, grant=start.grant)
             self.workload.apply(AttemptPlanned(attempt=planned), self.now)
             began = AttemptStarted(job_id=start.job.id, number=number, runner_pid=5, started_at=self.now)
             self.workload.apply(began, self.now)
@@ -185,10 +210,8 @@ def test_usage_outlives_the_scheduler_and_a_running_job_is_charged_once() -> Non
     scene.now += HOUR / 2
     scene.choice.use(scene.planner("balanced", kept))
     assert scene.index.usage.used("a", scene.now.timestamp()) == pytest.approx(3600, rel=1e-3)
-    assert scene.index.running == {"a": 1}
     scene.end(1)
     assert scene.index.usage.used("a", scene.now.timestamp()) == pytest.approx(1800, rel=1e-3)
-    assert not +scene.index.running
     assert scene.choice.meta([], scene.now) == {}
 
 
@@ -275,11 +298,11 @@ def test_the_place_in_the_project_and_what_that_used() -> None:
 
 
 def test_a_full_project_and_one_that_can_never_have_so_many() -> None:
-    scene = Scene(gpus=4, caps={"a": 2})
+    scene = Scene(gpus=4, bounds={Owner("project", "a"): Bounds(gpus=2)})
     for number, gpus in ((1, 1), (2, 2), (3, 3)):
         scene.add(number, project="a", gpus=gpus, queued_s=number)
     assert scene.start() == [1]
-    assert scene.why(2) == (ReasonCode.CAP, "1 of 2 GPUs of project a in use, 2 needed (max_gpus)")
+    assert scene.why(2) == (ReasonCode.CAP, "project a has 1 of 2 GPUs, 2 needed (max_gpus)")
     assert scene.why(3) == (ReasonCode.IMPOSSIBLE, "it needs 3 GPUs; project a may have 2 (max_gpus)")
 
 

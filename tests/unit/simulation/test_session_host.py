@@ -78,6 +78,7 @@ def test_an_attempt_ends_when_its_script_says(world: World) -> None:
         started_at=EPOCH + timedelta(seconds=2),
         ended_at=EPOCH + timedelta(seconds=12),
         peak_rss_mib=5.0,
+        ran_s=10.0,
     )
     assert (world.host.next_end(), world.host.runners()) == (None, [])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from researchflow_tmux.policies.accounts.accounts import NO_ACCOUNTS, NOTHING_ASKED, Accounts, Claim
 from researchflow_tmux.policies.planning.classes import Classes, Entry
 from researchflow_tmux.policies.planning.estimates import Estimate, certain
 from researchflow_tmux.policies.planning.floor import Floor, Need, Stay
@@ -27,6 +28,7 @@ def entry(
     estimate: Estimate | None = None,
     policy: Policy = POLICIES["balanced"],
     need: Need | None = None,
+    claim: Claim = NOTHING_ASKED,
 ) -> Entry:
     known = estimate or certain(takes_s, limit_s)
     key = policy.key(ready_s, work_of(gpus, known), policy)
@@ -38,6 +40,7 @@ def entry(
         key=(-priority, False, key, 0.0, number),
         ready_s=ready_s,
         deadline_s=deadline_s,
+        claim=claim,
     )
 
 
@@ -59,7 +62,7 @@ def floor(gpus: int, *busy_until_s: float, cpu_places: int = 0) -> Floor:
 class Outcome:
     """What a walk came to, when every offer was taken."""
 
-    def __init__(self, walk: Walk, room: Floor) -> None:
+    def __init__(self, walk: Walk, room: Floor, accounts: Accounts) -> None:
         self.walk = walk
         self.started: list[int] = []
         self.avoided: dict[int, frozenset[str]] = {}
@@ -69,6 +72,8 @@ class Outcome:
             self.avoided[offer.entry.id] = offer.avoid
             able = [uuid for uuid, free in room._free.items() if free > 0.5 and uuid not in offer.avoid]
             assert len(able) >= offer.entry.need.gpus, "an offer fits"
+            if offer.entry.claim.owners:
+                accounts.commit(offer.entry.claim)
             walk.started(offer, able[: offer.entry.need.gpus])
 
     @property
@@ -87,8 +92,7 @@ def walk(
     *,
     policy: Policy = POLICIES["balanced"],
     ratios: Mapping[str, float] | None = None,
-    caps: Mapping[str, int] | None = None,
-    running: Mapping[str, int] | None = None,
+    accounts: Accounts = NO_ACCOUNTS,
     lane: Sequence[Entry] = (),
     promises: Mapping[int, Promise] | None = None,
 ) -> Outcome:
@@ -97,9 +101,8 @@ def walk(
         now_s=0.0,
         ratio=lambda project: (ratios or {}).get(project, 0.0),
         price=lambda _project: 1.0,
-        caps=caps or {},
-        running=running or {},
+        accounts=accounts,
         lane=lane,
         promises=promises or {},
     )
-    return Outcome(Walk(classes(*waiting), room, facts), room)
+    return Outcome(Walk(classes(*waiting), room, facts), room, accounts)

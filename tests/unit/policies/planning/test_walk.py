@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from researchflow_tmux.domain.accounts import NO_USE, AccountUse, Hours, Owner, Rate
+from researchflow_tmux.policies.accounts.account import Bounds
+from researchflow_tmux.policies.accounts.accounts import Accounts, Claim, Claims
 from researchflow_tmux.policies.planning.classes import Entry, class_of
 from researchflow_tmux.policies.planning.floor import Need
 from researchflow_tmux.policies.planning.orders import POLICIES
@@ -78,17 +84,54 @@ def test_in_strict_order_nobody_passes() -> None:
     assert (found.started, found.reserved) == ([], 1)
 
 
+A = Owner("project", "a")
+
+
+def account_of_a(bounds: Bounds, use: AccountUse = NO_USE) -> Accounts:
+    return Accounts(Claims({A: bounds}), now=datetime(2026, 1, 10, tzinfo=UTC), uses={A: use}, zone=UTC)
+
+
+def with_left(hours: float) -> Accounts:
+    """The account of a, with so many of its GPU-hours left."""
+    used = AccountUse(settled={"month 2026-01-01": Hours(gpu=10.0 - hours)})
+    return account_of_a(Bounds(gpu=10.0), used)
+
+
+def on_account(number: int, gpus: int = 1, *, need_s: float = 0.0, **fields: Any) -> Entry:
+    claim = Claim((A,), Rate(gpus=gpus, cpus=1), need_s, need_s, need_s, unknown=not need_s)
+    return entry(number, gpus, project="a", claim=claim, **fields)
+
+
 def test_a_full_project_is_passed_and_never_gets_the_reservation() -> None:
-    waiting = [entry(1, 2, project="a"), entry(2, 2, project="b")]
-    found = walk(waiting, floor(2), caps={"a": 3}, running={"a": 2}, ratios={"b": 9.0})
+    waiting = [on_account(1, 2), entry(2, 2, project="b")]
+    has_two = AccountUse(running=Rate(gpus=2, cpus=2))
+    found = walk(waiting, floor(2), accounts=account_of_a(Bounds(gpus=3), has_two), ratios={"b": 9.0})
     assert found.started == [2]
     assert found.why(waiting[0]) is Why.CAP
-    found = walk(waiting, floor(2, HOUR), caps={"a": 3}, running={"a": 2}, ratios={"b": 9.0})
+    found = walk(waiting, floor(2, HOUR), accounts=account_of_a(Bounds(gpus=3), has_two), ratios={"b": 9.0})
     assert found.reserved == 2
 
 
 def test_starts_count_towards_the_cap() -> None:
-    assert walk([entry(number, project="a") for number in (1, 2, 3)], floor(3), caps={"a": 2}).started == [1, 2]
+    waiting = [on_account(number) for number in (1, 2, 3)]
+    assert walk(waiting, floor(3), accounts=account_of_a(Bounds(gpus=2))).started == [1, 2]
+
+
+def test_what_no_budget_is_left_for_is_passed_with_its_class_and_a_shorter_one_is_not() -> None:
+    hours = [(1, 2, HOUR), (2, 1, HOUR), (3, 1, HOUR), (4, 1, HOUR / 2)]
+    waiting = [on_account(number, gpus, need_s=each, limit_s=each) for number, gpus, each in hours]
+    found = walk(waiting, floor(4), accounts=with_left(1.75))
+    assert found.started == [2, 4]
+    assert found.reserved is None
+    assert found.why(waiting[0]) is found.why(waiting[2]) is Why.CAP
+
+
+def test_jobs_of_one_class_of_which_only_the_later_ones_have_budget_start() -> None:
+    waiting = [on_account(number, need_s=HOUR - number, limit_s=HOUR - number) for number in range(70)]
+    assert len({class_of(one) for one in waiting}) == 1
+    assert walk(waiting, floor(1), accounts=with_left((HOUR - 50) / HOUR)).started == [50]
+    far = [on_account(number, need_s=HOUR - number, limit_s=HOUR - number) for number in range(200)]
+    assert walk(far, floor(1), accounts=with_left((HOUR - 150) / HOUR)).started == [], "looked at 64"
 
 
 def test_cpu_jobs_have_places_of_their_own() -> None:
@@ -167,11 +210,11 @@ def test_a_wide_job_does_not_go_before_those_it_may_not_pass(wide: Entry) -> Non
 
 
 def test_a_wide_job_that_is_stopped_before_its_turn_is_looked_at_once() -> None:
-    narrow, wide = entry(1, project="a"), entry(2, 4, takes_s=9 * DAY, project="a")
-    found = walk([narrow, wide], floor(4), caps={"a": 3})
+    narrow, wide = on_account(1), on_account(2, 4, takes_s=9 * DAY)
+    found = walk([narrow, wide], floor(4), accounts=account_of_a(Bounds(gpus=3)))
     assert found.started == [1]
     assert found.why(wide) is Why.CAP
-    in_the_lane = walk([narrow, wide], floor(4), caps={"a": 3}, lane=[wide])
+    in_the_lane = walk([narrow, wide], floor(4), accounts=account_of_a(Bounds(gpus=3)), lane=[wide])
     assert in_the_lane.started == [1]
 
 

@@ -1,0 +1,121 @@
+"""The accounts of projects and users over time: what was used, what is granted to what runs, and what others use."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, tzinfo
+
+import msgspec
+
+from researchflow_tmux.domain.accounts import NO_USE, AccountUse, Hours, Owner, Rate, added, owner_of
+from researchflow_tmux.domain.attempt import Attempt, AttemptKey, Ended
+from researchflow_tmux.domain.job import Job
+from researchflow_tmux.domain.reasons import Reason, ReasonCode
+from researchflow_tmux.engine.workload import Workload
+from researchflow_tmux.policies.accounts.accounts import NO_ACCOUNTS, Accounts, Claims
+from researchflow_tmux.policies.accounts.periods import pruned, spread
+from researchflow_tmux.policies.accounts.settling import settled
+from researchflow_tmux.ports import Clock
+
+META_ACCOUNT = "account "
+"""In the store's meta table, before the name of an owner: what its ended attempts used, by period."""
+
+Settled = dict[str, Hours]
+
+
+def kept_accounts(meta: Mapping[str, str]) -> dict[Owner, Settled]:
+    """What earlier schedulers saved."""
+    found = {}
+    for key, value in meta.items():
+        if key.startswith(META_ACCOUNT):
+            found[owner_of(key.removeprefix(META_ACCOUNT))] = msgspec.json.decode(value, type=Settled)
+    return found
+
+
+class Accounting:
+    """Follows the attempts of one workload. What it settles is saved together with the ends it is about."""
+
+    def __init__(
+        self, workload: Workload, kept: Mapping[Owner, Settled], clock: Clock, zone: tzinfo | None = None
+    ) -> None:
+        """`zone` = the calendar of budgets; None = that of the machine."""
+        self.claims = Claims({})
+        """Who has an account. Put others in when the settings change."""
+        self.others: Mapping[Owner, AccountUse] = {}
+        """What other workspaces use of the same accounts, as last heard."""
+        self.zone = zone
+        self._workload = workload
+        self._settled: dict[Owner, Settled] = dict(kept)
+        self._clock = clock
+        self._since: dict[AttemptKey, tuple[float, float]] = {}
+        """When an attempt was first seen here, monotonic, and how long it had been granted something by then."""
+
+    def accounts(self, now: datetime) -> Accounts:
+        """The accounts for one decision."""
+        if not self.claims.bounds:
+            return NO_ACCOUNTS
+        uses = self.own_uses(now)
+        for owner, use in self.others.items():
+            uses[owner] = uses.get(owner, NO_USE).plus(use)
+        return Accounts(self.claims, now=now, uses=uses, zone=self.zone)
+
+    def own_uses(self, now: datetime) -> dict[Owner, AccountUse]:
+        """What this workspace uses of each account: what others are to hear of it."""
+        running: dict[Owner, Rate] = {}
+        granted: dict[Owner, dict[str, Hours]] = {}
+        for attempt in self._workload.attempts.values():
+            if attempt.grant is None:
+                continue
+            hours = self._granted(attempt, now)
+            for owner in map(owner_of, attempt.grant.owners):
+                running[owner] = running.get(owner, Rate()).plus(attempt.grant.rate)
+                granted[owner] = added(granted[owner], hours) if owner in granted else dict(hours)
+        return {
+            owner: AccountUse(
+                running=running.get(owner, Rate()),
+                settled=self._settled.get(owner, {}),
+                granted=granted.get(owner, {}),
+            )
+            for owner in self._settled.keys() | running
+        }
+
+    def settle(self, attempt: Attempt, ended: Ended, now: datetime) -> dict[str, str]:
+        """An attempt ended: it is charged for what it used. Returns what is to be saved with its end."""
+        grant = attempt.grant
+        if grant is None:
+            return {}
+        hours = settled(grant, ended, self.elapsed_s(attempt, now), self.zone)
+        self._since.pop(attempt.key, None)
+        meta = {}
+        for owner in map(owner_of, grant.owners) if hours else ():
+            own = self._settled[owner] = pruned(added(self._settled.get(owner, {}), hours))
+            meta[f"{META_ACCOUNT}{owner}"] = msgspec.json.encode(own).decode()
+        return meta
+
+    def elapsed_s(self, attempt: Attempt, now: datetime) -> float:
+        """Seconds since its grant began to count, whatever was done to the clock meanwhile."""
+        if attempt.grant is None:
+            return 0.0
+        monotonic_s = self._clock.monotonic()
+        seen = self._since.get(attempt.key)
+        if seen is None:
+            before_s = max((now - attempt.grant.at).total_seconds(), 0.0)
+            seen = self._since[attempt.key] = (monotonic_s, before_s)
+        return seen[1] + monotonic_s - seen[0]
+
+    def why_used_up(self, job: Job, now: datetime) -> Reason:
+        """Which budget keeps a job that was stopped for one, as far as it can still be told."""
+        accounts = self.accounts(now)
+        refused = accounts.refuses(accounts.claim(job))
+        if refused is not None and refused.code is ReasonCode.BUDGET:
+            return refused
+        return Reason(code=ReasonCode.BUDGET, text="what it was granted is used up")
+
+    def _granted(self, attempt: Attempt, now: datetime) -> Mapping[str, Hours]:
+        """What it may use, by period; without a limit, what it has used so far."""
+        grant = attempt.grant
+        if grant is None or isinstance(attempt.phase, Ended):  # it is settled; only its processes are left
+            return {}
+        if grant.seconds is None:
+            return spread.__wrapped__(grant.rate, grant.at, self.elapsed_s(attempt, now), self.zone)
+        return spread(grant.rate, grant.at, grant.seconds, self.zone)

@@ -1,0 +1,218 @@
+"""All accounts during one decision: whether a job may start by them, and what it is granted when it does.
+
+A job starts only if its budgets hold what it needs: g·L for a job with a time limit L, which is certain; else g·P80 by
+what its like took; else, with nothing known of it, enough to do something and to be stopped in good order. So much is
+committed, and at most what is left: the hours of two jobs are never the same hours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime, tzinfo
+from typing import NamedTuple
+
+from researchflow_tmux.domain.accounts import NO_USE, AccountUse, Grant, Owner, Rate
+from researchflow_tmux.domain.job import Job
+from researchflow_tmux.domain.reasons import Reason
+from researchflow_tmux.policies.accounts.account import Account, Bounds
+from researchflow_tmux.policies.accounts.periods import spread
+
+ASSUMED_S = 3600.0
+"""What is granted to a job of which nothing is known, if there is so much. More follows while it runs."""
+
+
+LAUNCH_S = 60.0
+"""Granted on top: a grant counts from its decision on, and what was not used is given back."""
+LEAST_S = 1.0
+
+
+class Claim(NamedTuple):
+    """What a job asks of the accounts."""
+
+    owners: tuple[Owner, ...]
+    """Those that have an account; none = nothing is asked."""
+    rate: Rate
+    need_s: float = 0.0
+    """It starts only if the budgets hold so much."""
+    least_s: float = 0.0
+    """The part of that which is no guess."""
+    want_s: float = 0.0
+    """So much is committed, if there is so much."""
+    unknown: bool = False
+    """Nothing is known of how long it takes, and it has no time limit."""
+
+
+NOTHING_ASKED = Claim((), Rate())
+
+
+def rate_of(job: Job) -> Rate:
+    """What the job has while it runs."""
+    needs = job.needs
+    return Rate(gpus=needs.gpus, cpus=needs.cpus or 1, memory_mib=needs.memory_mib or 0)
+
+
+def owners_of(job: Job) -> Iterable[Owner]:
+    """Who pays for the job."""
+    if job.spec.project is not None:
+        yield Owner("project", job.spec.project)
+    if job.spec.user is not None:
+        yield Owner("user", job.spec.user)
+
+
+class Claims:
+    """What jobs ask of the accounts that there are."""
+
+    def __init__(
+        self,
+        bounds: Mapping[Owner, Bounds],
+        *,
+        stop_s: float = 0.0,
+        known_s: Callable[[Job], float | None] = lambda _job: None,
+    ) -> None:
+        """For these accounts.
+
+        Args:
+            bounds: Whoever has an account, and its limits.
+            stop_s: How long it takes at most to stop a job in good order.
+            known_s: P80 of how long a job takes; None = nothing is known of it.
+        """
+        self.bounds = bounds
+        self.stop_s = stop_s
+        self._known_s = known_s
+
+    def of(self, job: Job) -> Claim:
+        """What one job asks for."""
+        owners = tuple(owner for owner in owners_of(job) if owner in self.bounds) if self.bounds else ()
+        if not owners:
+            return NOTHING_ASKED
+        rate = rate_of(job)
+        if any(self.bounds[owner].uses_budget(rate) for owner in owners):
+            return self._timed(job, owners, rate)
+        return Claim(owners, rate, unknown=True)
+
+    def _timed(self, job: Job, owners: tuple[Owner, ...], rate: Rate) -> Claim:
+        limit_s, stop_s = job.spec.request.time_limit_s, self.stop_s
+        least_s = max(2 * stop_s, LEAST_S)
+        if limit_s is not None:
+            need_s = max(limit_s, min(limit_s + stop_s, least_s))
+            return Claim(owners, rate, need_s, need_s, limit_s + stop_s + LAUNCH_S)
+        known_s = self._known_s(job)
+        if known_s is None:
+            return Claim(owners, rate, least_s, least_s, ASSUMED_S + stop_s, unknown=True)
+        return Claim(owners, rate, max(known_s, least_s), least_s, known_s + stop_s + LAUNCH_S)
+
+
+class Accounts:
+    """Asked by each decision. `book` what starts: the next job is asked with that in mind."""
+
+    def __init__(
+        self,
+        claims: Claims | None = None,
+        *,
+        now: datetime | None = None,
+        uses: Mapping[Owner, AccountUse] | None = None,
+        zone: tzinfo | None = None,
+    ) -> None:
+        """Without `claims` nobody has an account.
+
+        Args:
+            claims: Who has an account.
+            now: The time of the decision; needed with `claims`.
+            uses: What is in use of the accounts, of this workspace and all others.
+            zone: The calendar by which periods begin; None = that of the machine.
+        """
+        self._claims = claims or Claims({})
+        self._accounts: dict[Owner, Account] = {}
+        if self._claims.bounds:
+            assert now is not None
+            self._accounts = {
+                owner: Account(owner, own, (uses or {}).get(owner, NO_USE), now, zone)
+                for owner, own in self._claims.bounds.items()
+            }
+        self.now = now
+        self.grants: dict[int, Grant] = {}
+        """What was booked, by job."""
+        self._zone = zone
+        self._seen: dict[Claim, Reason | None] = {}
+        self._longest: dict[tuple[tuple[Owner, ...], Rate], float] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._accounts)
+
+    @property
+    def stop_s(self) -> float:
+        """How long it takes at most to stop a job in good order."""
+        return self._claims.stop_s
+
+    def get(self, owner: Owner) -> Account | None:
+        """The account of somebody, who may have none."""
+        return self._accounts.get(owner)
+
+    def all(self) -> Iterable[Account]:
+        """Every account."""
+        return self._accounts.values()
+
+    def claim(self, job: Job) -> Claim:
+        """What a job asks for."""
+        return self._claims.of(job)
+
+    def refuses(self, claim: Claim) -> Reason | None:
+        """Why the accounts do not let it start; None = they do."""
+        if not claim.owners:
+            return None
+        if claim not in self._seen:
+            self._seen[claim] = self._refuses(claim)
+        return self._seen[claim]
+
+    def longest_s(self, claim: Claim) -> float:
+        """What `need_s` the accounts let start now, for the owners and the rate of a claim; negative = none at all."""
+        key = (claim.owners, claim.rate)
+        found = self._longest.get(key)
+        if found is None:
+            found = self._longest[key] = min(
+                (self._accounts[owner].longest_s(claim.rate) for owner in claim.owners), default=float("inf")
+            )
+        return found
+
+    def book(self, job: Job) -> Grant | None:
+        """A job starts that was not refused: what it is granted. None = it is on nobody's account."""
+        claim = self.claim(job)
+        if not claim.owners:
+            return None
+        grant = self.grants[job.id] = self.commit(claim)
+        return grant
+
+    def commit(self, claim: Claim) -> Grant:
+        """Take what is claimed off its accounts, as far as it is there."""
+        assert self.now is not None
+        seconds = self._seconds(claim)
+        hours = {} if seconds is None else spread(claim.rate, self.now, seconds, self._zone)
+        for owner in claim.owners:
+            self._accounts[owner].take(claim.rate, hours)
+        self._seen.clear()
+        self._longest.clear()
+        return Grant(owners=tuple(map(str, claim.owners)), rate=claim.rate, at=self.now, seconds=seconds)
+
+    def affordable_s(self, owners: Iterable[Owner], rate: Rate, begins: datetime, want_s: float) -> float:
+        """For how long from `begins` on all these let `rate` go on, at most `want_s`."""
+        for owner in owners:
+            account = self._accounts.get(owner)
+            if account is not None:
+                want_s = account.affordable_s(rate, begins, want_s)
+        return want_s
+
+    def _seconds(self, claim: Claim) -> float | None:
+        assert self.now is not None
+        if not claim.want_s:
+            return None
+        return self.affordable_s(claim.owners, claim.rate, self.now, claim.want_s)
+
+    def _refuses(self, claim: Claim) -> Reason | None:
+        for owner in claim.owners:
+            reason = self._accounts[owner].refuses(claim.rate, claim.need_s, claim.least_s)
+            if reason is not None:
+                return reason
+        return None
+
+
+NO_ACCOUNTS = Accounts()
