@@ -239,7 +239,7 @@ class _World:
             share=share(settings),
             max_cpu_jobs=cpu_places(settings),
             own_tag_prefix="sim/",
-            rules=_foreseeable(settings),
+            rules=foreseeable(on_this_machine(room_rules(settings))),
         )
         self.engine = Engine(
             rules=replace(rules(settings, "sim"), sweep_s=NO_SWEEP_S),
@@ -322,9 +322,8 @@ class _World:
         return round(max((when - self.begin).total_seconds(), 0.0), 3)
 
 
-def _foreseeable(settings: Settings) -> RoomRules:
+def foreseeable(rules: RoomRules) -> RoomRules:
     """The rules of room without those on what is measured, and the grace periods that are for measuring."""
-    rules = on_this_machine(room_rules(settings))
     order = rules.order if rules.order in BUILT_IN_ORDERS else BUILT_IN_ORDERS[0]
     return replace(rules, limits=NO_LIMITS, grace_s=None, max_ram_pct=None, kill_ram_pct=None, order=order)
 

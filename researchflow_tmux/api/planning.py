@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 import msgspec
@@ -12,12 +13,14 @@ from researchflow_tmux.adapters.live_file import Live
 from researchflow_tmux.adapters.planning import history, plan_rules
 from researchflow_tmux.adapters.policy_file import PolicyState
 from researchflow_tmux.domain.plugin import is_plugin
+from researchflow_tmux.domain.resources import GpuDevice
 from researchflow_tmux.domain.workspace import Settings, WorkspacePaths
 from researchflow_tmux.engine.planning.choice import kept_usage
 from researchflow_tmux.engine.planning.index import PlanRules
 from researchflow_tmux.engine.planning.planner import Planner
 from researchflow_tmux.engine.planning.said import Said
 from researchflow_tmux.engine.workload import Workload
+from researchflow_tmux.policies.planning.estimates import Estimator
 from researchflow_tmux.policies.planning.orders import ordered_by
 from researchflow_tmux.policies.planning.usage import Kept
 from researchflow_tmux.policies.prediction.history import History
@@ -32,16 +35,27 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     own: PolicyState | None = None
     """What a policy plug-in said, if one decides."""
 
-    def planner(self, workload: Workload, live: Live | None, now: datetime) -> Planner:
-        """A planner for a look; `live` = the GPUs as the scheduler last saw them."""
-        devices = [gpu.device for gpu in live.gpus] if live is not None else []
-        share = 1.0 if live is None else live.share
-        said, rules = None, self.rules
+    def planner(
+        self,
+        workload: Workload,
+        live: Live | None,
+        now: datetime,
+        *,
+        machine: tuple[Sequence[GpuDevice], float] | None = None,
+        estimator: Estimator | None = None,
+    ) -> Planner:
+        """A planner for a look; `live` = the GPUs as the scheduler last saw them.
+
+        `machine` = other GPUs, and the share of one job; `estimator` = who is asked about durations, not the history.
+        """
+        seen = ([gpu.device for gpu in live.gpus], live.share) if live is not None else ([], 1.0)
+        devices, share = machine or seen
+        said, rules, who = None, self.rules, estimator or self.history
         if self.own is not None and live is not None and live.policy_trouble is None:
             said = Said(orders=self.own.orders)
             said.restore(self.own.keys, self.own.refused, workload.jobs)
             rules = replace(rules, policy=ordered_by(self.own.name) if said.orders else rules.policy)
-        return Planner(workload, rules, self.history, devices=devices, share=share, now=now, kept=self.kept, said=said)
+        return Planner(workload, rules, who, devices=devices, share=share, now=now, kept=self.kept, said=said)
 
 
 def plan_of(paths: WorkspacePaths, settings: Settings, workload: Workload, usage: str | None) -> Plan | None:

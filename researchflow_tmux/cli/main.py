@@ -29,6 +29,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "attach": ("looking", "attach", "Open a job's session (or the scheduler's) in this terminal."),
     "logs": ("looking", "logs", "Print a job's log; -f follows it."),
     "why": ("explaining", "why", "Say why a job is where it is."),
+    "plan": ("planning", "plan", "Foresee what starts when and where, and when it ends."),
     "add": ("adding", "add", "Queue any command as a job."),
     "sweep": ("sweeping", "sweep", "Queue the jobs that one file with variables stands for."),
     "pipeline": ("pipelining", "pipeline", "Queue what there is to do of one file with jobs that need each other."),

@@ -125,6 +125,10 @@ class Index:
             found += [Stay(gpu.uuid, gpu.share, ends_s) for gpu in attempt.allocation.gpus]
         return found
 
+    def key(self, job: Job) -> JobKey:
+        """Its place in the order among jobs of its project, whether or not it could start now."""
+        return self._entry(job).key
+
     # -- events --------------------------------------------------------------------------------------------------------
 
     def see(self, payload: Payload, at: datetime) -> None:

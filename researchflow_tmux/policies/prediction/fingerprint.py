@@ -80,7 +80,7 @@ def owner(spec: JobSpec) -> str:
 
 def hardware(request: ResourceRequest) -> str:
     """The kind of machine that it asks for."""
-    return "" if request.gpus else "cpu"
+    return str(request.hardware) if request.gpus else "cpu"
 
 
 @lru_cache(maxsize=4096)

@@ -1,0 +1,189 @@
+"""The plan: the workspace's jobs through the real decisions on a clock that runs ahead, with drawn durations."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from researchflow_tmux.adapters import foreseen_file, live_file
+from researchflow_tmux.adapters.foreseen_file import ForeseenAttempt
+from researchflow_tmux.adapters.live_file import Live
+from researchflow_tmux.adapters.planning import history
+from researchflow_tmux.api import asking
+from researchflow_tmux.api.durations import Durations
+from researchflow_tmux.api.planning import Plan, plan_of
+from researchflow_tmux.api.workspace import Workspace
+from researchflow_tmux.domain.attempt import Attempt, AttemptKey
+from researchflow_tmux.domain.gpus import META_CONDITIONS, GpuCondition, decode_conditions
+from researchflow_tmux.domain.job import Job
+from researchflow_tmux.domain.limits import RoomRules
+from researchflow_tmux.domain.reasons import Reason
+from researchflow_tmux.domain.resources import GpuDevice
+from researchflow_tmux.engine.capacity import Capacity, capacity
+from researchflow_tmux.engine.planning.choice import META_USAGE, Choice
+from researchflow_tmux.engine.workload import Workload
+from researchflow_tmux.policies.planning.estimates import Estimate
+from researchflow_tmux.policies.prediction.fingerprint import fingerprint
+from researchflow_tmux.policies.prediction.history import History, Lesson
+from researchflow_tmux.policies.topology import Links
+from researchflow_tmux.simulating import foreseeable
+from researchflow_tmux.simulation.foresight import Foreseen, go_on
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What jobs would run on."""
+
+    devices: list[GpuDevice]
+    share: float
+    cpu_places: int
+    rules: RoomRules
+    halted: Reason | None = None
+    """Why nothing is started just now, and would not be."""
+    others: int = 0
+    """GPUs on which somebody else has something, which is not foreseen."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Everything that a plan is made from, read at one moment."""
+
+    jobs: list[Job]
+    attempts: list[Attempt]
+    conditions: list[GpuCondition]
+    machine: Machine
+    plan: Plan | None
+    durations: Durations
+    now: datetime
+    live: Live | None
+    """What the scheduler last saw; None = none runs."""
+
+    @property
+    def running(self) -> bool:
+        """Whether a scheduler runs."""
+        return self.live is not None
+
+    def choice(self) -> Choice:
+        """Who decides, over a workload of its own."""
+        workload = Workload(self.jobs, self.attempts, gpus=self.conditions)
+        choice = Choice(workload)
+        if self.plan is not None:
+            machine, known = self.machine, Unlearning(self.durations.history)
+            gpus = (machine.devices, machine.share)
+            choice.use(self.plan.planner(workload, self.live, self.now, machine=gpus, estimator=known))
+        return choice
+
+    def room(self, workload: Workload) -> Callable[[datetime], Capacity]:
+        """What may be used, as the workload is when it is called."""
+        machine = self.machine
+        blocked = {gpu.uuid: gpu.reason for gpu in self.conditions if gpu.reason is not None}
+        links = Links(machine.devices)
+
+        def look(_now: datetime) -> Capacity:
+            return capacity(
+                workload,
+                machine.devices,
+                share=machine.share,
+                max_cpu_jobs=machine.cpu_places,
+                blocked=blocked,
+                halted=machine.halted,
+                rules=machine.rules,
+                links=links,
+            )
+
+        return look
+
+    def foresee(
+        self,
+        lengths: Callable[[Job], float],
+        ends: Mapping[AttemptKey, datetime],
+        wanted: Collection[int] | None = None,
+        most: int | None = None,
+    ) -> tuple[Foreseen, Choice]:
+        """How it would go on."""
+        choice = self.choice()
+        room = self.room(choice.workload)
+        found = go_on(choice, room, self.now, lengths=lengths, ends=ends, wanted=wanted, most=most)
+        return found, choice
+
+
+class Unlearning:
+    """An Estimator that learns nothing: what is only foreseen has not happened."""
+
+    def __init__(self, known: History) -> None:
+        self._known = known
+
+    def of(self, job: Job) -> Estimate:
+        """What the history says."""
+        return self._known.of(job)
+
+    def learn(self, job: Job, took_s: float) -> None:
+        """Nothing."""
+
+
+def scene(workspace: Workspace, now: datetime) -> Scene:
+    """Read it all. Raises UsageError when nothing was ever queued, StoreError, ConfigError or ProbeError."""
+    paths = workspace.paths
+    holder = asking.scheduler(paths)
+    if holder is None:
+        workspace.settle()
+    with workspace.reader() as reader, reader.snapshot():
+        jobs, attempts, meta = reader.all_jobs(), reader.live_attempts(), reader.meta()
+    settings = workspace.usable_settings
+    conditions = decode_conditions(meta.get(META_CONDITIONS))
+    workload = Workload(jobs, attempts, gpus=conditions)
+    plan = plan_of(paths, settings, workload, meta.get(META_USAGE))
+    known = plan.history if plan is not None else history(paths, workload.jobs)
+    live = live_file.read(paths.live) if holder is not None else None
+    foreseen = foreseen_file.read(paths.foreseen)
+    _learn_from_running(known, workload, foreseen)
+    return Scene(
+        jobs=jobs,
+        attempts=attempts,
+        conditions=conditions,
+        machine=_machine(workspace) if live is None else _live_machine(live),
+        plan=plan,
+        durations=Durations(known, _by_key(foreseen), now, fresh=foreseen is not None and holder is not None),
+        now=now,
+        live=live,
+    )
+
+
+def _learn_from_running(known: History, workload: Workload, foreseen: foreseen_file.Foreseen | None) -> None:
+    """What runs and says how far it is, tells of its like before it has ended. This history is not kept."""
+    for each in () if foreseen is None else foreseen.attempts:
+        found = each.foresight
+        if found is not None and found.source != "history" and each.key in workload.attempts:
+            known.remember(Lesson(fingerprint(workload.jobs[each.job_id].spec), found.total_s))
+
+
+def _by_key(foreseen: foreseen_file.Foreseen | None) -> dict[AttemptKey, ForeseenAttempt]:
+    return {} if foreseen is None else {each.key: each for each in foreseen.attempts}
+
+
+def _live_machine(live: Live) -> Machine:
+    return Machine(
+        devices=[gpu.device for gpu in live.gpus],
+        share=live.share,
+        cpu_places=live.cpu_places,
+        rules=foreseeable(live.rules),
+        halted=live.halt,
+        others=sum(bool(gpu.tickets) for gpu in live.gpus),
+    )
+
+
+def _machine(workspace: Workspace) -> Machine:
+    """As a scheduler that is started now would find it."""
+    from researchflow_tmux.wiring import cpu_places, gpus_now, on_this_machine, room_rules, share
+
+    settings = workspace.usable_settings
+    found, _, tickets = gpus_now(settings, os.environ)
+    return Machine(
+        devices=list(found.devices),
+        share=share(settings),
+        cpu_places=cpu_places(settings),
+        rules=foreseeable(on_this_machine(room_rules(settings))),
+        others=len({ticket.uuid for ticket in tickets}),
+    )
