@@ -230,6 +230,13 @@ class SessionHost(Protocol):
         """
         ...
 
+    def saved_at(self, attempt: Attempt) -> datetime | None:
+        """When the newest checkpoint was saved that the attempt could be gone on from; None = none is known.
+
+        Never raises, and never takes long: where nobody can look (a URL, a file system that hangs), none is known.
+        """
+        ...
+
     def destroy(self, attempt: Attempt) -> tuple[int, ...]:
         """Kill the runner and everything that carries the attempt's cookie; return the pids that still live."""
         ...

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import UTC, datetime
 
 from msgspec.structs import replace
 
@@ -13,6 +14,8 @@ from researchflow_tmux.domain.attempt import Attempt
 from researchflow_tmux.domain.job import Job
 from researchflow_tmux.domain.names import short_hash
 
+GLANCE_S = 0.2
+"""It is only for the choice of whom to stop: whoever cannot be looked at counts as having saved nothing."""
 LOOK_S = 5.0
 """A file system that takes longer to show a job's checkpoints holds up nobody else."""
 
@@ -26,6 +29,7 @@ class Series:
         self._bench = bench
         self._worker = Worker("checkpoints")
         self._under_way: Call[Found] | None = None
+        self._asked: Call[float | None] | None = None
 
     def close(self) -> None:
         """Give back the thread."""
@@ -48,6 +52,27 @@ class Series:
         if isinstance(call.result, tuple):
             return call.result
         return placed, [f"the checkpoints in {place} cannot be used: {call.result}"]
+
+    def saved_at(self, attempt: Attempt) -> datetime | None:
+        """When the newest checkpoint in the attempt's place was saved; None = nobody can tell. Never takes long."""
+        place = attempt.checkpoints
+        if not place or "://" in place or (self._asked is not None and not self._asked.wait(0)):
+            return None
+        call = self._asked = self._worker.submit(lambda: _saved_s(place))
+        if not call.wait(GLANCE_S) or not isinstance(call.result, float):
+            return None
+        return datetime.fromtimestamp(call.result, UTC)
+
+
+def _saved_s(place: str) -> float | None:
+    """Time of the newest checkpoint in a directory."""
+    from researchflow_tmux.job import names  # on demand, as below
+
+    try:
+        found = names.newest_first(os.listdir(place))
+        return os.stat(os.path.join(place, found[0])).st_mtime if found else None
+    except OSError:
+        return None
 
 
 def place_of(bench: Bench, job: Job) -> str:

@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from datetime import datetime
 from typing import Any
 
 from msgspec.structs import replace
@@ -107,6 +108,10 @@ class TmuxHost:
             return False
         attempt_files.signal_runner(directory, signal.SIGWINCH)
         return True
+
+    def saved_at(self, attempt: Attempt) -> datetime | None:
+        """When the newest checkpoint of its job was saved; None = none is known."""
+        return self._series.saved_at(attempt)
 
     def destroy(self, attempt: Attempt) -> tuple[int, ...]:
         """Kill the runner and everything that carries the attempt's cookie; return the pids that still live."""

@@ -122,6 +122,8 @@ class Stopping(msgspec.Struct, frozen=True, kw_only=True, tag="stopping"):
     """So long it may take to save itself first; None = the usual few seconds."""
     room_for: int | None = None
     """Id of the job that it makes room for."""
+    keeps: tuple[str, ...] = ()
+    """UUIDs of the GPUs that are kept for that job until it has ended."""
 
 
 class Ended(msgspec.Struct, frozen=True, kw_only=True, tag="ended"):

@@ -43,10 +43,12 @@ def stop_attempt(
     requeue: bool = False,
     save_s: float | None = None,
     room_for: int | None = None,
+    keeps: tuple[str, ...] = (),
 ) -> None:
     """Tell the live attempt of a running job to end. Asked again, only what becomes of the job afterwards changes.
 
-    `save_s` = so long it may take to save itself first, if that is more than the usual; `room_for` = for which job.
+    `save_s` = so long it may take to save itself first, if that is more than the usual; `room_for` = for which job,
+    for which `keeps` (UUIDs of GPUs) are kept until it has ended.
     """
     attempt = book.workload.live_attempt(job.id)
     if attempt is None:
@@ -67,6 +69,7 @@ def stop_attempt(
         requeue=requeue,
         save_s=save_s,
         room_for=room_for,
+        keeps=keeps,
     )
     book.apply(AttemptStopping(job_id=job.id, number=attempt.number, stopping=stopping))
 

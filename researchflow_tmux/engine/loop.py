@@ -30,6 +30,7 @@ from researchflow_tmux.engine.launching import Launcher
 from researchflow_tmux.engine.observing import Observer
 from researchflow_tmux.engine.pause import Pause
 from researchflow_tmux.engine.planning.choice import Choice
+from researchflow_tmux.engine.preempting import Preemptor
 from researchflow_tmux.engine.ram_guard import RamGuard
 from researchflow_tmux.engine.room import RoomReader
 from researchflow_tmux.engine.saving import Saver
@@ -72,6 +73,9 @@ class Engine:
         self._launcher = Launcher(self.context, self._pause)
         self._observer = Observer(self.context, self._launcher)
         self._saver = Saver(self.context, self._launcher, self._pause, self.choice)
+        self._preemptor = Preemptor(self.context, self.choice)
+        self._stops = False
+        """Whether jobs were told to make room since the last stops were passed on."""
         self._next_sweep = float("-inf")
         self._more = False
         self._emptiness = Emptiness(self.context)
@@ -112,6 +116,8 @@ class Engine:
         if self._saver.save(now, touched=bool(self.room.rules.grace_s)):
             self.context.step("intent saved")
             self._granting.tell()
+            if self._stops:
+                self._observer.pass_on_stops(again=False)
             self._launcher.launch_planned()
             self._close_sessions()
             self.context.step("acted")
@@ -261,7 +267,7 @@ class Engine:
     # -- decide, act, save ---------------------------------------------------------------------------------------------
 
     def _plan(self, now: datetime) -> None:
-        self._seen_room = None
+        self._seen_room, self._stops = None, False
         if not self.workload.queue_length:
             return
         room = self.room.capacity(self.workload, self.halted(), fresh=True)
@@ -271,6 +277,7 @@ class Engine:
         for start in starts:
             if not self._launcher.prepare(start, now):
                 break
+        self._stops = self._preemptor.make_room(room, now)
 
     def _close_sessions(self) -> None:
         keep_successes = not self.rules.cleanup_on_complete

@@ -85,6 +85,14 @@ class Run(msgspec.Struct, kw_only=True):
         else:
             self.claims_at = self.ends_at = None
 
+    def saved_at(self, now: datetime) -> datetime | None:
+        """When it last saved a checkpoint."""
+        every_s = self.script.saves_every_s
+        if every_s is None or self.claims_at is None or now < self.claims_at:
+            return None
+        times = (min(now, self.ends_at or now) - self.claims_at).total_seconds() // every_s
+        return self.claims_at + timedelta(seconds=times * every_s) if times >= 1 else None
+
     def bury(self) -> tuple[int, ...]:
         """Kill the processes it left; return those that cannot be killed."""
         self.left = self.left[: self.script.unkillable]

@@ -21,6 +21,8 @@ class Script(msgspec.Struct, frozen=True, kw_only=True):
     """How it ends if nobody stops it. `Lost` = its runner dies without an exit record."""
     claim_delay_s: float = 0.0
     """Time between the launch and the runner's claim."""
+    saves_every_s: float | None = None
+    """It saves a checkpoint so often; None = never."""
     stop_delay_s: float = 0.0
     """Time it takes to end when it is asked to."""
     survivors: int = 0

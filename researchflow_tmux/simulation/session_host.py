@@ -109,6 +109,11 @@ class MemoryHost:
         self._grant(self._run(attempt), attempt)
         return True
 
+    def saved_at(self, attempt: Attempt) -> datetime | None:
+        """By its script: every so often, since it started."""
+        run = self._runs.get(attempt.key)
+        return None if run is None else run.saved_at(self._clock.now())
+
     def destroy(self, attempt: Attempt) -> tuple[int, ...]:
         """Kill it without a record; return what cannot be killed."""
         self.fence(attempt)

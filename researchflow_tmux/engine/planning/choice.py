@@ -16,6 +16,7 @@ from researchflow_tmux.engine import decide
 from researchflow_tmux.engine.decide import Capacity, Start
 from researchflow_tmux.engine.planning.explaining import explain
 from researchflow_tmux.engine.planning.guest import LOADING_S, Guest
+from researchflow_tmux.engine.planning.making_room import Saved, Wave
 from researchflow_tmux.engine.planning.planner import Planner
 from researchflow_tmux.engine.workload import Workload
 from researchflow_tmux.policies.planning.usage import Kept
@@ -80,6 +81,10 @@ class Choice:
             self._soon_s = 0.0  # the room may be half booked: decide again over a new one
             return []
         return decide.decide(self.workload, room, now)
+
+    def make_room(self, room: Capacity, now: datetime, saved: Saved) -> Wave | None:
+        """Whom to stop for a job that would miss its deadline; None = nobody. See `Planner.make_room`."""
+        return self._asked(lambda planner: planner.make_room(room, now, saved))
 
     def _heard(self, guest: Guest, room: Capacity, now: datetime) -> bool:
         """Let the plug-in speak, or the default take its place; False = nothing may start for the moment."""

@@ -19,6 +19,7 @@ from researchflow_tmux.domain.events import (
 )
 from researchflow_tmux.domain.job import Job, JobState
 from researchflow_tmux.domain.resources import GpuDevice
+from researchflow_tmux.engine.by_hand import KILL_SLACK_S
 from researchflow_tmux.engine.planning.chains import Chains
 from researchflow_tmux.engine.planning.needs import Needs
 from researchflow_tmux.engine.planning.said import Said
@@ -28,6 +29,7 @@ from researchflow_tmux.policies.planning.classes import Classes, Entry, JobKey
 from researchflow_tmux.policies.planning.estimates import Estimate, Estimator
 from researchflow_tmux.policies.planning.floor import Stay
 from researchflow_tmux.policies.planning.orders import POLICIES, Policy, work_of
+from researchflow_tmux.policies.planning.preemption import PreemptRules
 from researchflow_tmux.policies.planning.urgency import Deadlines
 from researchflow_tmux.policies.planning.usage import Kept, Usage
 from researchflow_tmux.policies.prediction.history import duration_of
@@ -42,6 +44,8 @@ class PlanRules(msgspec.Struct, frozen=True, kw_only=True):
     policy: Policy = POLICIES["balanced"]
     weights: Mapping[str, float] = {}
     """By project; one that is not named weighs 1."""
+    preempt: PreemptRules = PreemptRules()
+    """How running jobs that allow it make room for those with a deadline."""
     deadlines: Mapping[str, float] = {}
     """When the jobs of a project should have ended that have no deadline of their own (seconds since 1970)."""
 
@@ -122,6 +126,8 @@ class Index:
             begin_s = (started or attempt.planned_at).timestamp()
             estimate = self.estimate(self._workload.jobs[attempt.job_id])
             ends_s = begin_s + estimate.total_s(max(now_s - begin_s, 0.0))
+            if isinstance(phase, Stopping):
+                ends_s = min(ends_s, max(phase.kill_at.timestamp() - KILL_SLACK_S, now_s))
             found += [Stay(gpu.uuid, gpu.share, ends_s) for gpu in attempt.allocation.gpus]
         return found
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
 from datetime import datetime
-from itertools import islice
+from itertools import chain, islice
 
 from researchflow_tmux.domain.events import Payload
 from researchflow_tmux.domain.reasons import Reason
 from researchflow_tmux.domain.resources import Allocation, GpuDevice
 from researchflow_tmux.engine.decide import Capacity, Start, ask, goes_on
 from researchflow_tmux.engine.planning.index import Index, PlanRules
+from researchflow_tmux.engine.planning.making_room import Preemption, Room, Saved, Wave, rooms
 from researchflow_tmux.engine.planning.said import Said
 from researchflow_tmux.engine.workload import Workload
 from researchflow_tmux.policies.accounts.accounts import Accounts, Claims
@@ -71,6 +72,12 @@ class Planner:
         )
         self._promises: dict[int, Promise] = {}
         self._look_at_s: float | None = None
+        self._make_room_at_s = float("inf")
+        """When to look again whether room has to be made."""
+        self._rooms: dict[int, Room] = {}
+        """Room that is being made, by the waiting jobs that get it; as of the last floor."""
+        self._given: set[int] = set()
+        """Waiting jobs for which room was made: they come first in the lane."""
 
     def see(self, payload: Payload, at: datetime) -> None:
         """One event was applied to the workload."""
@@ -90,6 +97,28 @@ class Planner:
         """Whether anything at all may start now."""
         return room.halted is None and self._floor(room, now.timestamp()).open
 
+    def make_room(self, room: Capacity, now: datetime, saved: Saved) -> Wave | None:
+        """Whom to stop for a job that would miss its deadline; ask after what `decide` started was planned.
+
+        Ask again for another one, once that was carried out.
+        """
+        self._make_room_at_s = float("inf")
+        if not self.rules.policy.urgent or room.halted is not None or not self.index.deadlines:
+            return None
+        if not any(self.workload.jobs[attempt.job_id].spec.preemptible for attempt in self.workload.attempts.values()):
+            return None
+        now_s = now.timestamp()
+        floor = self._floor(room, now_s)
+        lane = self._facts(now_s, room.accounts, thorough=False).lane
+        look = Preemption(self.index, self.rules.preempt, self.workload, room, now)
+        wave = look.wave(lane, floor, self._rooms, saved)
+        self._make_room_at_s = look.again_s
+        return wave
+
+    def room_for(self, job_id: int) -> Room | None:
+        """The room that is being made for a waiting job, as of the last decision."""
+        return self._rooms.get(job_id)
+
     def rehearse(self, room: Capacity, now: datetime) -> Rehearsal:
         """What would be decided now, with everything that was found out on the way. Books it in `room`."""
         return self._decided(self._floor(room, now.timestamp()), room, now, thorough=True)
@@ -102,8 +131,12 @@ class Planner:
         return done
 
     def due_s(self, now: datetime) -> float | None:
-        """Seconds until the reservation should have come true: if it has not, others may pass again."""
-        return None if self._look_at_s is None else max(self._look_at_s - now.timestamp(), 1.0)
+        """Seconds until the reservation should have come true, or room has to be made for a job with a deadline.
+
+        If it has not come true, others may pass again.
+        """
+        due = self._make_room_at_s if self._look_at_s is None else min(self._look_at_s, self._make_room_at_s)
+        return None if due == float("inf") else max(due - now.timestamp(), 1.0)
 
     def _take(self, done: Rehearsal, room: Capacity, now: datetime) -> None:
         walk, starts = done.walk, done.starts
@@ -124,8 +157,10 @@ class Planner:
 
     def _keep_off(self, room: Capacity, offer: Offer, reserved: Entry | None) -> None:
         name = None if reserved is None else self.workload.jobs[reserved.id].name
+        kept = {uuid: self.workload.jobs[each.job].name for each in self._rooms.values() for uuid in each.uuids}
         for view in room.views:
-            view.reserved_for = name if view.device.uuid in offer.avoid else None
+            uuid = view.device.uuid
+            view.reserved_for = name if uuid in offer.avoid else kept.get(uuid)
 
     def _floor(self, room: Capacity, now_s: float) -> Floor:
         free: dict[str, float] = {}
@@ -139,7 +174,17 @@ class Planner:
                 stays.append(Stay(view.device.uuid, left, now_s if ends is None else ends.timestamp()))
                 left = 0.0
             free[view.device.uuid] = left
-        return Floor(free, stays, room.cpu_places)
+        floor = Floor(free, stays, room.cpu_places)
+        self._keep_rooms(floor)
+        return floor
+
+    def _keep_rooms(self, floor: Floor) -> None:
+        """Count the GPUs that are kept for somebody as taken, from now until that job should have ended."""
+        entries = self.index.classes.entries
+        self._rooms = {job: each for job, each in rooms(self.workload).items() if job in entries}
+        self._given = {job for job in self._given if job in entries} | self._rooms.keys()
+        for job, each in self._rooms.items():
+            floor.take(entries[job].need, each.uuids & floor.free.keys(), each.until_s + entries[job].estimate.p90_s)
 
     def _facts(self, now_s: float, accounts: Accounts, *, thorough: bool) -> Facts:
         index, usage = self.index, self.index.usage
@@ -152,6 +197,7 @@ class Planner:
             lane=self._lane(now_s, index.loan_gpu_s * inflation),
             accounts=accounts,
             promises=self._promises,
+            aside=self._rooms,
             thorough=thorough,
         )
 
@@ -162,7 +208,11 @@ class Planner:
         ratios = {project: self.index.usage.ratio(project) for project in self.index.active}
         most = min(ratios.values(), default=0.0) + loan
         ahead = {project for project, ratio in ratios.items() if ratio > most}
-        return islice(self.index.deadlines.lane(max(self.index.gpus, 1), now_s, without=ahead), MOST_URGENT)
+        lane = islice(self.index.deadlines.lane(max(self.index.gpus, 1), now_s, without=ahead), MOST_URGENT)
+        if not self._given:
+            return lane
+        first = [self.index.classes.entries[job] for job in sorted(self._given - self._rooms.keys())]
+        return chain(first, (entry for entry in lane if entry.id not in self._given))
 
     def _remember(self, walk: Walk) -> None:
         if walk.reserved is not None and walk.promise is not None and walk.reservation is not None:

@@ -60,6 +60,11 @@ class Floor:
         return self.cpu_places > 0 or any(free > SHARE_TOLERANCE for free in self._free.values())
 
     @property
+    def free(self) -> Mapping[str, float]:
+        """The share that is free of each GPU."""
+        return self._free
+
+    @property
     def gpus(self) -> int:
         """On how many GPUs anything may start, now or later."""
         return len(self._free)

@@ -66,6 +66,8 @@ class Facts(msgspec.Struct, kw_only=True):
     """What projects and users may have. What starts is booked there by whoever starts it."""
     promises: Mapping[int, Promise] = {}
     """Of earlier decisions, by job."""
+    aside: Collection[int] = ()
+    """Jobs for which GPUs are kept that are not free yet: they have had their turn."""
     thorough: bool = False
     """Go past every job even if there is no room at all: somebody wants to know why."""
 
@@ -83,7 +85,7 @@ class Walk:
         self._urgent = next(self._lane, None)
         self._wide = facts.policy.gathers
         """Whether a wide job may still go before its turn: there is room for one at most."""
-        self._done: set[int] = set()
+        self._done: set[int] = set(facts.aside)
         """Jobs that were dealt with before their turn: their class comes to them once more."""
         self._refusals = 0
         """Single jobs that the accounts refused."""
