@@ -9,11 +9,13 @@ from researchflow_tmux.adapters.lessons import recent, remembered
 from researchflow_tmux.domain.accounts import Owner
 from researchflow_tmux.domain.job import Job
 from researchflow_tmux.domain.plugin import DEFAULT_POLICY, is_plugin
+from researchflow_tmux.domain.units import parse_duration
 from researchflow_tmux.domain.workspace import Settings, WorkspacePaths
 from researchflow_tmux.engine.planning.index import PlanRules
 from researchflow_tmux.policies.accounts.account import Bounds, bounds_of
 from researchflow_tmux.policies.accounts.accounts import Claims
 from researchflow_tmux.policies.planning.orders import POLICIES
+from researchflow_tmux.policies.planning.preemption import PreemptRules
 from researchflow_tmux.policies.prediction.history import History
 from researchflow_tmux.runner.grants import stop_s
 
@@ -28,6 +30,11 @@ def plan_rules(settings: Settings) -> PlanRules | None:
     return PlanRules(
         policy=policy,
         weights={name: project.weight for name, project in projects.items()},
+        preempt=PreemptRules(
+            save_s=parse_duration(settings.preempt_grace),
+            stop_s=settings.stop_grace,
+            after_s=parse_duration(settings.preempt_after),
+        ),
         deadlines={name: parse_deadline(one.deadline).timestamp() for name, one in projects.items() if one.deadline},
     )
 

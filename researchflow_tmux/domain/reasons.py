@@ -25,6 +25,7 @@ class ReasonCode(StrEnum):
     WOULD_DELAY = "would_delay"
     DRAIN = "drain"
     DEADLINE = "deadline_unreachable"
+    MAKING_ROOM = "making_room"
     REFUSED = "refused"
     FOREIGN = "foreign"
     LEASED = "leased"
@@ -92,6 +93,7 @@ WORDS: dict[ReasonCode, str] = {
     ReasonCode.WOULD_DELAY: "would delay",
     ReasonCode.DRAIN: "nothing without a time limit passes",
     ReasonCode.DEADLINE: "cannot make its deadline any more",
+    ReasonCode.MAKING_ROOM: "is being given room",
     ReasonCode.REFUSED: "refused by the policy",
     ReasonCode.RESERVED: "slots are kept for an earlier job",
     ReasonCode.FOREIGN: "GPU filled by others",

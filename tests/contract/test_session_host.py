@@ -203,6 +203,7 @@ def test_a_running_attempt_holds_its_claim(stage: Stage, start: Callable[..., At
     held = stage.wait(attempt, ClaimHeld)
     session = sessions(stage).by_name[attempt.session]
     assert (session.pane_pid, session.pane_dead) == (held.runner_pid, False)
+    assert stage.host.saved_at(attempt) is None, "it has saved no checkpoint"
 
 
 def test_launching_twice_starts_it_once(stage: Stage, start: Callable[..., Attempt]) -> None:

@@ -13,6 +13,7 @@ from researchflow_tmux.engine.planning.index import PlanRules
 from researchflow_tmux.engine.planning.planner import Planner
 from researchflow_tmux.policies.accounts.account import Bounds
 from researchflow_tmux.policies.planning.orders import POLICIES
+from researchflow_tmux.policies.planning.preemption import PreemptRules
 from researchflow_tmux.policies.prediction.history import History
 from researchflow_tmux.testing.machine import IDLE_TICKS, WORKSPACE, Machine
 from tests.scenario.invariants import check_invariants
@@ -50,8 +51,11 @@ class Guarded:
 class World(Machine):
     """One workspace, one machine. Drive it with `step`, `run_until`, `crash_at`, `restart`."""
 
-    def __init__(self, *args: Any, policy: str | None = None, **options: Any) -> None:
+    def __init__(
+        self, *args: Any, policy: str | None = None, preempt: PreemptRules | None = None, **options: Any
+    ) -> None:
         self.policy = policy
+        self.preempt = preempt or PreemptRules()
         self.passes: Counter[str] = Counter()
         """How often each crash point was passed."""
         self.checked: tuple[Engine, int] | None = None
@@ -73,7 +77,7 @@ class World(Machine):
         check_invariants(self)
 
     def _planner(self, engine: Engine) -> Planner:
-        rules = PlanRules(policy=POLICIES[self.policy or ""], weights={"a": 2.0})
+        rules = PlanRules(policy=POLICIES[self.policy or ""], weights={"a": 2.0}, preempt=self.preempt)
         kept = kept_usage(self.store.load().meta.get(META_USAGE))
         now = self.clock.now()
         return Planner(

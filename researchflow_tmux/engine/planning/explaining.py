@@ -11,6 +11,7 @@ from researchflow_tmux.domain.job import Job, JobState
 from researchflow_tmux.domain.reasons import Reason, ReasonCode
 from researchflow_tmux.domain.units import counted
 from researchflow_tmux.engine.decide import Capacity, fit, gate
+from researchflow_tmux.engine.planning.making_room import Room
 from researchflow_tmux.engine.planning.planner import Planner, Rehearsal
 from researchflow_tmux.policies.planning.classes import Entry, JobKey, class_of
 from researchflow_tmux.policies.planning.orders import DAY_S
@@ -58,6 +59,9 @@ class _Explaining:
         entry = self._planner.index.classes.entries.get(job.id)
         if waits is not None or entry is None:
             return waits or self._unspoken(job)
+        made = self._planner.room_for(job.id)
+        if made is not None:
+            return self._made_room(made)
         refused = self._done.refusals.get(entry.id) or self._done.refusals.get((entry.need, entry.asks))
         return self._late(entry, refused or self._passed(entry))
 
@@ -70,6 +74,14 @@ class _Explaining:
         if refused is None:
             return Reason(code=ReasonCode.BEHIND, text=f"policy {name} is asked when something may start")
         return Reason(code=ReasonCode.REFUSED, text=refused)
+
+    def _made_room(self, made: Room) -> Reason:
+        """Others stop for it."""
+        names = [self._planner.workload.jobs[job_id].name for job_id in made.victims]
+        until = datetime.fromtimestamp(made.until_s, UTC)
+        verb = "saves itself and stops" if len(names) == 1 else "save themselves and stop"
+        text = f"{', '.join(names)} {verb} (until {until.astimezone():%H:%M:%S} at the latest)"
+        return Reason(code=ReasonCode.MAKING_ROOM, text=text, until=until)
 
     def _passed(self, entry: Entry) -> Reason:
         walk = self._done.walk
@@ -106,11 +118,7 @@ class _Explaining:
         if found is None:
             return Reason(code=ReasonCode.FIRST, text=f"{needed} needed, and nothing passes it")
         at = datetime.fromtimestamp(found.at_s, UTC)
-        holders = [
-            self._planner.workload.jobs[attempt.job_id].name
-            for attempt in self._planner.workload.attempts.values()
-            if any(gpu.uuid in found.uuids for gpu in attempt.allocation.gpus)
-        ]
+        holders = self._planner.holders(found.uuids)
         more = f" and {len(holders) - SHOWN} more" if len(holders) > SHOWN else ""
         ends = f", when {', '.join(holders[:SHOWN])}{more} should have ended" if holders else ""
         return Reason(code=ReasonCode.FIRST, text=f"{needed} from about {at.astimezone():%b %d %H:%M}{ends}", until=at)

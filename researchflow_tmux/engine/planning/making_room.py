@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import NamedTuple
@@ -114,12 +115,19 @@ class Preemption:
             freed_s = (preemption.protected_until_s(one, self._rules) for one in running)
             self.again_s = min(self.again_s, *(at_s for at_s in freed_s if at_s > self._now_s), float("inf"))
         index, free = self._index, self._free_for(entry, floor)
-        left = preemption.spare(index.running, index.usage.weight, index.active, entry.project, entry.need.gpus)
+        left = preemption.spare(self._has(), index.usage.weight, index.active, entry.project, entry.need.gpus)
         victims = preemption.choose(entry.need, free, able, left, lambda one: self._cost_gpu_s(one, saved))
         if not victims:
             return None
         kept = preemption.keeps(entry.need, free, victims)
         return Wave(entry.id, tuple(each.running.job for each in victims), tuple(sorted(kept)))
+
+    def _has(self) -> Counter[str]:
+        """GPUs that each project has."""
+        has: Counter[str] = Counter()
+        for attempt in self._workload.attempts.values():
+            has[project_of(self._workload.jobs[attempt.job_id])] += len(attempt.allocation.gpus)
+        return has
 
     def _cost_gpu_s(self, one: Running, saved: Saved) -> float:
         attempt = self._workload.live_attempt(one.job)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Collection, Hashable, Iterable, Sequence
 from datetime import datetime
 from itertools import chain, islice
 
@@ -118,6 +118,15 @@ class Planner:
     def room_for(self, job_id: int) -> Room | None:
         """The room that is being made for a waiting job, as of the last decision."""
         return self._rooms.get(job_id)
+
+    def holders(self, uuids: Collection[str]) -> list[str]:
+        """Names of the jobs whose ends open these GPUs: those for which they are kept, else those that run there."""
+        jobs = [job for job, room in self._rooms.items() if room.uuids & set(uuids)] or [
+            attempt.job_id
+            for attempt in self.workload.attempts.values()
+            if any(gpu.uuid in uuids for gpu in attempt.allocation.gpus)
+        ]
+        return [self.workload.jobs[job].name for job in jobs]
 
     def rehearse(self, room: Capacity, now: datetime) -> Rehearsal:
         """What would be decided now, with everything that was found out on the way. Books it in `room`."""

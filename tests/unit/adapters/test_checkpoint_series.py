@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -180,3 +181,17 @@ def test_a_file_system_that_hangs_holds_up_nobody(
     manifest.unlink()  # first: whoever opened it once more would wait for a writer that never comes
     os.close(writer)
     eventually(lambda: "none of the 1" in series.continued(second(job), job)[1][0], what="the next one sees again")
+
+
+def test_when_the_newest_checkpoint_was_saved_is_seen_where_one_can_look(
+    series: Series, job: Job, tmp_path: Path
+) -> None:
+    place = str(tmp_path / "there")
+    attempt = replace(second(job), checkpoints=place)
+    assert series.saved_at(attempt) is None, "there is no such directory yet"
+    save(place, 1)
+    newest = save(place, 2)
+    os.utime(newest.place, (1000, 2000))
+    assert series.saved_at(attempt) == datetime.fromtimestamp(2000, UTC)
+    assert series.saved_at(replace(attempt, checkpoints="s3://bucket/x")) is None
+    assert series.saved_at(replace(attempt, checkpoints=None)) is None
