@@ -17,6 +17,7 @@ from researchflow_tmux.domain.attempt import (
     TimedOut,
     UpToDate,
 )
+from researchflow_tmux.policies.retry import BUDGET
 
 Facts = Mapping[str, Any]
 
@@ -78,7 +79,7 @@ def _out_of_memory(facts: Facts) -> OutOfMemory:
 def _note(facts: Facts) -> str:
     """What the runner had to add to the bare outcome; "exit 1" is said by the outcome already."""
     ran = facts.get("outcome") in ("exited", "killed", "timed_out", "out_of_memory")
-    reason = str(facts.get("reason") or "") if ran else ""
+    reason = str(facts.get("reason") or "") if ran and facts.get("by") != BUDGET else ""  # the outcome says it
     line = (facts.get("oom") or {}).get("line") if facts.get("outcome") == "out_of_memory" else None
     if line:  # the outcome says it, and it may hold anything
         reason = reason.partition(line)[2]

@@ -12,18 +12,21 @@ from researchflow_tmux.adapters.foreseen_file import ForeseenAttempt
 from researchflow_tmux.adapters.live_file import Live
 from researchflow_tmux.adapters.planning import history
 from researchflow_tmux.api import asking
+from researchflow_tmux.api.accounts import accounting_of
 from researchflow_tmux.api.durations import Durations
 from researchflow_tmux.api.planning import Plan, plan_of
 from researchflow_tmux.api.workspace import Workspace
-from researchflow_tmux.domain.attempt import Attempt, AttemptKey
+from researchflow_tmux.domain.attempt import Attempt, AttemptKey, Ended, Exited
 from researchflow_tmux.domain.gpus import META_CONDITIONS, GpuCondition, decode_conditions
 from researchflow_tmux.domain.job import Job
 from researchflow_tmux.domain.limits import RoomRules
 from researchflow_tmux.domain.reasons import Reason
 from researchflow_tmux.domain.resources import GpuDevice
+from researchflow_tmux.engine.accounting import Accounting
 from researchflow_tmux.engine.capacity import Capacity, capacity
 from researchflow_tmux.engine.planning.choice import META_USAGE, Choice
 from researchflow_tmux.engine.workload import Workload
+from researchflow_tmux.policies.accounts.accounts import NO_ACCOUNTS
 from researchflow_tmux.policies.planning.estimates import Estimate
 from researchflow_tmux.policies.prediction.fingerprint import fingerprint
 from researchflow_tmux.policies.prediction.history import History, Lesson
@@ -59,6 +62,8 @@ class Scene:
     now: datetime
     live: Live | None
     """What the scheduler last saw; None = none runs."""
+    accounting: Callable[[Workload], Accounting | None] = lambda _workload: None
+    """The accounts of projects and users over a workload; None = there are none."""
 
     @property
     def running(self) -> bool:
@@ -72,7 +77,10 @@ class Scene:
         if self.plan is not None:
             machine, known = self.machine, Unlearning(self.durations.history)
             gpus = (machine.devices, machine.share)
-            choice.use(self.plan.planner(workload, self.live, self.now, machine=gpus, estimator=known))
+            accounts = self.accounting(workload)
+            claims = None if accounts is None else accounts.claims
+            planner = self.plan.planner(workload, self.live, self.now, machine=gpus, estimator=known, claims=claims)
+            choice.use(planner)
         return choice
 
     def room(self, workload: Workload) -> Callable[[datetime], Capacity]:
@@ -80,8 +88,12 @@ class Scene:
         machine = self.machine
         blocked = {gpu.uuid: gpu.reason for gpu in self.conditions if gpu.reason is not None}
         links = Links(machine.devices)
+        accounting = self.accounting(workload)
+        charged: dict[AttemptKey, Attempt] = {}
 
-        def look(_now: datetime) -> Capacity:
+        def look(now: datetime) -> Capacity:
+            if accounting is not None:
+                _charge(accounting, workload, charged, now)
             return capacity(
                 workload,
                 machine.devices,
@@ -91,6 +103,7 @@ class Scene:
                 halted=machine.halted,
                 rules=machine.rules,
                 links=links,
+                accounts=NO_ACCOUNTS if accounting is None else accounting.accounts(now),
             )
 
         return look
@@ -107,6 +120,17 @@ class Scene:
         room = self.room(choice.workload)
         found = go_on(choice, room, self.now, lengths=lengths, ends=ends, wanted=wanted, most=most)
         return found, choice
+
+
+def _charge(accounting: Accounting, workload: Workload, charged: dict[AttemptKey, Attempt], now: datetime) -> None:
+    """Charge the accounts for what has ended since the last look: it ended right now."""
+    for key in charged.keys() - workload.attempts.keys():
+        attempt = charged.pop(key)
+        began = now if attempt.grant is None else attempt.grant.at
+        outcome = Exited(code=0, succeeded=True)
+        ended = Ended(outcome=outcome, started_at=began, ended_at=now, ran_s=(now - began).total_seconds())
+        accounting.settle(attempt, ended, now)
+    charged.update(workload.attempts)
 
 
 class Unlearning:
@@ -148,6 +172,7 @@ def scene(workspace: Workspace, now: datetime) -> Scene:
         durations=Durations(known, _by_key(foreseen), now, fresh=foreseen is not None and holder is not None),
         now=now,
         live=live,
+        accounting=lambda over: accounting_of(paths, settings, over, meta),
     )
 
 

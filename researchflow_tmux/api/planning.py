@@ -20,6 +20,7 @@ from researchflow_tmux.engine.planning.index import PlanRules
 from researchflow_tmux.engine.planning.planner import Planner
 from researchflow_tmux.engine.planning.said import Said
 from researchflow_tmux.engine.workload import Workload
+from researchflow_tmux.policies.accounts.accounts import Claims
 from researchflow_tmux.policies.planning.estimates import Estimator
 from researchflow_tmux.policies.planning.orders import ordered_by
 from researchflow_tmux.policies.planning.usage import Kept
@@ -43,10 +44,12 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         *,
         machine: tuple[Sequence[GpuDevice], float] | None = None,
         estimator: Estimator | None = None,
+        claims: Claims | None = None,
     ) -> Planner:
         """A planner for a look; `live` = the GPUs as the scheduler last saw them.
 
-        `machine` = other GPUs, and the share of one job; `estimator` = who is asked about durations, not the history.
+        `machine` = other GPUs, and the share of one job; `estimator` = who is asked about durations, not the history,
+        `claims` = who has an account.
         """
         seen = ([gpu.device for gpu in live.gpus], live.share) if live is not None else ([], 1.0)
         devices, share = machine or seen
@@ -55,7 +58,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
             said = Said(orders=self.own.orders)
             said.restore(self.own.keys, self.own.refused, workload.jobs)
             rules = replace(rules, policy=ordered_by(self.own.name) if said.orders else rules.policy)
-        return Planner(workload, rules, who, devices=devices, share=share, now=now, kept=self.kept, said=said)
+        return Planner(
+            workload, rules, who, devices=devices, share=share, now=now, kept=self.kept, said=said, claims=claims
+        )
 
 
 def plan_of(paths: WorkspacePaths, settings: Settings, workload: Workload, usage: str | None) -> Plan | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Container, Iterable, Mapping
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 from datetime import datetime
 from types import MappingProxyType
 from typing import NamedTuple
@@ -12,12 +12,13 @@ from researchflow_tmux.adapters.live_file import Live
 from researchflow_tmux.adapters.workspace_lock import LockHolder
 from researchflow_tmux.api.planning import Plan
 from researchflow_tmux.api.usage import state_of, usage_view, usages_of
-from researchflow_tmux.api.views import GpuView, JobView, SchedulerView, StatusView
+from researchflow_tmux.api.views import AccountView, GpuView, JobView, SchedulerView, StatusView
 from researchflow_tmux.domain.attempt import Attempt, AttemptKey, Launching, Planned, Running
 from researchflow_tmux.domain.job import Job, JobState
 from researchflow_tmux.domain.reasons import Reason, ReasonCode
 from researchflow_tmux.domain.usage import Usage, Watched
 from researchflow_tmux.domain.workspace import WorkspacePaths
+from researchflow_tmux.engine.accounting import Accounting
 from researchflow_tmux.engine.capacity import Capacity, Seen, capacity
 from researchflow_tmux.engine.planning.choice import Choice
 from researchflow_tmux.engine.workload import Workload
@@ -69,14 +70,19 @@ def build(
     plan: Callable[[], Plan | None] = lambda: None,
     shown: Shown = EVERYTHING,
     asked: Callable[[list[int]], Mapping[int, Reason] | None] = lambda _ids: None,
+    accounting: Accounting | None = None,
+    projects: Sequence[AccountView] = (),
 ) -> StatusView:
     """The view; `plan` = the policy that decides what starts next, None = the queue's own order.
 
     `last_attempts` = the latest attempt of each job that has one, `watched` = what the sampler measured last, `asked` =
-    the running scheduler's own words of why some jobs wait, None = there are none.
+    the running scheduler's own words of why some jobs wait, None = there are none; `accounting` = caps and budgets of
+    projects and users, `projects` = how they stand.
     """
     usages = usages_of(watched)
     room = seen_room(workload, live, running=holder is not None, now=now)
+    if accounting is not None:
+        room.accounts = accounting.accounts(now)
     listed, not_listed = shown.of(workload)
     waiting = [job.id for job in listed if job.state is JobState.QUEUED]
     few = len(waiting) < workload.queue_length
@@ -85,7 +91,8 @@ def build(
         choice = Choice(workload)
         found = None if room.halted is not None else plan()  # nothing starts: who would be next says nothing
         if found is not None:
-            choice.use(found.planner(workload, live, now))
+            claims = None if accounting is None else accounting.claims
+            choice.use(found.planner(workload, live, now, claims=claims))
         reasons = choice.explain(room, now, only=waiting if few else None)
     jobs = [job_view(job, last_attempts.get(job.id), reasons.get(job.id), now, room.halted, usages) for job in listed]
     return StatusView(
@@ -97,6 +104,7 @@ def build(
         not_listed=not_listed,
         gpus=gpu_views(workload, live, watched),
         scheduler=scheduler_view(live, holder),
+        projects=list(projects),
         not_queued=list(live.sources.problems) if live is not None else [],
         not_shown=list(live.sources.unwritten) if live is not None else [],
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Literal
 
 import msgspec
 
@@ -117,6 +118,42 @@ class SchedulerView(msgspec.Struct, kw_only=True):
     """Why another policy decides than the one that was chosen."""
 
 
+class HoursView(msgspec.Struct, kw_only=True):
+    """Hours of one resource in the period that is under way."""
+
+    used: float
+    """By jobs that have ended, and by running ones so far."""
+    granted: float
+    """What running jobs may use besides. What they do not use is given back when they end."""
+    limit: float | None
+    """The budget; null = there is none."""
+
+
+class AccountView(msgspec.Struct, kw_only=True):
+    """One project or user that is described in the settings. null = no limit, or unknown."""
+
+    kind: Literal["project", "user"]
+    name: str
+    weight: float | None
+    """Only projects have one."""
+    share_of_use: float | None
+    """Its part of the GPU time that all projects used lately; null = none was used, or no policy counts it."""
+    running_gpus: int
+    max_gpus: int | None
+    running_cpus: int
+    max_cpus: int | None
+    running_memory_mib: int
+    max_memory_mib: int | None
+    gpu_hours: HoursView
+    cpu_hours: HoursView
+    memory_hours: HoursView
+    """GiB-hours."""
+    period: str
+    """`day`, `week`, `month` or `total`."""
+    period_ends: datetime | None
+    """When its budgets begin anew; null = never."""
+
+
 class StatusView(msgspec.Struct, kw_only=True, rename={"schema_name": "schema"}):
     """Everything `rfsched status` shows."""
 
@@ -130,6 +167,8 @@ class StatusView(msgspec.Struct, kw_only=True, rename={"schema_name": "schema"})
     """Jobs that wait and are left out of `jobs`; 0 unless only the first ones were asked for."""
     gpus: list[GpuView]
     scheduler: SchedulerView
+    projects: list[AccountView] = []
+    """The projects and users that the settings describe: what they have, and what is left of their budgets."""
     not_queued: list[str] = []
     """What the scheduler found in config_dir and job_dir and could not queue: file, line, what is wrong."""
     not_shown: list[str] = []

@@ -46,7 +46,8 @@ ADVICE = {
     "grace": "nothing to do: it starts when the GPU has settled; `grace_period` says for how long that takes",
     "ram": "nothing to do: it starts when memory is free again; `max_ram` and `kill_ram` are the limits",
     "array_limit": "nothing to do: it starts when another job of its array ends; %N in its --array is how many may run",
-    "cap": "nothing to do: it starts when another job ends; `max_jobs` is how many run at a time",
+    "cap": "nothing to do: it starts when another job ends; what is named in brackets is the limit",
+    "budget": "nothing to do: it starts when there is budget again; `rfsched project set NAME gpu_hours=N` gives more",
 }
 """What to do about a job that waits, by the code of its reason."""
 
@@ -159,6 +160,10 @@ def _advice(job: Job, shown: JobView, view: StatusView) -> Iterator[str]:
     """Commands that lead on from here."""
     name = str(job.id) if sum(each.name == job.name for each in view.jobs) > 1 else job.name
     match job.state:
+        case JobState.HELD if shown.reason_code == "budget":
+            yield "nothing to do: it goes on when there is budget again"
+            yield "`rfsched project set NAME gpu_hours=N` gives more"
+            yield f"`rfsched hold {name}` keeps it from going on by itself"
         case JobState.HELD:
             yield f"`rfsched release {name}` lets it start"
         case JobState.QUEUED:

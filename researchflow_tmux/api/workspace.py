@@ -14,10 +14,11 @@ from researchflow_tmux.adapters import live_file, usage_file, workspace_lock
 from researchflow_tmux.adapters.clock import SystemClock
 from researchflow_tmux.adapters.sqlite_reader import SqliteReader
 from researchflow_tmux.api import asking, status
+from researchflow_tmux.api.accounts import account_views, accounting_of
 from researchflow_tmux.api.locate import find_workspace
 from researchflow_tmux.api.planning import plan_of
 from researchflow_tmux.api.selection import select
-from researchflow_tmux.api.views import StatusView
+from researchflow_tmux.api.views import AccountView, StatusView
 from researchflow_tmux.domain.attempt import Attempt
 from researchflow_tmux.domain.errors import ConfigError, RfschedError, StoreError, UsageError, WorkspaceBusy
 from researchflow_tmux.domain.events import Event
@@ -115,6 +116,7 @@ class Workspace:
             last = reader.latest_attempts([job.id for job in jobs if job.attempts])
         settings = self.usable_settings
         workload = Workload(jobs, attempts, gpus=decode_conditions(meta.get(META_CONDITIONS)))
+        accounting, now = accounting_of(self.paths, settings, workload, meta), self._clock.now()
         return status.build(
             paths=self.paths,
             task_name=task_name or settings.task_name,
@@ -126,8 +128,27 @@ class Workspace:
             live=live_file.read(self.paths.live),
             watched=usage_file.read(self.paths.usage),
             holder=holder,
-            now=self._clock.now(),
+            now=now,
+            accounting=accounting,
+            projects=account_views(accounting, settings, workload, meta, now),
         )
+
+    def projects(self) -> list[AccountView]:
+        """The projects and users that the settings describe: what they have, and what is left of their budgets.
+
+        Raises ConfigError when the settings cannot be used.
+        """
+        settings = self.settings
+        if asking.scheduler(self.paths) is None:
+            self.settle()
+        try:
+            with self.reader() as reader, reader.snapshot():
+                jobs, attempts, meta = reader.all_jobs(), reader.live_attempts(), reader.meta()
+        except UsageError:  # nothing was queued so far
+            jobs, attempts, meta = [], [], {}
+        workload = Workload(jobs, attempts)
+        accounting = accounting_of(self.paths, settings, workload, meta)
+        return account_views(accounting, settings, workload, meta, self._clock.now())
 
     def _reasons(self, job_ids: list[int]) -> dict[int, Reason] | None:
         """Why these jobs wait, in the scheduler's own words; None = it does not say so at once."""

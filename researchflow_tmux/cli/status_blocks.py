@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from researchflow_tmux.api.views import GpuView, JobView, StatusView, UsageView
+from researchflow_tmux.api.views import AccountView, GpuView, HoursView, JobView, StatusView, UsageView
 from researchflow_tmux.cli.layout import Block, Cell, Line, Table, bar, line
 from researchflow_tmux.cli.output import count, duration, moment
 from researchflow_tmux.domain.wording import resumed_words
@@ -75,6 +75,51 @@ def counts_line(view: StatusView) -> Block:
             cells += [Cell(", ")] if cells else []
             cells.append(Cell(f"{number} {WORDS.get(state, state)}", COLOURS.get(state, "")))
     return Line(tuple(cells)) if cells else line("no jobs so far: `rfsched start` queues the configs", "dim")
+
+
+def accounts_table(view: StatusView) -> list[Block]:
+    """One line for each project and user with an account: GPUs, and the hours that are left of a budget."""
+    if not view.projects:
+        return []
+    rows = [_header("PROJECTS", "WEIGHT", "LATELY", "GPUS", "BUDGET USED", "UNTIL")]
+    for each in view.projects:
+        share = "" if each.share_of_use is None else f"{each.share_of_use:.0%}"
+        most = "" if each.max_gpus is None else f"/{each.max_gpus}"
+        budgets = [
+            words
+            for hours, unit in ((each.gpu_hours, "GPU-h"), (each.cpu_hours, "core-h"), (each.memory_hours, "GiB-h"))
+            if (words := _budget_words(hours, unit))
+        ]
+        until = moment(each.period_ends, view.at) if budgets else ""
+        rows.append(
+            (
+                Cell(each.name if each.kind == "project" else f"user {each.name}", "bold"),
+                Cell("" if each.weight is None else f"{each.weight:g}"),
+                Cell(share),
+                Cell(f"{each.running_gpus}{most}"),
+                Cell(", ".join(budgets), _budget_colour(each)),
+                Cell(until),
+            )
+        )
+    used = [at for at in range(6) if at == 0 or any(row[at].text for row in rows[1:])]
+    return [Table([tuple(row[at] for at in used) for row in rows])]
+
+
+def _budget_words(hours: HoursView, unit: str) -> str:
+    """`81.2 of 100 GPU-h, 12.4 more granted`; empty without a budget."""
+    if hours.limit is None:
+        return ""
+    granted = f", {hours.granted:.3g} more granted" if hours.granted >= 0.0005 else ""
+    return f"{hours.used:.3g} of {hours.limit:g} {unit}{granted}"
+
+
+def _budget_colour(account: AccountView) -> str:
+    parts = [
+        (hours.used + hours.granted) / hours.limit if hours.limit else 1.0
+        for hours in (account.gpu_hours, account.cpu_hours, account.memory_hours)
+        if hours.limit is not None
+    ]
+    return load_colour(max(parts, default=0.0))
 
 
 def gpu_table(gpus: Sequence[GpuView], width: int | None) -> list[Block]:
@@ -247,6 +292,7 @@ def picture(view: StatusView, *, width: int | None, fold: Fold, everything: bool
     blocks = title(view)
     table = gpu_table(view.gpus, width)
     blocks += [line(), *table] if table else []
+    blocks += accounts_table(view)
     blocks += running_table(by_state["running"], fold.running, len(by_state["running"]), width=width)
     blocks += waiting_table(waiting, fold.waiting, len(waiting) + view.not_listed, view.at)
     blocks += problem_list("NOT QUEUED", view.not_queued, fold.ended)

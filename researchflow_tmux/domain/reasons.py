@@ -106,7 +106,7 @@ WORDS: dict[ReasonCode, str] = {
     ReasonCode.GRACE: "GPU settles",
     ReasonCode.RAM: "too little memory in the machine",
     ReasonCode.CAP: "as many jobs run as may",
-    ReasonCode.BUDGET: "waits for budget",
+    ReasonCode.BUDGET: "budget",
     ReasonCode.NO_HARDWARE: "no fitting GPU is free",
     ReasonCode.IMPOSSIBLE: "cannot run here",
     ReasonCode.BACKOFF: "waits before the next try",

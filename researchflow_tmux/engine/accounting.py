@@ -7,7 +7,7 @@ from datetime import datetime, tzinfo
 
 import msgspec
 
-from researchflow_tmux.domain.accounts import NO_USE, AccountUse, Hours, Owner, Rate, added, owner_of
+from researchflow_tmux.domain.accounts import NO_HOURS, NO_USE, AccountUse, Hours, Owner, Rate, added, owner_of
 from researchflow_tmux.domain.attempt import Attempt, AttemptKey, Ended
 from researchflow_tmux.domain.job import Job
 from researchflow_tmux.domain.reasons import Reason, ReasonCode
@@ -91,6 +91,11 @@ class Accounting:
             own = self._settled[owner] = pruned(added(self._settled.get(owner, {}), hours))
             meta[f"{META_ACCOUNT}{owner}"] = msgspec.json.encode(own).decode()
         return meta
+
+    def settled_of(self, owner: Owner, period: str) -> Hours:
+        """What of a period is used by what has ended, in all workspaces that are known of."""
+        own = self._settled.get(owner, {}).get(period, NO_HOURS)
+        return own.plus(self.others.get(owner, NO_USE).settled.get(period, NO_HOURS))
 
     def elapsed_s(self, attempt: Attempt, now: datetime) -> float:
         """Seconds since its grant began to count, whatever was done to the clock meanwhile."""

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from researchflow_tmux.domain.attempt import Planned, Running, Stopping
 from researchflow_tmux.domain.events import AttemptStopping, JobRespecified
 from researchflow_tmux.domain.job import Job, JobState
-from researchflow_tmux.domain.reasons import ReasonCode
+from researchflow_tmux.domain.reasons import Reason, ReasonCode
 from researchflow_tmux.engine.workload import Book
 from researchflow_tmux.policies.conditions import Standing, standing, why_skipped
 
@@ -130,6 +130,9 @@ def hold(book: Book, job_ids: Iterable[int], by: str) -> dict[str, list[str]]:
     for job in _existing(book, job_ids):
         if job.state is JobState.QUEUED:
             book.change(job, JobState.HELD, ReasonCode.HELD, f"by {by}", by=by)
+        elif job.state is JobState.HELD and job.reason is not None and job.reason.code is ReasonCode.BUDGET:
+            reason = Reason(code=ReasonCode.HELD, text=f"by {by}")  # it does not come back by itself any more
+            book.apply(JobRespecified(job_id=job.id, job=replace(job, reason=reason), why=f"held by {by}"))
         done["held" if book.workload.jobs[job.id].state is JobState.HELD else "untouched"].append(job.name)
     return done
 

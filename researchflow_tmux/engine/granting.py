@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from researchflow_tmux.domain.accounts import Grant, Hours, Owner, added, hours_of, owner_of
 from researchflow_tmux.domain.attempt import Attempt, AttemptKey, Ended, Stopping
-from researchflow_tmux.domain.events import AttemptGranted, AttemptPlanned, JobChanged, Payload
+from researchflow_tmux.domain.events import AttemptGranted, AttemptPlanned, JobChanged, JobRespecified, Payload
 from researchflow_tmux.domain.job import JobState
 from researchflow_tmux.domain.reasons import Reason, ReasonCode
 from researchflow_tmux.engine.context import Context
@@ -147,6 +147,8 @@ class Granting:
                 self._told[attempt.key] = attempt.grant.seconds
             case JobChanged(job_id=job_id, state=state, reason=reason):
                 (self._held.add if _is_held(state, reason) else self._held.discard)(job_id)
+            case JobRespecified(job_id=job_id, job=job):
+                (self._held.add if _is_held(job.state, job.reason) else self._held.discard)(job_id)
             case _:
                 pass
 

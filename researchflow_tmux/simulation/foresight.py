@@ -132,6 +132,7 @@ class _Course:
             boot_id="",
             hostname="",
             phase=Planned(at=self._now),
+            grant=start.grant,
         )
         self._workload.apply(AttemptPlanned(attempt=attempt), self._now)
         began = AttemptStarted(job_id=job.id, number=number, runner_pid=0, started_at=self._now)
