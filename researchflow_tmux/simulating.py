@@ -18,13 +18,13 @@ from researchflow_tmux.adapters.gpu_inventory import inventory
 from researchflow_tmux.adapters.nvml import NvmlProbe
 from researchflow_tmux.adapters.planning import plan_rules
 from researchflow_tmux.adapters.policy_process import PolicyProcess
+from researchflow_tmux.adapters.room_settings import foreseeable
 from researchflow_tmux.adapters.sqlite_reader import SqliteReader
 from researchflow_tmux.domain.attempt import Attempt, Ended, Exited, Running, Stopping, TimedOut
 from researchflow_tmux.domain.errors import UsageError
 from researchflow_tmux.domain.events import AttemptEnded
 from researchflow_tmux.domain.gpus import META_CONDITIONS
 from researchflow_tmux.domain.job import Job, JobState
-from researchflow_tmux.domain.limits import BUILT_IN_ORDERS, NO_LIMITS, RoomRules
 from researchflow_tmux.domain.plugin import is_plugin
 from researchflow_tmux.domain.resources import GpuDevice
 from researchflow_tmux.domain.workspace import Settings, WorkspacePaths
@@ -320,12 +320,6 @@ class _World:
 
     def _offset(self, when: datetime) -> float:
         return round(max((when - self.begin).total_seconds(), 0.0), 3)
-
-
-def foreseeable(rules: RoomRules) -> RoomRules:
-    """The rules of room without those on what is measured, and the grace periods that are for measuring."""
-    order = rules.order if rules.order in BUILT_IN_ORDERS else BUILT_IN_ORDERS[0]
-    return replace(rules, limits=NO_LIMITS, grace_s=None, max_ram_pct=None, kill_ram_pct=None, order=order)
 
 
 def _started(attempt: Attempt) -> datetime:

@@ -66,3 +66,8 @@ def read(path: str) -> Foreseen | None:
     except (OSError, msgspec.MsgspecError):
         return None
     return foreseen if foreseen.schema == SCHEMA else None
+
+
+def by_key(foreseen: Foreseen | None) -> dict[AttemptKey, ForeseenAttempt]:
+    """What is known of running attempts."""
+    return {} if foreseen is None else {each.key: each for each in foreseen.attempts}

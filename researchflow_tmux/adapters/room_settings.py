@@ -10,7 +10,7 @@ import msgspec
 
 from researchflow_tmux.adapters.system_ram import SystemRam
 from researchflow_tmux.domain.hardware import NO_HARDWARE, Hardware, hardware
-from researchflow_tmux.domain.limits import GpuLimits, RoomRules
+from researchflow_tmux.domain.limits import BUILT_IN_ORDERS, NO_LIMITS, GpuLimits, RoomRules
 from researchflow_tmux.domain.units import parse_duration, parse_size
 from researchflow_tmux.domain.workspace import JobSection, Settings
 
@@ -41,6 +41,13 @@ class SaysHardware(Protocol):
     def topology(self) -> str | None:
         """Such as `nvlink!`; None = the settings say."""
         ...
+
+
+def foreseeable(rules: RoomRules) -> RoomRules:
+    """The rules of room without those on what is measured, and the grace periods that are for measuring."""
+    order = rules.order if rules.order in BUILT_IN_ORDERS else BUILT_IN_ORDERS[0]
+    free = msgspec.structs.replace(rules, limits=NO_LIMITS, grace_s=None, max_ram_pct=None, kill_ram_pct=None)
+    return msgspec.structs.replace(free, order=order)
 
 
 def room_rules(settings: Settings) -> RoomRules:

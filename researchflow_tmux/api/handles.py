@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Generator
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from researchflow_tmux.api import call_files, looping
 from researchflow_tmux.api.ends import ends
@@ -15,6 +15,9 @@ from researchflow_tmux.api.workspace import Workspace
 from researchflow_tmux.domain.attempt import Attempt
 from researchflow_tmux.domain.errors import JobFailed, UsageError
 from researchflow_tmux.domain.job import Job, JobState
+
+if TYPE_CHECKING:
+    from researchflow_tmux.api.plan_views import PlannedJob
 
 R_co = TypeVar("R_co", covariant=True)
 
@@ -64,6 +67,16 @@ class JobHandle(Generic[R_co]):
         """Why it waits or stands where it does, as `rfsched status` says it; None = there is nothing to say."""
         found = next((each for each in self.workspace.status().jobs if each.id == self.id), None)
         return None if found is None else found.reason
+
+    def eta(self) -> PlannedJob | None:
+        """When it should start and end, with the interval that holds it in four cases of five.
+
+        None = it has ended, or it would not start as things are. Times in it are None where nothing is known of its
+        like. Raises ConfigError or ProbeError too when no scheduler runs and the GPUs cannot be found out.
+        """
+        from researchflow_tmux.api.plan import planned
+
+        return planned(self.workspace, self.job)
 
     @property
     def attempts(self) -> list[Attempt]:

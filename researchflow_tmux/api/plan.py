@@ -6,10 +6,12 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from researchflow_tmux.adapters.clock import SystemClock
-from researchflow_tmux.api.durations import Length
-from researchflow_tmux.api.foreseeing import Scene, scene
+from researchflow_tmux.api.durations import Length, began
+from researchflow_tmux.api.etas import group_of, members
+from researchflow_tmux.api.foreseeing import scene
 from researchflow_tmux.api.plan_tries import Tries, in_order
 from researchflow_tmux.api.plan_views import NotPlanned, PlannedGroup, PlannedJob, PlanView
+from researchflow_tmux.api.scene import Scene
 from researchflow_tmux.api.workspace import Workspace
 from researchflow_tmux.domain.attempt import Ended
 from researchflow_tmux.domain.job import Job, JobState
@@ -46,6 +48,15 @@ def plan(
     return _Planning(scene(workspace, clock.now()), workspace, clock.monotonic, first).view(wanted, tries)
 
 
+def planned(workspace: Workspace, job: Job, *, tries: int = TRIES) -> PlannedJob | None:
+    """When one job starts and ends; None = it has ended, or would not start as things are. Raises what `plan` does."""
+    if job.state.ended or job.state is JobState.HELD:
+        return None
+    runs = job.state is JobState.ACTIVE  # then nothing has to be decided before it
+    view = plan(workspace, wanted={job.id}, first=0 if runs else None, tries=0 if runs else tries)
+    return view.jobs[0] if view.jobs else None
+
+
 class _Planning:
     """One plan in the making."""
 
@@ -65,6 +76,9 @@ class _Planning:
         self._order = [self._tries.task(self.jobs[job_id]) for job_id in self.found.stays]
         self._order += [self._tries.task(job) for job in self.beyond]
         self.spans = self._spans(middle)
+        unknown = (span.start_s for job_id, span in self.spans.items() if not self.lengths[job_id].known)
+        self._sure_until_s = max(min(unknown, default=float("inf")), 0.0)
+        """From then on starts depend on jobs of which nothing is known."""
 
     def _length(self, job: Job) -> Length:
         attempt = self.live.get(job.id)
@@ -140,10 +154,10 @@ class _Planning:
         stay = self.found.stays.get(job_id)
         runs = job_id in self.live
         starts = [one[job_id].start_s for one in drawn if job_id in one]
-        start = self._between(span.start_s, starts) if starts and not runs else (None, None)
-        ends = [one[job_id].end_s for one in drawn if job_id in one]
-        end = self._between(span.end_s, ends) if ends and length.known else (None, None)
-        eta_at = self._at(span.end_s) if length.known else None
+        sure = span.start_s <= self._sure_until_s
+        start = self._between(span.start_s, starts) if starts and not runs and sure else (None, None)
+        end = self._end(job_id, drawn) if length.known and sure else (None, None)
+        eta_at = self._at(span.end_s) if length.known and sure else None
         deadline = job.spec.deadline
         return PlannedJob(
             id=job_id,
@@ -156,6 +170,7 @@ class _Planning:
             start_at=self._at(span.start_s),
             start_low_at=start[0],
             start_high_at=start[1],
+            start_known=sure,
             eta_at=eta_at,
             eta_low_at=end[0],
             eta_high_at=end[1],
@@ -166,25 +181,25 @@ class _Planning:
             by_order=stay is None,
         )
 
+    def _end(self, job_id: int, drawn: Sequence[Mapping[int, Span]]) -> tuple[datetime | None, datetime | None]:
+        """The interval of a job's end: of one that runs, what is known of it alone."""
+        attempt, length = self.live.get(job_id), self.lengths[job_id]
+        if attempt is not None:
+            low_at, high_at = (began(attempt) + timedelta(seconds=each) for each in (length.low_s, length.high_s))
+            return max(low_at, self._scene.now), max(high_at, self._scene.now)
+        ends = [one[job_id].end_s for one in drawn if job_id in one]
+        return self._between(self.spans[job_id].end_s, ends) if ends else (None, None)
+
     def _groups(self, drawn: Sequence[Mapping[int, Span]], only: Collection[int] | None) -> list[PlannedGroup]:
-        members: dict[tuple[str, str], list[int]] = {}
-        for job_id in self.spans if only is None else only:
-            spec = self.jobs[job_id].spec
-            for kind, name in (("group", spec.group), ("project", spec.project)):
-                if name is not None:
-                    members.setdefault((kind, name), []).append(job_id)
-        return [self._group(name, kind, ids, drawn) for (kind, name), ids in sorted(members.items())]
+        found = members(self.jobs[job_id] for job_id in (self.spans if only is None else only))
+        return [self._group(name, kind, ids, drawn) for (kind, name), ids in sorted(found.items())]
 
     def _group(self, name: str, kind: str, ids: Iterable[int], drawn: Sequence[Mapping[int, Span]]) -> PlannedGroup:
-        """The last end of several: the middle of the tries, because the last of many is late more often than not."""
         ids = list(ids)
-        tries = sorted(max((one[job_id].end_s for job_id in ids if job_id in one), default=0.0) for one in drawn)
-        known = bool(ids) and all(self.lengths[job_id].known for job_id in ids)
-        end_s = max((self.spans[job_id].end_s for job_id in ids), default=0.0)
-        end_s = tries[len(tries) // 2] if tries else end_s
-        low, high = self._between(end_s, tries) if tries and known else (None, None)
-        eta_at = self._at(end_s) if known else None
-        return PlannedGroup(name=name, kind=kind, jobs=len(ids), eta_at=eta_at, eta_low_at=low, eta_high_at=high)
+        ends_s = {job_id: self.spans[job_id].end_s for job_id in ids}
+        tries = ({job_id: one[job_id].end_s for job_id in ids if job_id in one} for one in drawn)
+        known = all(self.lengths[job_id].known for job_id in ids)
+        return group_of(name, kind, ids, ends_s, tries, self._scene.now, known=known)
 
     def _not_planned(self, wanted: Collection[int] | None) -> Iterable[NotPlanned]:
         """What has not started when nothing more can."""
@@ -205,7 +220,7 @@ class _Planning:
         if others:
             yield f"others use {counted(others, 'GPU')}: for how long cannot be known, so they count as free"
         if any(not self.lengths[job_id].known for job_id in self.spans):
-            yield "?: nothing like it has succeeded so far; an hour is assumed, so that what comes after it is a guess"
+            yield "?: a guess: nothing like it (or like what comes before it) has succeeded so far; an hour each"
         if self.beyond:
             yield f"the first {len(self.found.stays)} by real decisions, {len(self.beyond)} after them by their order"
 

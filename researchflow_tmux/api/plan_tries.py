@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from researchflow_tmux.api.durations import Length, began
-from researchflow_tmux.api.foreseeing import Scene
+from researchflow_tmux.api.scene import Scene
 from researchflow_tmux.domain.attempt import Attempt
 from researchflow_tmux.domain.job import Job
 from researchflow_tmux.domain.resources import SHARE_TOLERANCE

@@ -22,6 +22,8 @@ class PlannedJob(msgspec.Struct, kw_only=True):
     start_low_at: datetime | None
     """With `start_high_at`: the interval that it lies in four times of five."""
     start_high_at: datetime | None
+    start_known: bool
+    """Whether all that starts before it is of a kind that has ended before; else its start is a mere guess."""
     eta_at: datetime | None
     """When it should end; null = nothing like it has ended so far."""
     eta_low_at: datetime | None

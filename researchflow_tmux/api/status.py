@@ -8,8 +8,11 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import NamedTuple
 
+from researchflow_tmux.adapters.foreseen_file import Foreseen, ForeseenAttempt, by_key
 from researchflow_tmux.adapters.live_file import Live
 from researchflow_tmux.adapters.workspace_lock import LockHolder
+from researchflow_tmux.api.etas import NO_ETA, eta_of
+from researchflow_tmux.api.plan_views import PlannedGroup
 from researchflow_tmux.api.planning import Plan
 from researchflow_tmux.api.usage import state_of, usage_view, usages_of
 from researchflow_tmux.api.views import AccountView, GpuView, JobView, SchedulerView, StatusView
@@ -26,6 +29,10 @@ from researchflow_tmux.policies.topology import Links
 
 MANY = 2_000
 """From so many waiting jobs on it costs less to ask the scheduler about a few than to put them all in order again."""
+
+
+Known = Mapping[AttemptKey, ForeseenAttempt]
+"""What the scheduler found out about running attempts."""
 
 
 class Shown(NamedTuple):
@@ -72,6 +79,8 @@ def build(
     asked: Callable[[list[int]], Mapping[int, Reason] | None] = lambda _ids: None,
     accounting: Accounting | None = None,
     projects: Sequence[AccountView] = (),
+    foreseen: Foreseen | None = None,
+    totals: Callable[[Known], list[PlannedGroup]] = lambda _known: [],
 ) -> StatusView:
     """The view; `plan` = the policy that decides what starts next, None = the queue's own order.
 
@@ -94,7 +103,10 @@ def build(
             claims = None if accounting is None else accounting.claims
             choice.use(found.planner(workload, live, now, claims=claims))
         reasons = choice.explain(room, now, only=waiting if few else None)
-    jobs = [job_view(job, last_attempts.get(job.id), reasons.get(job.id), now, room.halted, usages) for job in listed]
+    known = by_key(foreseen)
+    jobs = [
+        job_view(job, last_attempts.get(job.id), reasons.get(job.id), now, room.halted, usages, known) for job in listed
+    ]
     return StatusView(
         at=now,
         workspace=paths.root,
@@ -105,6 +117,7 @@ def build(
         gpus=gpu_views(workload, live, watched),
         scheduler=scheduler_view(live, holder),
         projects=list(projects),
+        totals=totals(known) if live is not None and holder is not None else [],
         not_queued=list(live.sources.problems) if live is not None else [],
         not_shown=list(live.sources.unwritten) if live is not None else [],
     )
@@ -150,6 +163,7 @@ def job_view(
     now: datetime,
     halt: Reason | None = None,
     usages: Mapping[AttemptKey, Usage] = MappingProxyType({}),
+    known: Known = MappingProxyType({}),
 ) -> JobView:
     """One job; `waiting` = why it is not running, if it is queued, `halt` = why nothing is launched, if that is so."""
     reason = waiting or job.reason
@@ -157,6 +171,8 @@ def job_view(
     if job.state is JobState.ACTIVE and isinstance(phase, Planned | Launching):
         reason = halt
     started = job.started_at
+    running = job.state is JobState.ACTIVE and attempt is not None
+    eta = eta_of(attempt, known.get(attempt.key), now) if running and attempt is not None else NO_ETA
     elapsed = None if started is None else ((job.ended_at or now) - started).total_seconds()
     return JobView(
         id=job.id,
@@ -192,6 +208,10 @@ def job_view(
         share=job.needs.share,
         gpu_losses=job.gpu_losses,
         usage=usage_view(attempt, usages.get(attempt.key)) if attempt is not None else None,
+        eta_at=eta.at,
+        eta_low_at=eta.low_at,
+        eta_high_at=eta.high_at,
+        progress_pct=eta.progress_pct,
     )
 
 

@@ -7,6 +7,8 @@ from typing import Literal
 
 import msgspec
 
+from researchflow_tmux.api.plan_views import PlannedGroup
+
 
 class UsageView(msgspec.Struct, kw_only=True):
     """What an attempt uses, with its whole process tree. null = unknown, or not measured (yet)."""
@@ -76,6 +78,13 @@ class JobView(msgspec.Struct, kw_only=True):
     """When it should have ended."""
     usage: UsageView | None = None
     """What its latest attempt uses, or has used; null = it was never measured."""
+    eta_at: datetime | None = None
+    """When it should end, while it runs; null = unknown (of what waits see `rfsched plan`)."""
+    eta_low_at: datetime | None = None
+    """With `eta_high_at`: the interval that holds the end in four cases of five."""
+    eta_high_at: datetime | None = None
+    progress_pct: float | None = None
+    """How far it is, if it reports that or prints a bar or "epoch k/n"."""
 
 
 class GpuView(msgspec.Struct, kw_only=True):
@@ -169,6 +178,8 @@ class StatusView(msgspec.Struct, kw_only=True, rename={"schema_name": "schema"})
     scheduler: SchedulerView
     projects: list[AccountView] = []
     """The projects and users that the settings describe: what they have, and what is left of their budgets."""
+    totals: list[PlannedGroup] = []
+    """When everything, and each group and project, should be through; empty = not asked for, or too many jobs."""
     not_queued: list[str] = []
     """What the scheduler found in config_dir and job_dir and could not queue: file, line, what is wrong."""
     not_shown: list[str] = []

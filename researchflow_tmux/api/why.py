@@ -9,6 +9,7 @@ import msgspec
 
 from researchflow_tmux.api.limiting import limits_of
 from researchflow_tmux.api.logs import last_line
+from researchflow_tmux.api.plan_views import PlannedJob
 from researchflow_tmux.api.usage import usage_view
 from researchflow_tmux.api.views import GpuView, JobView, StatusView, UsageView
 from researchflow_tmux.api.workspace import Workspace
@@ -19,6 +20,8 @@ from researchflow_tmux.engine.setting import what_was_set
 from researchflow_tmux.policies.retry import why as outcome_words
 from researchflow_tmux.records.values import typed_command
 
+WHY_TRIES = 20
+"""Durations are drawn so often for the interval: somebody waits for the answer."""
 WAITS_FOR_GPUS = frozenset(
     {
         "capacity",
@@ -96,6 +99,8 @@ class Why(msgspec.Struct, kw_only=True):
     advice: list[str]
     limits: list[str] = msgspec.field(default_factory=list)
     """What it may use of the machine, and who holds it to that."""
+    plan: PlannedJob | None = None
+    """When it is likely to start and to end; null = it does neither, or no scheduler runs."""
 
 
 def why(workspace: Workspace, pattern: str) -> Why:

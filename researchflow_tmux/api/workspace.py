@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from researchflow_tmux.adapters import live_file, usage_file, workspace_lock
+from researchflow_tmux.adapters import foreseen_file, live_file, usage_file, workspace_lock
 from researchflow_tmux.adapters.clock import SystemClock
 from researchflow_tmux.adapters.sqlite_reader import SqliteReader
 from researchflow_tmux.api import asking, status
@@ -19,7 +19,7 @@ from researchflow_tmux.api.locate import find_workspace
 from researchflow_tmux.api.planning import plan_of
 from researchflow_tmux.api.selection import select
 from researchflow_tmux.api.views import AccountView, StatusView
-from researchflow_tmux.domain.attempt import Attempt
+from researchflow_tmux.domain.attempt import Attempt, AttemptKey
 from researchflow_tmux.domain.errors import ConfigError, RfschedError, StoreError, UsageError, WorkspaceBusy
 from researchflow_tmux.domain.events import Event
 from researchflow_tmux.domain.gpus import META_CONDITIONS, decode_conditions
@@ -32,6 +32,9 @@ from researchflow_tmux.engine.workload import Workload
 
 if TYPE_CHECKING:
     from researchflow_tmux.adapters.config_file import LoadedSettings
+    from researchflow_tmux.adapters.foreseen_file import ForeseenAttempt
+    from researchflow_tmux.adapters.live_file import Live
+    from researchflow_tmux.api.plan_views import PlannedGroup
     from researchflow_tmux.api.setting import Done
     from researchflow_tmux.domain.setting import Setting
 
@@ -105,8 +108,11 @@ class Workspace:
 
     # -- looking -------------------------------------------------------------------------------------------------------
 
-    def status(self, shown: status.Shown = status.EVERYTHING) -> StatusView:
-        """Everything there is to see, of all jobs or of some. Without a scheduler, what ended meanwhile is recorded."""
+    def status(self, shown: status.Shown = status.EVERYTHING, *, totals: bool = False) -> StatusView:
+        """Everything there is to see, of all jobs or of some. Without a scheduler, what ended meanwhile is recorded.
+
+        `totals` = also when the queue and its groups should be through, which takes some milliseconds more.
+        """
         holder = asking.scheduler(self.paths)
         if holder is None:
             self.settle()
@@ -116,7 +122,8 @@ class Workspace:
             last = reader.latest_attempts([job.id for job in jobs if job.attempts])
         settings = self.usable_settings
         workload = Workload(jobs, attempts, gpus=decode_conditions(meta.get(META_CONDITIONS)))
-        accounting, now = accounting_of(self.paths, settings, workload, meta), self._clock.now()
+        accounting = accounting_of(self.paths, settings, workload, meta)
+        live, now = live_file.read(self.paths.live), self._clock.now()
         return status.build(
             paths=self.paths,
             task_name=task_name or settings.task_name,
@@ -125,8 +132,10 @@ class Workspace:
             shown=shown,
             asked=self._reasons,
             last_attempts=last,
-            live=live_file.read(self.paths.live),
+            live=live,
             watched=usage_file.read(self.paths.usage),
+            foreseen=foreseen_file.read(self.paths.foreseen),
+            totals=lambda known: self._totals(workload, live, known, now) if totals else [],
             holder=holder,
             now=now,
             accounting=accounting,
@@ -149,6 +158,13 @@ class Workspace:
         workload = Workload(jobs, attempts)
         accounting = accounting_of(self.paths, settings, workload, meta)
         return account_views(accounting, settings, workload, meta, self._clock.now())
+
+    def _totals(
+        self, workload: Workload, live: Live | None, known: Mapping[AttemptKey, ForeseenAttempt], now: datetime
+    ) -> list[PlannedGroup]:
+        from researchflow_tmux.api.totals import totals
+
+        return [] if live is None else totals(self.paths, workload, live, known, now)
 
     def _reasons(self, job_ids: list[int]) -> dict[int, Reason] | None:
         """Why these jobs wait, in the scheduler's own words; None = it does not say so at once."""

@@ -14,6 +14,7 @@ from researchflow_tmux.cli.main import Chosen
 from researchflow_tmux.cli.output import count, duration, json_option, moment, print_json
 
 if TYPE_CHECKING:
+    from researchflow_tmux.api.plan_views import PlannedJob
     from researchflow_tmux.api.views import JobView
     from researchflow_tmux.api.why import AttemptLine, Upstream, Why
     from researchflow_tmux.cli.layout import Block
@@ -53,6 +54,7 @@ def _blocks(found: Why, now: datetime) -> list[Block]:
     blocks.append(line(facts, "dim"))
     blocks += [line(f"  {each}", "dim") for each in found.limits]
     blocks += _usage(found)
+    blocks += [line(f"  {text}") for text in planned_words(found.plan, now)]
     if found.gpus:
         blocks += [line(), line("who holds the slots:"), *gpu_table(found.gpus, layout.terminal_width())]
     if found.after:
@@ -66,6 +68,26 @@ def _blocks(found: Why, now: datetime) -> list[Block]:
     if found.advice:
         blocks += [line(), *(line(f"→ {advice}") for advice in found.advice)]
     return blocks
+
+
+def planned_words(plan: PlannedJob | None, now: datetime) -> Iterator[str]:
+    """When it is likely to start and to end, as far as that is known."""
+    from researchflow_tmux.cli.times import ends
+
+    if plan is None:
+        return
+    end = ends(plan.eta_at, plan.eta_low_at, plan.eta_high_at, now)
+    if plan.state == "running":
+        done = "" if plan.progress_pct is None else f", {plan.progress_pct:.0f} % done"
+        if end:
+            yield f"should end {end}{done}"
+        return
+    where = f" on GPU {','.join(map(str, plan.gpus))}" if plan.gpus else ""
+    start = ends(plan.start_at, plan.start_low_at, plan.start_high_at, now)
+    soon = plan.start_at <= now
+    more = f", and to end {end}" if end else ""
+    guess = "" if plan.start_known else " (a guess: nothing like what comes before it has succeeded so far)"
+    yield f"likely to start {'now' if soon else start}{where}{more}{guess}"
 
 
 def _asked(job: JobView) -> str:

@@ -8,7 +8,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from researchflow_tmux.adapters import live_file, usage_file
+from researchflow_tmux.adapters import foreseen_file, live_file, usage_file
 from researchflow_tmux.api import status
 from researchflow_tmux.api.usage import usages_of
 from researchflow_tmux.api.views import JobView, StatusView
@@ -70,12 +70,12 @@ def seen(daemon: Daemon, most: int) -> tuple[StatusView, int]:
     engine, now = daemon.engine, daemon.parts.clock.now()
     workload = engine.workload
     live, watched = live_file.read(daemon.paths.live), usage_file.read(daemon.paths.usage)
-    usages = usages_of(watched)
+    usages, known = usages_of(watched), foreseen_file.by_key(foreseen_file.read(daemon.paths.foreseen))
     reasons = engine.choice.explain(engine.look(), now, most)
     shown: dict[int, Reason | None] = {key[0]: None for key in sorted(workload.attempts)} | reasons
     attempts = {key[0]: attempt for key, attempt in workload.attempts.items()}
     jobs = [
-        status.job_view(workload.jobs[number], attempts.get(number), why, now, usages=usages)
+        status.job_view(workload.jobs[number], attempts.get(number), why, now, usages=usages, known=known)
         for number, why in shown.items()
     ]
     view = StatusView(
@@ -108,9 +108,8 @@ def screen(view: StatusView, waiting: int, events: list[Told], width: int, heigh
     blocks += [line(), *table] if table else []
     left = height - 1 - _height(blocks)
     shown_running, shown_waiting, shown_events = share(left, len(running), waiting, len(events))
-    blocks += running_table(
-        _latest_last(running), shown_running, len(running) if shown_running else 0, width=width, hint=""
-    )
+    total = len(running) if shown_running else 0
+    blocks += running_table(_latest_last(running), shown_running, total, now=view.at, width=width, hint="")
     blocks += waiting_table(queued, shown_waiting, waiting if shown_waiting else 0, view.at, hint="")
     if shown_events:
         rows = [

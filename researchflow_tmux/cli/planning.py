@@ -11,6 +11,7 @@ import click
 from researchflow_tmux.cli.jobargs import jobs_argument, pass_chosen
 from researchflow_tmux.cli.main import Chosen
 from researchflow_tmux.cli.output import count, duration, json_option, print_json
+from researchflow_tmux.cli.times import between, when
 
 if TYPE_CHECKING:
     from researchflow_tmux.api.plan_views import PlannedGroup, PlannedJob, PlanView
@@ -134,7 +135,8 @@ def _row(job: PlannedJob, now: datetime, *, roomy: bool) -> tuple[Cell, ...]:
 
     running = job.state == "running"
     where = ",".join(map(str, job.gpus)) if job.gpus else "cpu" if not job.gpus_wanted else f"any {job.gpus_wanted}"
-    start = "running" if running else "now" if job.start_at <= now else f"≈ {when(job.start_at, now)}"
+    guess = "" if job.start_known else " ?"
+    start = "running" if running else "now" if job.start_at <= now else f"≈ {when(job.start_at, now)}{guess}"
     starts = () if not roomy else (Cell(between(job.start_low_at, job.start_high_at, now), "dim"),)
     late = Cell("late: due " + when(job.deadline, now), "red") if job.late else Cell(_done(job), "dim")
     return (
@@ -170,24 +172,3 @@ def _totals(found: PlanView) -> Iterator[Block]:
 
     groups = found.groups if len(found.groups) <= 8 else found.groups[:8]
     yield Table([*map(row, groups), row(found.queue)], give=(0,))
-
-
-def when(at: datetime | None, now: datetime) -> str:
-    """Local time, to the minute: `14:32` within a day, else `Thu 14:32`, else `Nov 27`; seconds if it is soon."""
-    if at is None:
-        return ""
-    local = at.astimezone()
-    ahead_s = (at - now).total_seconds()
-    if ahead_s < 600:
-        return f"{local:%H:%M:%S}"
-    if local.date() == now.astimezone().date():
-        return f"{local:%H:%M}"
-    return f"{local:%a %H:%M}" if ahead_s < 6 * 86_400 else f"{local:%b %d}"
-
-
-def between(low: datetime | None, high: datetime | None, now: datetime) -> str:
-    """`(14:20–15:05)`; empty = unknown."""
-    if low is None or high is None:
-        return ""
-    first, last = when(low, now), when(high, now)
-    return f"({first}–{last})" if first != last else ""

@@ -74,7 +74,7 @@ def _chosen(
     from researchflow_tmux.api.status import Shown
 
     ids = {job.id for job in workspace.jobs(patterns)} if patterns else None
-    return workspace.status(Shown(ids, states, None if all_waiting else MOST_WAITING))
+    return workspace.status(Shown(ids, states, None if all_waiting else MOST_WAITING), totals=True)
 
 
 def _draw(view: StatusView, *, everything: bool, filtered: bool) -> None:

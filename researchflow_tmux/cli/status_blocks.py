@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
+from researchflow_tmux.api.plan_views import PlannedGroup
 from researchflow_tmux.api.views import AccountView, GpuView, HoursView, JobView, StatusView, UsageView
 from researchflow_tmux.cli.layout import Block, Cell, Line, Table, bar, line
 from researchflow_tmux.cli.output import count, duration, moment
+from researchflow_tmux.cli.times import ends
 from researchflow_tmux.domain.wording import resumed_words
 
 STATES = ("running", "queued", "held", "failed", "skipped", "cancelled", "succeeded")
@@ -19,6 +21,8 @@ SILENT_S = 90.0
 BAR = 14
 ROOMY = 110
 """Columns of the terminal from which the running jobs are shown with what they use. What is piped keeps its columns."""
+ETA = ("DONE", "ENDS")
+MOST_TOTALS = 4
 USED = ("CPU", "RAM", "GPU", "GPU MEM")
 FOLD_HINT = "; --all shows them"
 """What a folded list says."""
@@ -164,15 +168,24 @@ def _users(gpu: GpuView) -> Cell:
 
 
 def running_table(
-    jobs: Sequence[JobView], most: int | None, total: int, *, width: int | None = None, hint: str = FOLD_HINT
+    jobs: Sequence[JobView],
+    most: int | None,
+    total: int,
+    *,
+    now: datetime,
+    width: int | None = None,
+    hint: str = FOLD_HINT,
 ) -> list[Block]:
-    """Running jobs with how long they take, what they use (if there is room for that), and where to look."""
+    """Running jobs with how long they take, when they should end, what they use (each if there is room for it)."""
     if not total:
         return []
+    etas = [_eta_words(job, now, width) for job in jobs[:most]]
+    told = [at for at in range(len(ETA)) if any(each[at] for each in etas)]
     used = [used_words(job.usage) for job in jobs[:most]]
     shown = [at for at in range(len(USED)) if any(each[at] for each in used)] if (width or 0) >= ROOMY else []
-    rows = [_header("RUNNING", "ID", "ELAPSED", "GPU", *(USED[at] for at in shown), "SESSION")]
-    for job, words in zip(jobs[:most], used, strict=False):
+    heads = (*(ETA[at] for at in told), *(USED[at] for at in shown))
+    rows = [_header("RUNNING", "ID", "ELAPSED", "GPU", *heads, "SESSION")]
+    for job, words, eta in zip(jobs[:most], used, etas, strict=False):
         where = job.session or ""
         if job.headless:
             where += " (gone; it runs on: `rfsched logs -f`)"
@@ -181,10 +194,36 @@ def running_table(
         elapsed = "starting" if job.started_at is None else duration(job.elapsed_s)
         gpus = ",".join(map(str, job.gpus)) if job.gpus else "cpu"
         facts = [Cell(job.name, "green"), Cell(str(job.id)), Cell(elapsed + attempt), Cell(gpus)]
-        rows.append((*facts, *(Cell(words[at]) for at in shown), Cell(where)))
-    right = frozenset(range(4, 4 + len(shown)))
-    table = Table(rows, give=(4 + len(shown), 0), right=right)
+        more = (*(Cell(eta[at]) for at in told), *(Cell(words[at]) for at in shown))
+        rows.append((*facts, *more, Cell(where)))
+    begin = 4 + len(told)
+    right = frozenset(range(begin, begin + len(shown)))
+    table = Table(rows, give=(begin + len(shown), 0), right=right)
     return [line(), table, *_more(len(rows) - 1, total, "running", hint)]
+
+
+def _eta_words(job: JobView, now: datetime, width: int | None) -> tuple[str, str]:
+    """How far a job is and when it should end, as ETA names it; what is piped keeps its columns."""
+    if width is None:
+        return ("", "")
+    done = "" if job.progress_pct is None else f"{job.progress_pct:.0f} %"
+    if width < ROOMY:
+        return (done, ends(job.eta_at, None, None, now))
+    return (done, ends(job.eta_at, job.eta_low_at, job.eta_high_at, now))
+
+
+def totals_lines(totals: Sequence[PlannedGroup], now: datetime, width: int | None) -> list[Block]:
+    """When the queue and its groups should be through, on terminals; the whole is said if it is more than one job."""
+    said = [total for total in totals if total.eta_at is not None]
+    if width is None or not said or said[0].jobs < 2:
+        return []
+    said = said[:1] + [total for total in said[1:] if total.jobs < said[0].jobs]
+    found: list[Block] = [line()]
+    for total in said[:MOST_TOTALS]:
+        name = "all of it" if total.kind == "queue" else f"{total.kind} {total.name}"
+        when = ends(total.eta_at, total.eta_low_at, total.eta_high_at, now)
+        found.append(Line((Cell(f"{name} ends "), Cell(when), Cell(f"  {count(total.jobs, 'job')}", "dim"))))
+    return found
 
 
 def used_words(usage: UsageView | None) -> tuple[str, str, str, str]:
@@ -293,8 +332,10 @@ def picture(view: StatusView, *, width: int | None, fold: Fold, everything: bool
     table = gpu_table(view.gpus, width)
     blocks += [line(), *table] if table else []
     blocks += accounts_table(view)
-    blocks += running_table(by_state["running"], fold.running, len(by_state["running"]), width=width)
+    running = by_state["running"]
+    blocks += running_table(running, fold.running, len(running), now=view.at, width=width)
     blocks += waiting_table(waiting, fold.waiting, len(waiting) + view.not_listed, view.at)
+    blocks += totals_lines(view.totals, view.at, width)
     blocks += problem_list("NOT QUEUED", view.not_queued, fold.ended)
     blocks += problem_list("NOT SHOWN IN THE FILE", view.not_shown, fold.ended)
     blocks += ended_table(by_state["failed"], fold.ended, len(by_state["failed"]), view.at, "FAILED")

@@ -8,34 +8,43 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from click.testing import CliRunner
 from msgspec.structs import replace
 
-from researchflow_tmux.adapters import foreseen_file
+from researchflow_tmux.adapters import foreseen_file, live_file
 from researchflow_tmux.adapters.clock import SystemClock
 from researchflow_tmux.adapters.foreseen_file import ForeseenAttempt
 from researchflow_tmux.adapters.job_progress import Followed
 from researchflow_tmux.adapters.lesson_store import LessonStore
 from researchflow_tmux.adapters.sqlite_store import SqliteStore
 from researchflow_tmux.api.accuracy import accuracy
+from researchflow_tmux.api.etas import eta_of
+from researchflow_tmux.api.handles import handle_of
 from researchflow_tmux.api.plan import plan
 from researchflow_tmux.api.plan_tries import in_order
 from researchflow_tmux.api.plan_views import PlannedJob, PlanView
+from researchflow_tmux.api.totals import totals
 from researchflow_tmux.api.workspace import Workspace
+from researchflow_tmux.cli.explaining import planned_words
 from researchflow_tmux.cli.main import cli
-from researchflow_tmux.cli.planning import accuracy_table, between, blocks, when
+from researchflow_tmux.cli.planning import accuracy_table, blocks
+from researchflow_tmux.cli.times import between, when
 from researchflow_tmux.domain.attempt import Attempt, Running
 from researchflow_tmux.domain.errors import StoreError, UsageError
 from researchflow_tmux.domain.gpus import META_CONDITIONS, GpuCondition, encode_conditions
 from researchflow_tmux.domain.job import Job, JobState
+from researchflow_tmux.domain.reasons import Reason, ReasonCode
 from researchflow_tmux.domain.resources import Allocation, GpuShare
+from researchflow_tmux.engine.workload import Workload
 from researchflow_tmux.policies.prediction.accuracy import Made
 from researchflow_tmux.policies.prediction.fingerprint import fingerprint
 from researchflow_tmux.policies.prediction.history import Lesson
 from researchflow_tmux.policies.prediction.log_lines import Printed
 from researchflow_tmux.policies.prediction.progress import Track
-from tests.unit.engine.samples import attempt, job
+from researchflow_tmux.policies.prediction.running import Foresight
+from tests.unit.engine.samples import attempt, device, job
 
 NOW = SystemClock().now()
 
@@ -124,7 +133,98 @@ def test_what_nothing_is_known_of_has_no_end(bench: Bench) -> None:
     [only] = view.jobs
     assert (only.source, only.eta_at, only.eta_low_at) == ("assumed", None, None)
     assert view.queue.eta_at is None
-    assert any("an hour is assumed" in note for note in view.notes)
+    assert any("an hour each" in note for note in view.notes)
+
+
+def test_what_comes_after_something_unknown_is_a_guess(bench: Bench) -> None:
+    bench.add("unknown", gpus=2)
+    bench.limited("after", 60.0)
+    view = bench.plan()
+    first, second = view.jobs
+    assert (first.start_known, second.start_known) == (True, False)
+    assert (second.eta_at, second.start_low_at) == (None, None)
+    assert seconds(view, second.start_at) == 3600.0
+
+
+def test_one_job_can_be_asked_about(bench: Bench) -> None:
+    bench.took(10.0, 10.0, 10.0)
+    for name in ("a", "b", "c"):
+        bench.add(name)
+    bench.add("held", state=JobState.HELD)
+    bench.plan()
+    handle = handle_of(bench.workspace, 3, "c")
+    found = handle.eta()
+    assert found is not None
+    assert found.start_low_at is not None
+    assert found.start_low_at <= found.start_at
+    assert (found.eta_at - found.start_at).total_seconds() == 10.0 if found.eta_at else False
+    assert handle_of(bench.workspace, 4, "held").eta() is None
+    bench.jobs[2] = replace(bench.jobs[2], state=JobState.SUCCEEDED)
+    bench.plan()
+    assert handle.eta() is None
+
+
+def test_words_of_why(bench: Bench) -> None:
+    bench.took(10_000.0, 10_000.0, 10_000.0)
+    for name in ("a", "b", "c"):
+        bench.add(name)
+    view = bench.plan()
+    now, later = by_name(view)["a"], by_name(view)["c"]
+    assert next(planned_words(now, view.at)).startswith("likely to start now on GPU 0, and to end ≈ ")
+    assert next(planned_words(later, view.at)).startswith("likely to start ≈ ")
+    guess = msgspec.structs.replace(later, start_known=False, eta_at=None)
+    assert "a guess" in next(planned_words(guess, view.at))
+    running = msgspec.structs.replace(now, state="running", progress_pct=40.0)
+    assert next(planned_words(running, view.at)).endswith("40 % done")
+    assert list(planned_words(msgspec.structs.replace(running, eta_at=None), view.at)) == []
+    assert list(planned_words(None, view.at)) == []
+
+
+# -- the quick look of status ------------------------------------------------------------------------------------------
+
+
+def live_of(bench: Bench, *, gpus: int = 2, halt: Reason | None = None) -> live_file.Live:
+    devices = [device(index) for index in range(gpus)]
+    return live_file.snapshot(
+        now=NOW, started_at=NOW, session="s", devices=devices, readings=[], blocked={}, tickets=[], share=1.0,
+        cpu_places=1, halt=halt,
+    )  # fmt: skip
+
+
+def test_totals_are_of_everything_and_of_each_group(bench: Bench) -> None:
+    bench.took(100.0, 100.0, 100.0)
+    for number in range(6):
+        bench.add(f"j{number}", group="g" if number < 2 else None, project="p")
+    everything, group, project = totals(bench.paths, Workload(bench.jobs), live_of(bench), {}, NOW)
+    assert (everything.kind, everything.jobs, group.jobs, project.jobs) == ("queue", 6, 2, 6)
+    assert everything.eta_at == NOW + timedelta(seconds=300)
+    assert group.eta_at == NOW + timedelta(seconds=100)
+    assert group.eta_low_at is not None
+    assert group.eta_high_at is not None
+
+
+def test_totals_say_nothing_where_nothing_is_known(bench: Bench) -> None:
+    bench.add("a")
+    [everything] = totals(bench.paths, Workload(bench.jobs), live_of(bench), {}, NOW)
+    assert everything.eta_at is None
+    stopped = Reason(code=ReasonCode.NO_SCHEDULER)
+    assert totals(bench.paths, Workload(bench.jobs), live_of(bench, halt=stopped), {}, NOW) == []
+    assert totals(bench.paths, Workload(), live_of(bench), {}, NOW) == []
+    many = [job(number) for number in range(1, 1200)]
+    assert totals(bench.paths, Workload(many), live_of(bench), {}, NOW) == []
+
+
+def test_an_end_that_should_have_been_says_nothing_any_more() -> None:
+    live = attempt(1, 1, Running(started_at=NOW, runner_pid=1))
+    foresight = Foresight(total_s=100.0, low_s=90.0, high_s=120.0, source="progress", fraction=0.5)
+    known = ForeseenAttempt(job_id=1, number=1, started_at=NOW, foresight=foresight)
+    assert eta_of(live, known, NOW).at == NOW + timedelta(seconds=100)
+    late = eta_of(live, known, NOW + timedelta(seconds=110))
+    assert late.at == NOW + timedelta(seconds=110), "never in the past"
+    gone = eta_of(live, known, NOW + timedelta(seconds=130))
+    assert (gone.at, gone.progress_pct) == (None, 50.0)
+    other = attempt(1, 2, Running(started_at=NOW, runner_pid=1))
+    assert eta_of(other, known, NOW).progress_pct is None, "of the attempt before"
 
 
 def test_a_time_limit_is_an_end(bench: Bench) -> None:

@@ -5,12 +5,15 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 import pytest
 
+from researchflow_tmux.api.plan_views import PlannedGroup
 from researchflow_tmux.api.views import GpuView, JobView, SchedulerView, StatusView, UsageView
 from researchflow_tmux.cli.layout import cell_width, render
 from researchflow_tmux.cli.live_table import screen, share
 from researchflow_tmux.cli.status_blocks import NO_FOLD, STATES, Fold, peak_words, picture
+from researchflow_tmux.cli.times import when
 
 NOW = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
 
@@ -232,3 +235,36 @@ def test_the_screen_fits(size: tuple[int, int], running: int, waiting: int, gpus
 )
 def test_room_is_shared(lines: int, totals: tuple[int, int, int], expected: tuple[int, int, int]) -> None:
     assert share(lines, *totals) == expected
+
+
+# -- ends to come ------------------------------------------------------------------------------------------------------
+
+
+def with_ends() -> StatusView:
+    end = NOW + timedelta(hours=2)
+    facts = {"eta_at": end, "eta_low_at": end - timedelta(minutes=20), "eta_high_at": end + timedelta(hours=1)}
+    jobs = [job(1, "running", progress_pct=41.6, **facts), job(2, "running"), job(3, "queued")]
+    found = view(jobs)
+    whole = PlannedGroup(name="everything", kind="queue", jobs=3, eta_at=end, eta_low_at=end, eta_high_at=end)
+    part = PlannedGroup(name="g", kind="group", jobs=2, eta_at=end, eta_low_at=None, eta_high_at=None)
+    found.totals = [whole, part, msgspec.structs.replace(part, name="same", jobs=3)]
+    return found
+
+
+def test_running_jobs_say_how_far_they_are_and_when_they_should_end() -> None:
+    roomy = "\n".join(render(picture(with_ends(), width=140, fold=Fold()), width=140, colour=False))
+    at, low, high = (when(NOW + timedelta(minutes=each), NOW) for each in (120, 100, 180))
+    assert f"≈ {at} ({low}–{high})" in roomy
+    assert "42 %" in roomy
+    narrow = "\n".join(render(picture(with_ends(), width=80, fold=Fold()), width=80, colour=False))
+    assert f"≈ {at}  " in narrow
+    assert f"({low}" not in narrow
+    piped = "\n".join(render(picture(with_ends(), width=None, fold=Fold()), width=None, colour=False))
+    assert "ENDS" not in piped, "what is piped keeps its columns"
+
+
+def test_the_queue_says_when_it_is_through() -> None:
+    shown = render(picture(with_ends(), width=100, fold=Fold()), width=100, colour=False)
+    assert sum(" ends ≈ " in text for text in shown) == 2, "a group that is all of it is not said twice"
+    assert any(text.startswith("all of it ends ≈ ") for text in shown)
+    assert any(text.startswith("group g ends ≈ ") for text in shown)
