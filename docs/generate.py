@@ -24,6 +24,7 @@ from researchflow_tmux.api import (
     adding,
     cleaning,
     control,
+    deciding,
     gpu_history,
     gpus,
     hooking,
@@ -37,6 +38,7 @@ from researchflow_tmux.api import (
     why,
 )
 from researchflow_tmux.cli.main import ALIASES, COMMANDS, HIDDEN, cli
+from researchflow_tmux.domain.decisions import Considered, Decision
 from researchflow_tmux.domain.reasons import WORDS
 from researchflow_tmux.engine.steering import Steered
 from researchflow_tmux.engine.submitting import Submitted
@@ -55,6 +57,11 @@ JSON_OUTPUTS: tuple[tuple[str, str, tuple[type[msgspec.Struct], ...]], ...] = (
         (views.StatusView, views.JobView, views.UsageView, views.GpuView, views.SchedulerView),
     ),
     ("rfsched.why/1", "why --json", (why.Why, why.AttemptLine, why.Upstream)),
+    (
+        "rfsched.decisions/1",
+        "why --decisions --json",
+        (deciding.JobDecisions, deciding.JobDecision, Decision, Considered),
+    ),
     ("rfsched.gpus/1", "gpus --json", (gpus.GpusView, gpus.GpuDetail, gpus.JobOnGpu, gpus.OtherProcess)),
     ("rfsched.gpu-history/1", "gpus --since 2h --json", (gpu_history.GpuHistory, GpuSeries)),
     ("rfsched.gpus-drain/1", "gpus drain --json (also gpus-enable, gpus-kill)", (Steered,)),

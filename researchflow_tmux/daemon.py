@@ -87,6 +87,7 @@ class Daemon:
         self.publisher = Publisher(paths, self.engine, scheduler_session.session_name(self.settings))
         self.events: list[tuple[Event, str]] = []
         self.log = SchedulerLog(paths, self.settings)
+        self._keep_decisions()
         self.sources = SourceWatch(self.parts, self.engine, self._nudge)
         self.recorder = Recorder(paths, self.log.complain)
         self.hooks = Telling(paths, os.uname().nodename, self.log.complain)
@@ -102,6 +103,11 @@ class Daemon:
         self._last_draw = float("-inf")
         self._next_sweep = float("-inf")
         self._lease_dirs: frozenset[str] = frozenset()
+
+    def _keep_decisions(self) -> None:
+        problem = self.publisher.log_decisions(self.settings.decision_log)
+        if problem is not None:
+            self.log.complain(problem)
 
     # -- life ----------------------------------------------------------------------------------------------------------
 
@@ -144,6 +150,7 @@ class Daemon:
         # Who waits for the lock closes our session next: a hangup while Python ends must not look like a crash.
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         live_file.remove(self.paths.live)
+        self.publisher.close()
         self.recorder.close()
         self.hooks.close()
         self.foreseeing.close()
@@ -208,6 +215,7 @@ class Daemon:
         self.settings = settings
         self.engine.remember({META_TASK_NAME: settings.task_name})
         self.parts.retune(self.engine)
+        self._keep_decisions()
         self.gpus.retune()
         self._next_sweep = float("-inf")
         self.sources.begin()

@@ -109,6 +109,14 @@ def check_socket(value: str) -> str | None:
     return None
 
 
+def check_decision_log(value: str) -> str | None:
+    """On, off, or a size."""
+    if value in ("on", "off"):
+        return None
+    said = check_cap(value)
+    return None if said is None else f"expected `on`, `off` or {SIZE_WORDS}, got {show(value)}"
+
+
 def check_command(value: str) -> str | None:
     """Not blank."""
     return None if value.strip() else "expected a shell line, got nothing"
@@ -174,6 +182,7 @@ SETTINGS_CHECKS: dict[str, Check] = {
     "preempt_grace": check_span,
     "preempt_after": check_span,
     "log_cap": check_cap,
+    "decision_log": check_decision_log,
     "gpu_count": check_gpu_count,
     "config_pattern": check_pattern,
     "scheduler_session_suffix": check_suffix,

@@ -230,7 +230,7 @@ def words(error: BaseException, directory: str, about: str = "") -> str:
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}:{error.lineno}: SyntaxError: {error.msg}"
     frames = traceback.extract_tb(error.__traceback__)
-    theirs = [frame for frame in frames if frame.filename != __file__]
+    theirs = [frame for frame in frames if frame.filename != __file__ and not frame.filename.startswith("<frozen")]
     own = [frame for frame in theirs if frame.filename.startswith(directory + os.sep)] or theirs
     place = f"{own[-1].filename}:{own[-1].lineno}: " if own else ""
     first = "".join(itertools.islice(str(error).splitlines(), 1))

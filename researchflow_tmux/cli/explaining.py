@@ -22,10 +22,17 @@ if TYPE_CHECKING:
 
 @click.command()
 @job_argument(required=True)
+@click.option("--decisions", is_flag=True, help="Show the last decisions about it instead.")
+@click.option(
+    "--last", type=click.IntRange(min=1), default=10, show_default=True, help="How many of those, with --decisions."
+)
 @json_option
 @pass_chosen
-def why(chosen: Chosen, job: str, as_json: bool) -> None:
+def why(chosen: Chosen, job: str, decisions: bool, last: int, as_json: bool) -> None:
     """Say why a job is where it is, and what to do next."""
+    if decisions:
+        _show_decisions(chosen, job, last, as_json=as_json)
+        return
     from researchflow_tmux.adapters.clock import SystemClock
     from researchflow_tmux.api.why import why as explain
     from researchflow_tmux.cli import layout
@@ -35,6 +42,35 @@ def why(chosen: Chosen, job: str, as_json: bool) -> None:
         print_json("why", found)
     else:
         layout.show(_blocks(found, SystemClock().now()))
+
+
+def _show_decisions(chosen: Chosen, job: str, last: int, *, as_json: bool) -> None:
+    from researchflow_tmux.adapters.clock import SystemClock
+    from researchflow_tmux.api.deciding import decisions_of
+    from researchflow_tmux.cli import layout
+    from researchflow_tmux.cli.layout import Cell, Table, line
+
+    found = decisions_of(chosen.workspace(), job, last)
+    if as_json:
+        print_json("decisions", found)
+        return
+    now = SystemClock().now()
+    blocks: list[Block] = [line(f"{found.name} (job {found.job}): the last decisions about it", "bold")]
+    rows = [
+        (
+            Cell(moment(each.at, now), "dim"),
+            Cell(each.words),
+            Cell(
+                f"number {each.place} looked at, of {each.waiting} waiting; {count(each.free_gpus, 'GPU')} free", "dim"
+            ),
+            Cell(each.decision.policy, "dim"),
+        )
+        for each in found.decisions
+    ]
+    blocks += [Table(rows, give=(1, 2))] if rows else [line("none of those that are kept looked at it", "dim")]
+    if found.later:
+        blocks.append(line(f"{count(found.later, 'later decision')} did not get as far as to this job", "dim"))
+    layout.show(blocks)
 
 
 def _blocks(found: Why, now: datetime) -> list[Block]:

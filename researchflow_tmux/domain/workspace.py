@@ -359,6 +359,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     # -- logs
     log_dir: Annotated[str, Meta(description="Where logs are written.")] = "logs"
     enable_logging: Annotated[bool, Meta(description="Write log files.")] = True
+    decision_log: Annotated[
+        str,
+        Meta(
+            description="Whether each decision about what starts is kept, with all that it went by: `on` (8 MiB of "
+            "them), `off`, or the most space they may take, such as `50MiB` (a bare number: MiB)."
+        ),
+    ] = "on"
     log_cap: Annotated[
         str | Natural | None,
         Meta(description="Size cap of one job's log, such as `1GiB` (a bare number: MiB); empty = none."),

@@ -33,6 +33,11 @@ class WorkspacePaths(msgspec.Struct, frozen=True, kw_only=True):
         return os.path.join(self.state, "lock")
 
     @property
+    def decisions(self) -> str:
+        """The latest decisions, a line each; those before are in the same name with `.1`."""
+        return os.path.join(self.state, "decisions.jsonl")
+
+    @property
     def policy(self) -> str:
         """What the policy plug-in of the running scheduler said."""
         return os.path.join(self.state, "policy.json")

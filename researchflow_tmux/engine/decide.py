@@ -38,10 +38,13 @@ class Start(msgspec.Struct, frozen=True):
     """What it may use of budgets; None = it is on nobody's account."""
 
 
-def decide(workload: Workload, room: Capacity, now: datetime) -> list[Start]:
+def decide(
+    workload: Workload, room: Capacity, now: datetime, walked: list[tuple[Job, Allocation | Reason]] | None = None
+) -> list[Start]:
     """The jobs to start now, in order, at most MAX_STARTS; decide again after as many as `goes_on` says.
 
     The user's comparison ranks the GPUs as they were measured: where it does, each GPU gets one job in one decision.
+    `walked` gets every job that was looked at, with the answer.
     """
     starts: list[Start] = []
     if not _any_room(workload, room):
@@ -54,8 +57,10 @@ def decide(workload: Workload, room: Capacity, now: datetime) -> list[Start]:
                 break
             touched |= uuids
             starts.append(Start(job, answer, room.accounts.grants.get(job.id)))
-            if len(starts) == MAX_STARTS or not _any_room(workload, room):
-                break
+        if walked is not None:
+            walked.append((job, answer))
+        if starts and isinstance(answer, Allocation) and (len(starts) == MAX_STARTS or not _any_room(workload, room)):
+            break
     return starts
 
 

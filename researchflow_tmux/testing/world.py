@@ -10,6 +10,7 @@ import msgspec
 
 from researchflow_tmux.domain.accounts import Owner
 from researchflow_tmux.domain.attempt import Ended, Exited, Running, Stopping
+from researchflow_tmux.domain.decisions import Decision
 from researchflow_tmux.domain.errors import UsageError
 from researchflow_tmux.domain.job import Condition, Job
 from researchflow_tmux.domain.projects import Project
@@ -21,6 +22,7 @@ from researchflow_tmux.engine.planning.choice import META_USAGE, kept_usage
 from researchflow_tmux.engine.planning.guest import Guest
 from researchflow_tmux.engine.planning.index import PlanRules
 from researchflow_tmux.engine.planning.planner import Planner
+from researchflow_tmux.engine.planning.recording import Recorder
 from researchflow_tmux.engine.planning.said import Said
 from researchflow_tmux.engine.submitting import Draft, Submission
 from researchflow_tmux.policies.accounts.account import bounds_of
@@ -59,6 +61,7 @@ class World(Machine):
         projects: Mapping[str, Project | Mapping[str, Any]] | None = None,
         known: bool = True,
         isolated: bool = False,
+        record: bool = False,
         **machine: Any,
     ) -> None:
         """A machine with nothing on it.
@@ -72,6 +75,7 @@ class World(Machine):
             known: Whether the policy knows how long jobs will take; else it learns that from those that ended.
             isolated: Let the default policy take over when yours raises, as it does in a workspace; else the test
                 ends with that error.
+            record: Keep `decisions`.
             machine: What else `Machine` takes.
         """
         self._policy = policy
@@ -80,6 +84,8 @@ class World(Machine):
         accounts = {Owner("project", name): bounds_of(each) for name, each in given.items()}
         self._known = known
         self._isolated = isolated
+        self.decisions: list[Decision] | None = [] if record else None
+        """All decisions so far with what they went by, if they are recorded."""
         self._estimator: Estimator | None = None
         super().__init__(
             **{"leased": True, "sweep_s": SWEEP_S, "accounts": accounts, **machine},
@@ -91,6 +97,8 @@ class World(Machine):
     def prepare(self, engine: Engine) -> None:
         """Let the policy decide."""
         policy = self._policy
+        if self.decisions is not None:
+            engine.choice.recorder = Recorder()
         if policy == "queue":
             return
         if isinstance(policy, str) and policy in POLICIES:
@@ -123,6 +131,9 @@ class World(Machine):
     def check(self) -> None:
         """What must always hold."""
         check_machine(self)
+        recorder = self.engine.choice.recorder
+        if self.decisions is not None and recorder is not None:
+            self.decisions += recorder.take()
 
     # -- jobs
 

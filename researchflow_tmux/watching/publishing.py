@@ -1,4 +1,4 @@
-"""What the scheduler lets others see of itself between two ticks: live.json, and what a policy plug-in said."""
+"""What the scheduler lets others see of itself between two ticks: live.json, what a plug-in said, its decisions."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import contextlib
 from datetime import datetime
 
 from researchflow_tmux.adapters import live_file, policy_file
+from researchflow_tmux.adapters.decision_log import DecisionLog, most_bytes
 from researchflow_tmux.domain.errors import StoreError
 from researchflow_tmux.domain.workspace import WorkspacePaths
 from researchflow_tmux.engine.loop import Engine
+from researchflow_tmux.engine.planning.recording import Recorder
 from researchflow_tmux.engine.planning.said import Said
 
 POLICY_EVERY_S = 1.0
@@ -26,6 +28,33 @@ class Publisher:
         self._started_at = engine.clock.now()
         self._written: tuple[Said, int] | None = None
         self._written_s = float("-inf")
+        self._decisions: DecisionLog | None = None
+
+    def log_decisions(self, setting: str) -> str | None:
+        """Keep decisions from now on as `decision_log` says; why that cannot be, in words."""
+        self.close()
+        most = most_bytes(setting)
+        self._engine.choice.recorder = None
+        if most is None:
+            return None
+        try:
+            self._decisions = DecisionLog(self._paths.decisions, most)
+        except OSError as error:
+            return f"{self._paths.decisions} cannot be written, so decisions are not kept: {error.strerror}"
+        self._engine.choice.recorder = Recorder()
+        return None
+
+    def close(self) -> None:
+        """Write what there is to write, and close."""
+        self._write_decisions()
+        if self._decisions is not None:
+            self._decisions.close()
+            self._decisions = None
+
+    def _write_decisions(self) -> None:
+        recorder = self._engine.choice.recorder
+        if recorder is not None and self._decisions is not None:
+            self._decisions.write(recorder.take())
 
     @property
     def started_at(self) -> datetime:
@@ -37,6 +66,7 @@ class Publisher:
         with contextlib.suppress(StoreError, OSError):
             live_file.publish(self._paths.live, self._live(note, sources), every_s=self._engine.rules.sweep_s)
             self._publish_policy()
+        self._write_decisions()
 
     def _live(self, note: str, sources: live_file.LiveSources) -> live_file.Live:
         engine = self._engine

@@ -10,14 +10,17 @@ import msgspec
 
 from researchflow_tmux.domain.errors import PolicyError
 from researchflow_tmux.domain.events import AttemptEnded, AttemptPlanned, Notice, Payload
+from researchflow_tmux.domain.job import Job
 from researchflow_tmux.domain.plugin import DEFAULT_POLICY
 from researchflow_tmux.domain.reasons import Reason
+from researchflow_tmux.domain.resources import Allocation
 from researchflow_tmux.engine import decide
-from researchflow_tmux.engine.decide import Capacity, Start
+from researchflow_tmux.engine.decide import Capacity, Start, goes_on
 from researchflow_tmux.engine.planning.explaining import explain
 from researchflow_tmux.engine.planning.guest import LOADING_S, Guest
 from researchflow_tmux.engine.planning.making_room import Saved, Wave
 from researchflow_tmux.engine.planning.planner import Planner
+from researchflow_tmux.engine.planning.recording import QueueRough, Recorder
 from researchflow_tmux.engine.workload import Workload
 from researchflow_tmux.policies.planning.usage import Kept
 
@@ -45,6 +48,8 @@ class Choice:
         """The policy plug-in that gives the planner its keys; None = there is none."""
         self.fault: str | None = None
         """Why the queue's own order decides although a policy was chosen; None = it does not."""
+        self.recorder: Recorder | None = None
+        """Notes each decision; None = nobody wants to know."""
         self._news: list[Notice] = []
         self._soon_s: float | None = None
         workload.watchers.append(self._see)
@@ -73,6 +78,7 @@ class Choice:
             if self.guest is not None and not self._heard(self.guest, room, now):
                 return []
             if self.planner is not None:
+                self.planner.on_decided = None if self.recorder is None else self.recorder.see
                 return self.planner.decide(room, now)
         except PolicyError:  # only where somebody wants to see it: see `Guest`
             raise
@@ -80,7 +86,27 @@ class Choice:
             self._give_up(error)
             self._soon_s = 0.0  # the room may be half booked: decide again over a new one
             return []
-        return decide.decide(self.workload, room, now)
+        return self._by_queue(room, now)
+
+    def _by_queue(self, room: Capacity, now: datetime) -> list[Start]:
+        if self.recorder is None:
+            return decide.decide(self.workload, room, now)
+        free = {view.device.uuid: 1.0 - view.used - view.others for view in room.views if view.blocked is None}
+        places = room.cpu_places
+        walked: list[tuple[Job, Allocation | Reason]] = []
+        starts = decide.decide(self.workload, room, now, walked)
+        if walked:
+            rough = QueueRough(
+                at=now,
+                waiting=self.workload.queue_length,
+                free=free,
+                cpu_places=places,
+                walked=walked,
+                started=tuple(start.job.id for start in starts),
+                more=goes_on(starts, room),
+            )
+            self.recorder.see_queue(rough)
+        return starts
 
     def make_room(self, room: Capacity, now: datetime, saved: Saved) -> Wave | None:
         """Whom to stop for a job that would miss its deadline; None = nobody. See `Planner.make_room`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Hashable, Iterable, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from datetime import datetime
 from itertools import chain, islice
 
@@ -29,11 +29,21 @@ MOST_URGENT = 256
 class Rehearsal:
     """One decision, and why it went past the others."""
 
-    def __init__(self, walk: Walk) -> None:
+    def __init__(self, walk: Walk, facts: Facts) -> None:
         self.walk = walk
+        self.facts = facts
         self.starts: list[Start] = []
         self.refusals: dict[Hashable, Reason] = {}
         """What the room said: by job, or by (need, asks) for all that ask for the same."""
+        self.answers: list[tuple[Allocation | Reason, bool]] = []
+        """What it said of each job that was offered, and whether for that job alone."""
+        self.more = False
+        """It ended before all was looked at."""
+        self.begun: tuple[dict[str, float], list[Stay], int] = ({}, [], 0)
+        """What was free and in use before anything started, if somebody wants to know."""
+
+
+OnDecided = Callable[["Planner", Rehearsal, datetime], None]
 
 
 class Planner:
@@ -70,6 +80,8 @@ class Planner:
             said=said,
             claims=claims,
         )
+        self.on_decided: OnDecided | None = None
+        """Told of each decision with what it went by, right after it."""
         self._promises: dict[int, Promise] = {}
         self._look_at_s: float | None = None
         self._make_room_at_s = float("inf")
@@ -89,7 +101,11 @@ class Planner:
         floor = self._floor(room, now.timestamp())
         if room.halted is not None or not floor.open:
             return []
+        begun = None if self.on_decided is None else floor.copied()
         done = self._decided(floor, room, now)
+        if self.on_decided is not None and begun is not None:
+            done.begun = begun
+            self.on_decided(self, done, now)
         self._remember(done.walk)
         return done.starts
 
@@ -135,7 +151,7 @@ class Planner:
     def _decided(self, floor: Floor, room: Capacity, now: datetime, *, thorough: bool = False) -> Rehearsal:
         self.index.settle(now)
         facts = self._facts(now.timestamp(), room.accounts, thorough=thorough)
-        done = Rehearsal(Walk(self.index.classes, floor, facts))
+        done = Rehearsal(Walk(self.index.classes, floor, facts), facts)
         self._take(done, room, now)
         return done
 
@@ -154,13 +170,15 @@ class Planner:
             job = self.workload.jobs[offer.entry.id]
             self._keep_off(room, offer, walk.reserved)
             answer = ask(self.workload, room, job, started, now)
+            alone = job.not_before is not None or job.ram_mib is not None
+            done.answers.append((answer, alone))
             if isinstance(answer, Allocation):
                 starts.append(Start(job, answer, room.accounts.grants.get(job.id)))
                 walk.started(offer, [gpu.uuid for gpu in answer.gpus])
                 if goes_on(starts, room):  # the user's ranks are those of before this start
+                    done.more = True
                     break
             else:
-                alone = job.not_before is not None or job.ram_mib is not None
                 walk.refused(offer, alone=alone)
                 done.refusals[offer.entry.id if alone else (offer.entry.need, offer.entry.asks)] = answer
 

@@ -122,6 +122,8 @@ class Accounts:
             zone: The calendar by which periods begin; None = that of the machine.
         """
         self._claims = claims or Claims({})
+        self.at_first: Mapping[Owner, AccountUse] = uses or {}
+        """What was in use before anything was booked here."""
         self._accounts: dict[Owner, Account] = {}
         if self._claims.bounds:
             assert now is not None
@@ -143,6 +145,11 @@ class Accounts:
     def stop_s(self) -> float:
         """How long it takes at most to stop a job in good order."""
         return self._claims.stop_s
+
+    @property
+    def bounds(self) -> Mapping[Owner, Bounds]:
+        """Whoever has an account, and its limits."""
+        return self._claims.bounds
 
     def get(self, owner: Owner) -> Account | None:
         """The account of somebody, who may have none."""

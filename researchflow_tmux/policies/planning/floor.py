@@ -64,6 +64,10 @@ class Floor:
         """The share that is free of each GPU."""
         return self._free
 
+    def copied(self) -> tuple[dict[str, float], list[Stay], int]:
+        """What is free, what is in use, and places for CPU jobs, as of now."""
+        return dict(self._free), list(self._stays), self.cpu_places
+
     @property
     def gpus(self) -> int:
         """On how many GPUs anything may start, now or later."""

@@ -51,6 +51,19 @@ class Offer(NamedTuple):
     """Not on these GPUs: it would delay the job that has them reserved."""
 
 
+class Look(NamedTuple):
+    """One job that a walk looked at."""
+
+    entry: Entry
+    early: bool
+    """Before its turn."""
+    lane: bool
+    """In the urgent lane."""
+    why: Why | None
+    """Why it was gone past; None = it was offered."""
+    avoid: frozenset[str]
+
+
 class Facts(msgspec.Struct, kw_only=True):
     """What a walk goes by, besides the classes and the floor."""
 
@@ -95,6 +108,10 @@ class Walk:
         self.promise: Promise | None = None
         self._open = facts.thorough or floor.open
         """Something may still start: there is room, and the policy lets others pass."""
+        self.overtaken: Entry | None = None
+        """Whose turn it was when a wide job went before its turn."""
+        self.looks: list[Look] = []
+        """All jobs that were looked at, in that order."""
         self.passed: dict[int, Why] = {}
         """Single jobs the walk went past."""
         self.passed_classes: dict[ClassKey, Why] = {}
@@ -107,6 +124,7 @@ class Walk:
         while self._open and (found := self._head()) is not None:
             entry, early = found
             why, avoid = self._judge(entry)
+            self.looks.append(Look(entry, early, entry is self._urgent, why, avoid))
             if why is None:
                 return Offer(entry, avoid)
             self._pass(entry, why, early=early)
@@ -144,6 +162,7 @@ class Walk:
             if job_id not in self._done:
                 entry = self._entries[job_id]
                 wide = self._while_there_is_room(entry)
+                self.overtaken = entry if wide is not None else self.overtaken
                 return (entry, False) if wide is None else (wide, True)
             self._frontier.step()
         return None

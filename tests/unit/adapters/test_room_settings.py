@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -113,3 +114,28 @@ def test_limits_that_work_against_each_other_deserve_a_word(tmp_path: Path) -> N
     path = tmp_path / "scheduler_config.yml"
     path.write_text("task_name: t\nmax_ram: 90\nkill_ram: 80\n")
     assert any("kill_ram is not above max_ram" in text for text in load_settings(str(path)).warnings)
+
+
+@pytest.mark.parametrize("said", ["on", "off", "50MiB", "50", '"on"'])
+def test_the_size_of_the_decision_log(tmp_path: Path, said: str) -> None:
+    assert settings(tmp_path, f"decision_log: {said}\n").decision_log == said.strip('"')
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("decision_log: much", "expected `on`, `off` or a size"),
+        ("decision_log: 0", "expected `on`, `off` or"),
+        ("policy: balnced", "did you mean `balanced`?"),
+        ("policy: mine", "or `module:object` or `file.py:object`"),
+        ("policy: 'mine: thing'", "expected one of queue, balanced"),
+    ],
+)
+def test_what_a_policy_and_the_decision_log_may_not_be(tmp_path: Path, line: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(words)):
+        settings(tmp_path, f"{line}\n")
+
+
+@pytest.mark.parametrize("name", ["queue", "sjf", "mine:Policy", "my.own.module:order", "policies/mine.py:order"])
+def test_what_a_policy_may_be(tmp_path: Path, name: str) -> None:
+    assert settings(tmp_path, f"policy: {name}\n").policy == name
