@@ -37,12 +37,14 @@ from researchflow_tmux.api import (
     views,
     why,
 )
+from researchflow_tmux.api.plan_views import NotPlanned, PlannedGroup, PlannedJob, PlanView
 from researchflow_tmux.cli.main import ALIASES, COMMANDS, HIDDEN, cli
 from researchflow_tmux.domain.decisions import Considered, Decision
 from researchflow_tmux.domain.reasons import WORDS
 from researchflow_tmux.engine.steering import Steered
 from researchflow_tmux.engine.submitting import Submitted
 from researchflow_tmux.hindsight import timeline
+from researchflow_tmux.policies.prediction.accuracy import Accuracy
 from researchflow_tmux.records.comparing import Comparison, Difference
 from researchflow_tmux.records.pruning import Pruned
 from researchflow_tmux.simulation.replay import comparing, figures
@@ -56,6 +58,8 @@ JSON_OUTPUTS: tuple[tuple[str, str, tuple[type[msgspec.Struct], ...]], ...] = (
         "status --json",
         (views.StatusView, views.JobView, views.UsageView, views.GpuView, views.SchedulerView),
     ),
+    ("rfsched.plan/1", "plan --json", (PlanView, PlannedJob, PlannedGroup, NotPlanned)),
+    ("rfsched.accuracy/1", "plan --accuracy --json: `accuracy`, a list of", (Accuracy,)),
     ("rfsched.why/1", "why --json", (why.Why, why.AttemptLine, why.Upstream)),
     (
         "rfsched.decisions/1",

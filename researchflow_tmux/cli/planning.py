@@ -80,7 +80,7 @@ def accuracy_table(rows: Sequence[Accuracy]) -> list[Block]:
     if not rows:
         return [line("no predictions so far: they are compared as jobs end", "dim")]
     heads = ("PREDICTED", "JOBS", "MEDIAN ERROR", "WITHIN 15 %", "OFF BY 2", "IN INTERVAL", "WIDTH")
-    words = {"submitted": "when submitted", "started": "at the start"}
+    words = {"submitted": "when submitted", "started": "at the start", "from 10%": "from 10 % of progress on"}
     shown = [tuple(Cell(head, "dim") for head in heads)]
     for row in rows:
         error, width = (_part(each) for each in (row.median_error, row.width))

@@ -45,6 +45,7 @@ SCHEMA = "rfsched.simulate/1"
 @click.option("--weight", "weights", metavar="NAME=N", multiple=True, help="Weight of a project; 1 if not given.")
 @click.option("--age-cap", "caps", metavar="TIMES", help="Values of C for `balanced`, such as 1d,3d,7d.")
 @click.option("--processors-per-gpu", type=click.IntRange(min=1), default=1, show_default=True, help="Of an .swf file.")
+@click.option("--predict", is_flag=True, help="Measure how good predictions of durations are, instead.")
 @json_option
 def simulate(
     path: str | None,
@@ -59,6 +60,7 @@ def simulate(
     weights: tuple[str, ...],
     caps: str | None,
     processors_per_gpu: int,
+    predict: bool,
     as_json: bool,
 ) -> None:
     """Replay a workload under one policy or several, and compare what came of it.
@@ -68,6 +70,7 @@ def simulate(
     \b
     rfsched simulate                                    1000 made-up jobs on 8 GPUs
     rfsched simulate --trace lab.csv --compare          every policy on a trace
+    rfsched simulate --trace lab.csv --predict          how well durations are known beforehand
     """  # noqa: D301 - \b is click's "keep these lines"
     from researchflow_tmux.simulation.replay import trace as traces
     from researchflow_tmux.simulation.replay.comparing import NAMES, Run, policies, run
@@ -76,6 +79,9 @@ def simulate(
 
     if not stretch > 0:
         raise click.UsageError("--stretch must be above 0")
+    if predict:
+        _predict(path, jobs, seed, processors_per_gpu, as_json=as_json)
+        return
     chosen = policies(NAMES if compare else names or ("balanced",), [_cap_s(cap) for cap in _list(caps)])
     if path:
         found = read_trace(path, processors_per_gpu=processors_per_gpu)
@@ -89,6 +95,32 @@ def simulate(
         _print_json(rows, found, len(wide), estimates, seed)
     else:
         _show(rows, found, len(wide), estimates)
+
+
+def _predict(path: str | None, jobs: int, seed: int, processors_per_gpu: int, *, as_json: bool) -> None:
+    """Of a trace: durations by what their like took. Without one: what is left of made-up trainings, by progress."""
+    from researchflow_tmux.cli import layout
+    from researchflow_tmux.cli.layout import line
+    from researchflow_tmux.cli.output import print_json
+    from researchflow_tmux.cli.planning import accuracy_table
+    from researchflow_tmux.policies.prediction.accuracy import accuracy
+    from researchflow_tmux.simulation.replay import predicting
+    from researchflow_tmux.simulation.replay.reading import read_trace
+
+    if path:
+        trace = read_trace(path, processors_per_gpu=processors_per_gpu)
+        name, made = trace.name, predicting.by_history(trace)
+        what = (
+            f"{trace.name}: {count(len(trace.jobs), 'job')}, predicted as they come from those that have ended by then"
+        )
+    else:
+        name, made = "trainings", predicting.by_progress(jobs=jobs, seed=seed)
+        what = f"{count(jobs, 'made-up training')}, predicted from the progress they report"
+    rows = accuracy(made)
+    if as_json:
+        print_json("predict", {"schema": "rfsched.predict/1", "trace": name, "seed": seed, "accuracy": rows})
+    else:
+        layout.show([line(what), line(), *accuracy_table(rows)])
 
 
 def _list(text: str | None) -> list[str]:

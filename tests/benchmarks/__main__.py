@@ -8,16 +8,27 @@ from pathlib import Path
 
 import msgspec
 
-from tests.benchmarks import bench_planner, job_files, python_api, sampling, steady, store, tables, throughput, watching
+from tests.benchmarks import (
+    bench_planner,
+    job_files,
+    predictions,
+    python_api,
+    sampling,
+    steady,
+    store,
+    tables,
+    throughput,
+    watching,
+)
 from tests.benchmarks.measure import FOLDER, Measure, load, machine
 
-GROUPS = "ABCDEFGHJPUW"
+GROUPS = "ABCDEFGHJPTUW"
 
 
 def main() -> None:
     """Measure, print, and write JSON."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
-    parser.add_argument("--only", default=GROUPS, help="comma-separated groups, of A,B,C,D,E,F,G,H,J,P,U,W")
+    parser.add_argument("--only", default=GROUPS, help="comma-separated groups, of A,B,C,D,E,F,G,H,J,P,T,U,W")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--quick", action="store_true", help="fewer jobs, a third of the time")
     parser.add_argument("--json", type=Path, metavar="FILE")
@@ -39,6 +50,7 @@ def main() -> None:
         ("H", tables),
         ("J", job_files),
         ("P", bench_planner),
+        ("T", predictions),
         ("U", sampling),
         ("W", watching),
     ):

@@ -15,6 +15,8 @@ FAR = 2.0
 
 MOMENTS = ("submitted", "started", *(f"{tenth}0%" for tenth in range(1, 10)))
 """When predictions are made: as the job came, as it began, and at each tenth of its progress."""
+FROM_10 = "from 10%"
+"""All those that were made from progress, together."""
 
 
 class Made(NamedTuple):
@@ -63,11 +65,14 @@ class Accuracy(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def accuracy(made: Iterable[Made]) -> list[Accuracy]:
-    """One row for each moment of which there are predictions, in the order of MOMENTS."""
+    """One row for each moment of which there are predictions, in the order of MOMENTS; at last one for FROM_10."""
     by_moment: dict[str, list[Made]] = {}
     for one in made:
         by_moment.setdefault(one.moment, []).append(one)
-    return [of_moment(moment, by_moment[moment]) for moment in MOMENTS if moment in by_moment]
+    by_progress = [one for moment in MOMENTS[2:] for one in by_moment.get(moment, ())]
+    if by_progress:
+        by_moment[FROM_10] = by_progress
+    return [of_moment(moment, by_moment[moment]) for moment in (*MOMENTS, FROM_10) if moment in by_moment]
 
 
 def of_moment(moment: str, made: Sequence[Made]) -> Accuracy:

@@ -13,12 +13,13 @@ def made(predicted_s: float, actual_s: float = 100.0, moment: str = "started", s
 
 def test_each_moment_has_its_figures() -> None:
     rows = accuracy([made(100.0), made(110.0), made(200.0), made(40.0), made(99.0, moment="10%")])
-    started, tenth = rows
+    started, tenth, together = rows
     assert (started.moment, started.predictions) == ("started", 4)
     assert started.median_error == 0.35
     assert (started.within_15_pct, started.off_by_2, started.coverage) == (50.0, 50.0, 50.0)
     assert started.width == 0.4
     assert (tenth.moment, tenth.within_15_pct) == ("10%", 100.0)
+    assert (together.moment, together.predictions) == ("from 10%", 1)
 
 
 def test_without_intervals_nothing_is_said_of_them() -> None:
