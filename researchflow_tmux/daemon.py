@@ -40,6 +40,7 @@ from researchflow_tmux.intake.submissions import META_WATCH
 from researchflow_tmux.intake.watching import SourceWatch
 from researchflow_tmux.ports import Sessions
 from researchflow_tmux.records.recorder import Recorder
+from researchflow_tmux.watching.commons import CommonsWatching
 from researchflow_tmux.watching.foreseeing import Foreseeing
 from researchflow_tmux.watching.gpus import GpuWatching
 from researchflow_tmux.watching.publishing import Publisher
@@ -93,6 +94,7 @@ class Daemon:
         self.hooks = Telling(paths, os.uname().nodename, self.log.complain)
         self.foreseeing = Foreseeing(paths, self.parts.clock, self.log.complain)
         self.gpus = GpuWatching(self.parts, self.engine, self.log.complain, self._nudge)
+        self.commons = CommonsWatching(self.parts, self.engine, self._on_reload)
         self._limits = LimitsWord()
         self.moved = False
         """Another session's scheduler is to take over."""
@@ -102,7 +104,6 @@ class Daemon:
         self._attached = foreground
         self._last_draw = float("-inf")
         self._next_sweep = float("-inf")
-        self._lease_dirs: frozenset[str] = frozenset()
 
     def _keep_decisions(self) -> None:
         problem = self.publisher.log_decisions(self.settings.decision_log)
@@ -136,10 +137,9 @@ class Daemon:
                 break
             self._draw()
             wakeup = self.engine.waiter.wait(self._timeout_s())
-            if wakeup.directories & self._lease_dirs and self.engine.room.foreign_tickets():
-                self.engine.room.forget()
             self.sources.look(wakeup)
             self.gpus.look(wakeup)
+            self.commons.look(wakeup)
         self.engine.notice(f"scheduler stopped; still running: {counted(len(self.engine.workload.attempts), 'job')}")
         self.engine.tick()
         self.sources.close()
@@ -168,8 +168,8 @@ class Daemon:
         now = self.parts.clock.monotonic()
         if now >= self._next_sweep:
             self._next_sweep = now + self.engine.rules.sweep_s
-            self._lease_dirs = self.parts.watch_leases(self.engine.room)
             self.gpus.sweep()
+            self.commons.sweep()
             self.sources.sweep()
             self.engine.room.read(self.engine.workload)
 

@@ -5,21 +5,24 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from researchflow_tmux.adapters import usage_file
+from researchflow_tmux.adapters import machine_projects, usage_file
 from researchflow_tmux.adapters.clock import SystemClock
 from researchflow_tmux.adapters.gpu_choice import Inventory
 from researchflow_tmux.adapters.gpu_inventory import inventory
 from researchflow_tmux.adapters.leases import FileLeases
+from researchflow_tmux.adapters.machine_projects import shared_owners
 from researchflow_tmux.adapters.nvml import NvmlProbe
 from researchflow_tmux.adapters.planning import bounds, claims_of, history, plan_rules
 from researchflow_tmux.adapters.policy_process import PolicyProcess
+from researchflow_tmux.adapters.procs import user_name
 from researchflow_tmux.adapters.prompt_probe import PromptProbe
+from researchflow_tmux.adapters.register import DIRECTORY, FileRegister
 from researchflow_tmux.adapters.room_settings import on_this_machine, room_rules, share
 from researchflow_tmux.adapters.session_host import TmuxHost
 from researchflow_tmux.adapters.sqlite_store import SqliteStore
@@ -34,10 +37,12 @@ from researchflow_tmux.adapters.workspace_identity import META_WORKSPACE, identi
 from researchflow_tmux.domain.attempt import AttemptKey
 from researchflow_tmux.domain.names import clean
 from researchflow_tmux.domain.plugin import is_plugin
+from researchflow_tmux.domain.register import Page
 from researchflow_tmux.domain.resources import GpuDevice, GpuReading, Ticket
 from researchflow_tmux.domain.units import parse_duration
 from researchflow_tmux.domain.usage import Usage
 from researchflow_tmux.domain.workspace import Settings, WorkspacePaths
+from researchflow_tmux.engine.commons import Commons
 from researchflow_tmux.engine.context import Rules
 from researchflow_tmux.engine.loop import Engine
 from researchflow_tmux.engine.planning.choice import META_USAGE, kept_usage
@@ -51,7 +56,7 @@ from researchflow_tmux.policies.planning.orders import Policy
 from researchflow_tmux.policies.planning.usage import Kept
 from researchflow_tmux.policies.prediction.history import History
 from researchflow_tmux.ports import GpuProbe, GpuRanker
-from researchflow_tmux.runner import tickets
+from researchflow_tmux.runner import procfs, tickets
 
 if TYPE_CHECKING:
     from researchflow_tmux.simulation.gpus import ScriptedGpus
@@ -163,6 +168,7 @@ class Parts:
             engine.context.usage = lambda key: self._last_measured().get(key)
         else:
             self._plan(engine)
+            self._join(engine)
         self._make_busy(engine)
         engine.remember(identity.news)
         if identity.original is not None:
@@ -180,6 +186,7 @@ class Parts:
         self._make_busy(engine)
         engine.retune(rules(self.settings, self.workspace_id), self.host, room)
         self._plan(engine)
+        self._join(engine)
 
     def _plan(self, engine: Engine) -> None:
         """Let the policy of the settings decide what starts next, from what is known of jobs and projects."""
@@ -198,6 +205,36 @@ class Parts:
             engine.choice.invite(Guest(self._policy, partial(self._planner, engine, chosen)))
         else:
             engine.choice.use(self._planner(engine, chosen, chosen.policy, None))
+
+    def _join(self, engine: Engine) -> None:
+        """Share accounts and GPUs with the other workspaces of this machine: those that its file names."""
+        devices = engine.room.devices
+        leased = frozenset(device.uuid for device in devices if device.leased)
+        private = not leased and "RFSCHED_LEASE_DIR" not in self.environ
+        engine.commons = Commons(
+            engine.context,
+            FileRegister(FileLeases().directory, self.clock.boot_id),
+            self._page(devices),
+            shared=frozenset() if private else shared_owners(machine_projects.load(self.environ)),
+            leased=leased,
+            planner=lambda: engine.choice.planner,
+        )
+
+    def _page(self, devices: Sequence[GpuDevice]) -> Page:
+        """What of this workspace's page in the machine register never changes."""
+        pid = os.getpid()
+        return Page(
+            workspace_id=self.workspace_id,
+            path=self.paths.root,
+            task_name=self.settings.task_name,
+            user=user_name(os.geteuid()),
+            uid=os.geteuid(),
+            pid=pid,
+            start_time=procfs.start_time(pid) or 0,
+            boot_id=self.clock.boot_id,
+            at=self.clock.now(),
+            simulated=any(device.kind == "simulated" for device in devices),
+        )
 
     def _planner(self, engine: Engine, chosen: PlanRules, policy: Policy, said: Said | None) -> Planner:
         """A planner over the jobs as they are now; what was learned by the one before it goes on."""
@@ -273,6 +310,16 @@ class Parts:
                 if self.waiter.watch_directory(directory):
                     watched.add(directory)
         return frozenset(watched)
+
+    def watch_commons(self) -> frozenset[str]:
+        """Be woken when others change their pages, or somebody the machine's file; return where that file is."""
+        if self.waiter is None:
+            return frozenset()
+        register = os.path.join(FileLeases().directory, DIRECTORY)
+        path = machine_projects.path_of(self.environ)
+        files = [] if path is None else [os.path.dirname(path)]
+        watched = [place for place in (register, *files) if os.path.isdir(place) and self.waiter.watch_directory(place)]
+        return frozenset(watched) - {register}
 
     def tmux_sessions(self) -> TmuxSessions:
         """This workspace's sessions on its tmux server."""

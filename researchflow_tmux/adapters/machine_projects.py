@@ -18,6 +18,7 @@ from researchflow_tmux.adapters import yaml_tree
 from researchflow_tmux.adapters.config_fields import Reader
 from researchflow_tmux.adapters.project_config import read_projects, read_users
 from researchflow_tmux.adapters.yaml_nodes import Mapping as YamlMapping
+from researchflow_tmux.domain.accounts import Owner
 from researchflow_tmux.domain.errors import ConfigError, Problem
 from researchflow_tmux.domain.projects import Allowance, Project, User
 from researchflow_tmux.domain.units import parse_size
@@ -96,6 +97,24 @@ def parse(data: bytes, path: str) -> MachineWide:
     if reader.problems:
         raise ConfigError(sorted(reader.problems, key=lambda problem: (problem.line or 0, problem.column or 0)))
     return MachineWide(path=path, **{name: value for name, (value, _) in found.items()})
+
+
+def version_of(environ: Mapping[str, str]) -> tuple[object, ...]:
+    """Which file counts, and which version of it: another value = read it again."""
+    path = path_of(environ)
+    try:
+        found = os.stat(path or "")
+    except OSError:
+        return (path,)
+    return path, found.st_ino, found.st_mtime_ns, found.st_size
+
+
+def shared_owners(machine: MachineWide | None) -> frozenset[Owner]:
+    """Whose accounts are the whole machine's."""
+    if machine is None:
+        return frozenset()
+    users = (Owner("user", name) for name in machine.users)
+    return frozenset(Owner("project", name) for name in machine.projects).union(users)
 
 
 def with_machine(settings: Settings, machine: MachineWide | None) -> Settings:

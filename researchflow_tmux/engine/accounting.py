@@ -43,6 +43,8 @@ class Accounting:
         """Who has an account. Put others in when the settings change."""
         self.others: Mapping[Owner, AccountUse] = {}
         """What other workspaces use of the same accounts, as last heard."""
+        self.unknown: Mapping[Owner, str] = {}
+        """Of which accounts that is not fully known, and why."""
         self.zone = zone
         self._workload = workload
         self._settled: dict[Owner, Settled] = dict(kept)
@@ -57,7 +59,7 @@ class Accounting:
         uses = self.own_uses(now)
         for owner, use in self.others.items():
             uses[owner] = uses.get(owner, NO_USE).plus(use)
-        return Accounts(self.claims, now=now, uses=uses, zone=self.zone)
+        return Accounts(self.claims, now=now, uses=uses, zone=self.zone, unknown=self.unknown)
 
     def own_uses(self, now: datetime) -> dict[Owner, AccountUse]:
         """What this workspace uses of each account: what others are to hear of it."""

@@ -7,7 +7,8 @@ is durable before its act, and every act may be repeated.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from datetime import datetime
 from typing import Any
 
@@ -21,8 +22,9 @@ from researchflow_tmux.domain.events import (
 )
 from researchflow_tmux.domain.reasons import Reason, ReasonCode
 from researchflow_tmux.engine import by_hand, inbox
+from researchflow_tmux.engine.commons import Commons
 from researchflow_tmux.engine.context import Context, Rules
-from researchflow_tmux.engine.decide import Capacity, goes_on
+from researchflow_tmux.engine.decide import Capacity, Start, goes_on
 from researchflow_tmux.engine.emptiness import Emptiness
 from researchflow_tmux.engine.gpu_watch import GpuWatch
 from researchflow_tmux.engine.granting import Granting
@@ -82,6 +84,8 @@ class Engine:
         self.gpus = GpuWatch(self.context)
         self._guard = RamGuard(self.context)
         self._granting = Granting(self.context)
+        self.commons: Commons | None = None
+        """What is shared with other workspaces of the machine; None = nothing."""
         self._seen_room: Capacity | None = None
         """What the last decision left, while jobs wait."""
 
@@ -105,9 +109,11 @@ class Engine:
         self._observer.pass_on_stops(again=sweep)
         self._guard.look(self.room.ram, self.room.rules, now)
         self.room.keep_up(self.workload)
-        self._granting.look(now)
-        if self.halted() is None:
-            self._plan(now)
+        with nullcontext() if self.commons is None else self.commons.turn(now):
+            self._granting.look(now)
+            decided = self._decide(now) if self.halted() is None else None
+        if decided is not None:
+            self._prepare(*decided, now)
         for news in (*self.room.take_news(), *self.choice.take_news()):
             self.context.apply(news, now)
         self.gpus.tell_idle(self.room.free_devices(self.workload), now)
@@ -172,6 +178,7 @@ class Engine:
         due.append(self.gpus.due_s())
         due.append(self._guard.due_s(self.room.rules))
         due.append(self._granting.due_s())
+        due.append(float("inf") if self.commons is None else self.commons.due_s())
         waits = None if self.stopping or self._pause.left_s else self._seen_room
         due.append(self.room.due_s(self.workload, waits))
         if self._pause.left_s:
@@ -266,14 +273,21 @@ class Engine:
 
     # -- decide, act, save ---------------------------------------------------------------------------------------------
 
-    def _plan(self, now: datetime) -> None:
+    def _decide(self, now: datetime) -> tuple[Sequence[Start], Capacity] | None:
         self._seen_room, self._stops = None, False
         if not self.workload.queue_length:
-            return
+            return None
         room = self.room.capacity(self.workload, self.halted(), fresh=True)
         room.accounts = self.context.accounting.accounts(now)
         starts = self.choice.decide(room, now)
         self._more, self._seen_room = goes_on(starts, room), room
+        if self.commons is None:
+            return starts, room
+        agreed = self.commons.booked(self.commons.allowed(starts, now), now)
+        self._more = self._more and len(agreed) == len(starts)
+        return agreed, room
+
+    def _prepare(self, starts: Sequence[Start], room: Capacity, now: datetime) -> None:
         for start in starts:
             if not self._launcher.prepare(start, now):
                 break

@@ -77,6 +77,8 @@ class Workload:
         self._sharing = Sharing()
         self._slugs: dict[str, int] = {}
         self._queue: list[OrderKey] = []
+        self.counts: Counter[JobState] = Counter()
+        """Jobs by state."""
         self.queued_cpu_jobs = 0
         """Queued jobs that ask for no GPU."""
         self.active_of_array: Counter[str] = Counter()
@@ -238,6 +240,7 @@ class Workload:
         if not job.state.ended or job_id in self._dirty_jobs or (job_id, job.attempts) in self.attempts:
             return False
         del self.jobs[job_id]
+        self.counts[job.state] -= 1
         self._by_key[job.spec.source].pop(job.spec.key, None)
         self._slugs.pop(job.slug, None)
         self.dependents.pop(job_id, None)
@@ -249,6 +252,7 @@ class Workload:
 
     def _index(self, job: Job) -> None:
         self._sharing.share(job)
+        self.counts[job.state] += 1
         self.jobs[job.id] = job
         self._by_key[job.spec.source][job.spec.key] = job.id
         self._slugs[job.slug] = job.id
@@ -274,6 +278,8 @@ class Workload:
         """Replace (or add) a job, keeping queue and indexes right."""
         self.next_job_id = max(self.next_job_id, job.id + 1)
         old = self.jobs.get(job.id)
+        if old is not None:
+            self.counts[old.state] -= 1
         if old is not None and old.state is JobState.QUEUED:
             del self._queue[bisect_left(self._queue, order_key(old))]
             self._count_queued(old.spec.request, -1)

@@ -186,7 +186,8 @@ def _lock_gates(lease_dir: str, uuids: list[str]) -> list[int]:
     locked: list[int] = []
     try:
         for uuid in uuids:
-            locked.append(_lock_gate(tickets.gpu_dir(lease_dir, uuid), deadline))  # noqa: PERF401 - undone on failure
+            directory = tickets.gpu_dir(lease_dir, uuid)
+            locked.append(_lock_until(directory, deadline))
     except (OSError, SlotTaken):
         for fd in locked:
             os.close(fd)
@@ -194,7 +195,12 @@ def _lock_gates(lease_dir: str, uuids: list[str]) -> list[int]:
     return locked
 
 
-def _lock_gate(directory: str, deadline: float) -> int:
+def lock_gate(directory: str, patience_s: float) -> int:
+    """Return a descriptor that holds the gate of `directory` until it is closed; SlotTaken after `patience_s`."""
+    return _lock_until(directory, time.monotonic() + patience_s)
+
+
+def _lock_until(directory: str, deadline: float) -> int:
     path = os.path.join(directory, tickets.GATE)
     while True:
         fd = _open_gate(directory, path)

@@ -42,6 +42,7 @@ def _queue_is_right(workload: Workload) -> None:
     queued = [job for job in workload.jobs.values() if job.state is JobState.QUEUED]
     assert list(workload.queued()) == sorted(queued, key=order_key), "the queue is the queued jobs in their order"
     assert workload.queue_length == len(queued)
+    assert +workload.counts == Counter(job.state for job in workload.jobs.values())
     assert workload.queued_cpu_jobs == sum(job.spec.request.gpus == 0 for job in queued)
     assert workload._delayed == {job.id for job in queued if job.not_before is not None}
     edges: dict[int, set[int]] = defaultdict(set)

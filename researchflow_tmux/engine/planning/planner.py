@@ -109,6 +109,11 @@ class Planner:
         self._remember(done.walk)
         return done.starts
 
+    def urgent(self, now: datetime) -> Iterable[Entry]:
+        """The urgent jobs that wait, those first that must start first."""
+        now_s = now.timestamp()
+        return self._lane(now_s, self.index.loan_gpu_s * self.index.usage.inflation(now_s))
+
     def open(self, room: Capacity, now: datetime) -> bool:
         """Whether anything at all may start now."""
         return room.halted is None and self._floor(room, now.timestamp()).open

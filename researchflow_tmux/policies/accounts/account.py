@@ -40,6 +40,11 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
         """Whether there is a budget, and not only caps."""
         return not self.gpu is self.cpu is self.memory is None
 
+    @property
+    def limited(self) -> bool:
+        """Whether there is any limit at all."""
+        return self.hourly or not self.gpus is self.cpus is self.memory_mib is None
+
     def uses_budget(self, rate: Rate) -> bool:
         """Whether such a job uses anything of which there is a budget."""
         each = hours_of(rate, 3600.0)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from researchflow_tmux.domain.accounts import NO_USE, AccountUse, Grant, Owner, Rate
 from researchflow_tmux.domain.job import Job
-from researchflow_tmux.domain.reasons import Reason
+from researchflow_tmux.domain.reasons import Reason, ReasonCode
 from researchflow_tmux.policies.accounts.account import Account, Bounds
 from researchflow_tmux.policies.accounts.periods import spread
 
@@ -112,6 +112,7 @@ class Accounts:
         now: datetime | None = None,
         uses: Mapping[Owner, AccountUse] | None = None,
         zone: tzinfo | None = None,
+        unknown: Mapping[Owner, str] | None = None,
     ) -> None:
         """Without `claims` nobody has an account.
 
@@ -120,7 +121,9 @@ class Accounts:
             now: The time of the decision; needed with `claims`.
             uses: What is in use of the accounts, of this workspace and all others.
             zone: The calendar by which periods begin; None = that of the machine.
+            unknown: Of which accounts the use is not fully known, and why: nothing more is taken of those with limits.
         """
+        self._unknown = unknown or {}
         self._claims = claims or Claims({})
         self.at_first: Mapping[Owner, AccountUse] = uses or {}
         """What was in use before anything was booked here."""
@@ -177,7 +180,7 @@ class Accounts:
         found = self._longest.get(key)
         if found is None:
             found = self._longest[key] = min(
-                (self._accounts[owner].longest_s(claim.rate) for owner in claim.owners), default=float("inf")
+                (self._longest_of(self._accounts[owner], claim.rate) for owner in claim.owners), default=float("inf")
             )
         return found
 
@@ -204,6 +207,8 @@ class Accounts:
         """For how long from `begins` on all these let `rate` go on, at most `want_s`."""
         for owner in owners:
             account = self._accounts.get(owner)
+            if account is not None and self._not_known(account) is not None:
+                return 0.0
             if account is not None:
                 want_s = account.affordable_s(rate, begins, want_s)
         return want_s
@@ -214,9 +219,20 @@ class Accounts:
             return None
         return self.affordable_s(claim.owners, claim.rate, self.now, claim.want_s)
 
+    def _longest_of(self, account: Account, rate: Rate) -> float:
+        return account.longest_s(rate) if self._not_known(account) is None else -1.0
+
+    def _not_known(self, account: Account) -> Reason | None:
+        why = self._unknown.get(account.owner)
+        if why is None or not account.bounds.limited:
+            return None
+        return Reason(code=ReasonCode.CAP, text=f"what others use of {account.owner} is not known: {why}")
+
     def _refuses(self, claim: Claim) -> Reason | None:
         for owner in claim.owners:
-            reason = self._accounts[owner].refuses(claim.rate, claim.need_s, claim.least_s)
+            reason = self._not_known(self._accounts[owner]) or self._accounts[owner].refuses(
+                claim.rate, claim.need_s, claim.least_s
+            )
             if reason is not None:
                 return reason
         return None

@@ -57,6 +57,10 @@ class Deadlines:
     def __bool__(self) -> bool:
         return bool(self._due)
 
+    def first(self) -> int | None:
+        """The job with the earliest deadline; None = none has one."""
+        return self._due[0][1] if self._due else None
+
     def lane(self, gpus: int, now_s: float, without: Collection[str] = ()) -> Iterator[Entry]:
         """The urgent jobs on so many GPUs, but those of some projects, the earliest latest start first.
 

@@ -38,6 +38,8 @@ class Usage:
         self._origin_s: float | None = None
         self._inflated: dict[str, float] = {}
         self._open: dict[int, tuple[str, float]] = {}
+        self._others: dict[str, float] = {}
+        """What other workspaces of the machine used of the same projects, inflated."""
 
     def weight(self, project: str) -> float:
         """Its part of the machine, in relation to the others'."""
@@ -54,17 +56,23 @@ class Usage:
         return math.exp2(max(exponent, -LARGEST_EXPONENT))
 
     def used(self, project: str, now_s: float) -> float:
-        """U_p in GPU-seconds, decayed to `now_s`."""
-        return self._inflated.get(project, 0.0) / self.inflation(now_s)
+        """U_p in GPU-seconds, decayed to `now_s`; what others used is part of it."""
+        inflation = self.inflation(now_s)
+        return (self._inflated.get(project, 0.0) + self._others.get(project, 0.0)) / inflation
+
+    def set_others(self, used: Mapping[str, float], now_s: float) -> None:
+        """What other workspaces used of projects that are theirs, too: GPU-seconds, decayed to `now_s`."""
+        inflation = self.inflation(now_s)
+        self._others = {project: amount * inflation for project, amount in used.items()}
 
     def all_used(self, now_s: float) -> dict[str, float]:
-        """U_p of every project that has used anything."""
+        """U_p of every project that has used anything here."""
         inflation = self.inflation(now_s)
         return {project: amount / inflation for project, amount in sorted(self._inflated.items())}
 
     def ratio(self, project: str) -> float:
         """U_p/w_p on the inflated clock: for comparing projects with each other."""
-        return self._inflated.get(project, 0.0) / self.weight(project)
+        return (self._inflated.get(project, 0.0) + self._others.get(project, 0.0)) / self.weight(project)
 
     def begin(self, job: int, project: str, gpu_s: float, at_s: float) -> None:
         """A job starts: charge what it is expected to use, at once."""
@@ -91,7 +99,7 @@ class Usage:
         if ratios:
             least = min(ratios) - most_behind * self.inflation(at_s) / self.weight(project)
             if self.ratio(project) < least:
-                self._inflated[project] = least * self.weight(project)
+                self._inflated[project] = least * self.weight(project) - self._others.get(project, 0.0)
 
     def kept(self, now_s: float) -> Kept:
         """All of it, for keeping."""
@@ -124,4 +132,5 @@ class Usage:
         shrink = 2.0 ** -min(exponent, 1000.0)
         self._origin_s = at_s
         self._inflated = {project: amount * shrink for project, amount in self._inflated.items()}
+        self._others = {project: amount * shrink for project, amount in self._others.items()}
         self._open = {job: (project, charge * shrink) for job, (project, charge) in self._open.items()}

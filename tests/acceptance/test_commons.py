@@ -1,0 +1,90 @@
+"""Two real workspaces that share a project: its cap holds though schedulers are killed at random"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from tests.support import eventually
+from tests.workspaces import Factory, RealWorkspace, kill9, new_workspace
+
+__all__ = ["new_workspace"]
+pytestmark = pytest.mark.tmux
+
+ALONE = """#!/bin/sh
+# Says if it is not alone with the GPU of the project; and that it ran.
+mkdir "$ALONE/taken" 2> /dev/null || echo "$RFSCHED_ATTEMPT" >> "$ALONE/crowded"
+sleep 0.2
+rmdir "$ALONE/taken"
+echo "$RFSCHED_ATTEMPT" >> "$ALONE/ran"
+"""
+
+
+def machine_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> Path:
+    path = tmp_path / "machine.yml"
+    path.write_text(text)
+    monkeypatch.setenv("RFSCHED_PROJECTS", str(path))
+    monkeypatch.setenv("ALONE", str(tmp_path))
+    return path
+
+
+def queue(workspace: RealWorkspace, jobs: int) -> None:
+    program = workspace.script("alone.sh", ALONE.partition("\n")[2])
+    for number in range(jobs):
+        workspace.ok("add", "--no-start", "--project", "vision", "--name", f"j{number}", "--", program)
+
+
+def test_a_shared_cap_holds_whoever_is_killed_when(
+    new_workspace: Factory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine_file(tmp_path, monkeypatch, "projects: {vision: {max_gpus: 1}}\n")
+    both = [new_workspace(name, task_name=name, check_interval=0.5) for name in ("one", "two")]
+    for each in both:
+        queue(each, 5)
+    chance = random.Random(7)
+    running = [each.scheduler() for each in both]
+    done: list[str] = []
+    for _ in range(12):
+        which = chance.randrange(2)
+        # Until something new has happened; where the scheduler is by then is anybody's guess.
+        before = len(done)
+        done = eventually(partial(_ran, tmp_path, before), 60.0, what="a job has run")
+        if len(done) >= 9:
+            break
+        kill9(running[which].pid)
+        running[which].wait()
+        running[which] = both[which].scheduler()
+    for each in both:
+        assert set(each.settled(60.0).values()) == {"succeeded"}
+    assert not (tmp_path / "crowded").exists(), (tmp_path / "crowded").read_text()
+    assert len((tmp_path / "ran").read_text().splitlines()) == 10
+
+
+def _ran(tmp_path: Path, so_far: int) -> list[str]:
+    path = tmp_path / "ran"
+    lines = path.read_text().splitlines() if path.exists() else []
+    return lines if len(lines) > so_far else []
+
+
+def test_the_file_of_the_machine_counts_in_running_schedulers(
+    new_workspace: Factory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine_file(tmp_path, monkeypatch, "projects: {vision: {max_gpus: 0}}\n")
+    one, two = (new_workspace(name, task_name=name, check_interval=3600.0) for name in ("one", "two"))
+    for each in (one, two):
+        each.script("nap.sh", "sleep 300")
+        each.ok("add", "--project", "vision", "--name", "nap", "--", str(each.root / "nap.sh"))
+    assert {each.states()["nap"] for each in (one, two)} == {"queued"}
+    one.ok("project", "set", "--machine", "vision", "max_gpus=2")
+    for each in (one, two):  # no sweep will help, and the other one was told nothing
+        each.wait_for("nap", "running")
+    pages = [
+        json.loads(page.read_text()) for page in (Path(os.environ["RFSCHED_LEASE_DIR"]) / "register").glob("*.json")
+    ]
+    found = {page["path"]: page for page in pages}
+    assert found[str(two.root)]["uses"]["project vision"]["running"]["gpus"] == 1
