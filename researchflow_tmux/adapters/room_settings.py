@@ -66,6 +66,7 @@ def room_rules(settings: Settings) -> RoomRules:
         max_ram_pct=settings.max_ram,
         kill_ram_pct=settings.kill_ram,
         order=settings.gpu_order,
+        keep_scarce_gpus=settings.keep_scarce_gpus,
     )
 
 

@@ -87,6 +87,10 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Jobs for which running ones make room: nobody asks for theirs."""
     facts: dict[str, Any] = {}
     """What else the policy went by."""
+    choosy: tuple[int, ...] = ()
+    """Free GPUs of which jobs that cannot run on any other had the first choice."""
+    scarce: tuple[int, ...] = ()
+    """All GPUs of the kinds that those need."""
     stays: tuple[tuple[int, float, float], ...] = ()
     """What runs, if a reservation was made: GPU, share, and when it should end."""
     first_s: dict[int, float] = {}

@@ -61,6 +61,8 @@ class RoomRules(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The machine's memory, which jobs may be promised; None = unknown."""
     order: str = "spread"
     """Which of several GPUs comes first: a built-in order, or `module:function`."""
+    keep_scarce_gpus: bool = True
+    """Jobs that can run anywhere leave the GPUs to others that those need which cannot."""
 
 
 NO_RULES = RoomRules()

@@ -148,6 +148,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             "as `module:function`."
         ),
     ] = "spread"
+    keep_scarce_gpus: Annotated[
+        bool,
+        Meta(
+            description="Jobs that run on any GPU take first those that are not needed by jobs which say their "
+            "`gpu_type` (memory, compute capability); with a policy those have the first choice of scarce GPUs."
+        ),
+    ] = True
     max_jobs: Annotated[
         Positive | Literal["unlimited"], Meta(description="Jobs at a time in all, on GPUs and without.")
     ] = "unlimited"

@@ -18,6 +18,7 @@ from researchflow_tmux.policies.gpu_view import GpuView
 from researchflow_tmux.policies.grace import Touched, settling_for_all, settling_for_limits
 from researchflow_tmux.policies.load import GpuLoad, Holder, memory_in_use, memory_of, processes_on
 from researchflow_tmux.policies.machine import Unpromised
+from researchflow_tmux.policies.scarcity import wanted
 from researchflow_tmux.policies.topology import NO_LINKS, Links
 
 
@@ -95,6 +96,9 @@ def capacity(
             view.others += ticket.share
             view.other_holders.append(ticket.holder)
             theirs.setdefault(ticket.uuid, []).append(Holder(holder_of(ticket), ticket.memory_mib))
+    if rules.keep_scarce_gpus and workload.choosy_known:
+        for uuid, degree in wanted(devices, workload.choosy_waiting, workload.choosy_known).items():
+            views[uuid].wanted = degree
     for uuid, view in views.items():
         _measure(view, seen, ours.get(uuid, []), theirs.get(uuid, []))
         if now is not None:

@@ -24,7 +24,7 @@ from researchflow_tmux.domain.attempt import (
 from researchflow_tmux.domain.events import AttemptEnded, JobChanged, Payload
 from researchflow_tmux.domain.gpus import META_CONDITIONS, decode_conditions
 from researchflow_tmux.domain.job import Job, JobState
-from researchflow_tmux.domain.resources import GpuReading
+from researchflow_tmux.domain.resources import GpuDevice, GpuReading
 from researchflow_tmux.domain.usage import Usage
 from researchflow_tmux.engine.accounting import Accounting, kept_accounts
 from researchflow_tmux.engine.by_hand import settle_dependents
@@ -102,6 +102,8 @@ class Context:
         """See META_FAILURE."""
         self.readings: Callable[[], Sequence[GpuReading]] = list
         """The GPUs as they were last read."""
+        self.devices: Callable[[], Sequence[GpuDevice]] = tuple
+        """The GPUs that there are."""
         self.machine_mib: Callable[[], int | None] = lambda: None
         """The machine's memory; None = unknown."""
         self.lately_failed: deque[Failure] = deque(maxlen=FAILURES)
@@ -175,7 +177,9 @@ class Context:
             return None
         if outcome.where == "ram":
             return grown_ram(job, ended.peak_tree_mib or ended.peak_rss_mib, self.machine_mib())
-        return grown(job, attempt, ended.peak_gpu_mib, self.readings()) if attempt.allocation.gpus else None
+        if not attempt.allocation.gpus:
+            return None
+        return grown(job, attempt, ended.peak_gpu_mib, self.readings(), self.devices())
 
     def give_up_launch(self, attempt: Attempt, why: str, *, host: bool, now: datetime) -> None:
         """End an attempt that never ran, if no runner was faster: then it is an ordinary running attempt."""

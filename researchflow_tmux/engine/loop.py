@@ -61,6 +61,7 @@ class Engine:
         self.context = Context(rules=rules, clock=clock, store=store, host=host, waiter=waiter)
         self.workload: Workload = self.context.workload
         self.context.readings = lambda: self.room.last_readings(self.workload)
+        self.context.devices = lambda: self.room.devices
         self.context.machine_mib = lambda: self.room.rules.machine_mib
         self.clock = clock
         self.waiter = waiter

@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from researchflow_tmux.domain.attempt import Attempt
+from researchflow_tmux.domain.hardware import NO_HARDWARE
 from researchflow_tmux.domain.job import Job
-from researchflow_tmux.domain.resources import SHARE_TOLERANCE, GpuReading
+from researchflow_tmux.domain.resources import SHARE_TOLERANCE, GpuDevice, GpuReading
+from researchflow_tmux.policies.topology import pools_of
 
 GROWTH = 1.5
 """Each time half as much again: two steps are more than the double, and a first estimate is seldom further off."""
@@ -25,15 +27,21 @@ class Growth(msgspec.Struct, frozen=True, kw_only=True):
     """It had the largest GPU there is for itself: there is no more to be had."""
 
 
-def grown(job: Job, attempt: Attempt, peak_mib: float | None, readings: Sequence[GpuReading]) -> Growth:
+def grown(
+    job: Job,
+    attempt: Attempt,
+    peak_mib: float | None,
+    readings: Sequence[GpuReading],
+    devices: Sequence[GpuDevice] = (),
+) -> Growth:
     """Reckon from what it had: the estimate it ran with, else its peak, else its part of the GPU it ran on.
 
     Half as much again, and more than what was seen to be too little; never more than the GPU that it could get at
-    best (for several GPUs the smallest of the largest ones).
+    best (for several GPUs the smallest of the largest ones, of the kind it needs as `devices` are).
     """
     totals = {reading.uuid: reading.total_mib for reading in readings if reading.total_mib}
     had_mib, share = _had(attempt, totals)
-    best_mib = _best(job, readings)
+    best_mib = _best(job, readings, devices)
     declared_mib = max((gpu.memory_mib for gpu in attempt.allocation.gpus), default=0)
     known = [value for value in (declared_mib, peak_mib) if value]
     base_mib = max(known) if known else had_mib
@@ -69,12 +77,20 @@ def _had(attempt: Attempt, totals: Mapping[str, int]) -> tuple[float | None, flo
     return min(parts, default=(None, 1.0))
 
 
-def _best(job: Job, readings: Sequence[GpuReading]) -> int | None:
+def _best(job: Job, readings: Sequence[GpuReading], devices: Sequence[GpuDevice]) -> int | None:
     """MiB of the smallest of the GPUs it would get if it could choose."""
     request = job.spec.request
     allowed = [reading for reading in readings if not request.pinned or _is_one_of(reading, request.pinned)]
-    sizes = sorted((reading.total_mib for reading in allowed if reading.total_mib), reverse=True)
-    return sizes[min(request.gpus, len(sizes)) - 1] if sizes and request.gpus else None
+    if request.hardware == NO_HARDWARE:
+        return _smallest_of_largest(allowed, request.gpus)
+    pools = pools_of(devices, request.hardware, request.gpus)
+    found = [_smallest_of_largest([each for each in allowed if each.uuid in pool], request.gpus) for pool in pools]
+    return max((mib for mib in found if mib is not None), default=None)
+
+
+def _smallest_of_largest(readings: Sequence[GpuReading], gpus: int) -> int | None:
+    sizes = sorted((reading.total_mib for reading in readings if reading.total_mib), reverse=True)
+    return sizes[min(gpus, len(sizes)) - 1] if sizes and gpus else None
 
 
 def _is_one_of(reading: GpuReading, pins: Sequence[int | str]) -> bool:

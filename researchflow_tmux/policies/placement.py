@@ -75,15 +75,19 @@ def _candidates(
     must_have, may_have = ([], chosen) if len(chosen) >= request.gpus else (chosen, others)
     if request.hardware != NO_HARDWARE:
         good = [view for view in may_have if hardware.fits(view.device, request.hardware)]
-        reason = _unfit(request, must_have, good, views, links)
+        reason = _unfit(request, must_have, good, views)
         if reason is not None:
             return reason
         may_have = good
-    return _large_enough(request.gpus, must_have, may_have, need) or (must_have, may_have)
+    return (
+        _large_enough(request.gpus, must_have, may_have, need)
+        or _unconnected(request, must_have, [view for view in may_have if fits_when_empty(view, need)], links)
+        or (must_have, may_have)
+    )
 
 
 def _unfit(
-    request: ResourceRequest, must: list[GpuView], good: list[GpuView], views: Sequence[GpuView], links: Links
+    request: ResourceRequest, must: list[GpuView], good: list[GpuView], views: Sequence[GpuView]
 ) -> Reason | None:
     """Why too few GPUs here are of the kind that the job needs; None = there are enough."""
     asked = request.hardware
@@ -91,12 +95,18 @@ def _unfit(
     if bad:
         text = f"it is pinned to GPU {bad[0].index} ({hardware.short(bad[0].name)}) and needs {asked}"
         return Reason(code=ReasonCode.IMPOSSIBLE, text=text)
-    if len(must) + len(good) < request.gpus:
-        text = hardware.lacking([view.device for view in views], asked, request.gpus)
-        return Reason(code=ReasonCode.IMPOSSIBLE, text=text)
-    if connected(request, must, good, links):
+    if len(must) + len(good) >= request.gpus:
         return None
-    text = f"it needs {counted(request.gpus, 'GPU')} ({asked}); {widest(must + good, links, asked.least_closeness)}"
+    text = hardware.lacking([view.device for view in views], asked, request.gpus)
+    return Reason(code=ReasonCode.IMPOSSIBLE, text=text)
+
+
+def _unconnected(request: ResourceRequest, must: list[GpuView], large: list[GpuView], links: Links) -> Reason | None:
+    """Why no GPUs here that could hold the job are connected as it needs; None = some are, or it does not matter."""
+    if connected(request, must, large, links):
+        return None
+    asked = request.hardware
+    text = f"it needs {counted(request.gpus, 'GPU')} ({asked}); {widest(must + large, links, asked.least_closeness)}"
     return Reason(code=ReasonCode.IMPOSSIBLE, text=text)
 
 

@@ -10,8 +10,9 @@ import functools
 from collections.abc import Collection, Iterable, Sequence
 from itertools import combinations
 
-from researchflow_tmux.domain.hardware import CLOSENESS
+from researchflow_tmux.domain.hardware import CLOSENESS, Hardware
 from researchflow_tmux.domain.resources import GpuDevice
+from researchflow_tmux.policies.hardware import fitting
 
 EXACT = 16
 """Up to so many GPUs all sets are looked at; among more, one grows around each GPU."""
@@ -148,6 +149,14 @@ def _score(chosen: tuple[int, ...], matrix: Matrix) -> Score:
 def loose(uuid: str, uuids: Iterable[str], links: Links) -> int:
     """How much the others would lose if this GPU were taken: for a job that needs only one."""
     return sum(links.strength(uuid, other) for other in uuids if other != uuid)
+
+
+def pools_of(devices: Sequence[GpuDevice], asked: Hardware, gpus: int) -> tuple[frozenset[str], ...]:
+    """The sets of GPUs from one of which such a job gets all its GPUs: those of its kind, or of one group of them."""
+    good = fitting(devices, asked)
+    if gpus < 2 or not asked.least_closeness:
+        return (good,)
+    return groups(good, Links(devices), asked.least_closeness, gpus)
 
 
 def groups(uuids: Collection[str], links: Links, least: int, number: int) -> tuple[frozenset[str], ...]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 
 from researchflow_tmux.domain.resources import SHARE_TOLERANCE
+from researchflow_tmux.policies.hardware import fits
+from researchflow_tmux.policies.topology import Links, closest
 from researchflow_tmux.simulation.gpus import TOTAL_MIB
 from researchflow_tmux.testing.machine import Machine
 
@@ -13,6 +15,7 @@ def check_machine(machine: Machine) -> None:
     """Raise AssertionError, naming what is wrong."""
     no_slot_overbooked(machine)
     no_memory_promised_twice(machine)
+    on_gpus_of_its_kind(machine)
     started_at_most_once(machine)
     nothing_runs_unknown(machine)
 
@@ -39,6 +42,18 @@ def no_memory_promised_twice(machine: Machine) -> None:
     for uuid, memory_mib in promised.items():
         size = next(device.total_mib for device in machine.devices if device.uuid == uuid) or TOTAL_MIB
         assert memory_mib <= size, f"{memory_mib} MiB of {uuid} are promised, it has {size}"
+
+
+def on_gpus_of_its_kind(machine: Machine) -> None:
+    """No job has a GPU that is not of the kind which it asks for, nor GPUs that are farther apart than it allows."""
+    devices = {device.uuid: device for device in machine.devices}
+    links = Links(machine.devices)
+    for attempt in machine.engine.workload.attempts.values():
+        asked = machine.engine.workload.jobs[attempt.job_id].spec.request.hardware
+        uuids = [gpu.uuid for gpu in attempt.allocation.gpus]
+        wrong = [uuid for uuid in uuids if not fits(devices[uuid], asked)]
+        assert not wrong, f"job {attempt.job_id} needs {asked} and has {wrong}"
+        assert closest(uuids, links) >= asked.least_closeness, f"job {attempt.job_id} needs {asked} and has {uuids}"
 
 
 def started_at_most_once(machine: Machine) -> None:

@@ -7,12 +7,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from researchflow_tmux.domain.accounts import Owner
 from researchflow_tmux.domain.attempt import Attempt
 from researchflow_tmux.domain.job import Condition, Job, JobSpec, JobState
 from researchflow_tmux.domain.limits import RoomRules
 from researchflow_tmux.domain.resources import GpuDevice, ResourceRequest
+from researchflow_tmux.domain.simulated_gpus import simulated_gpus
 from researchflow_tmux.engine.context import Rules
 from researchflow_tmux.engine.loop import Engine
 from researchflow_tmux.engine.room import RoomReader
@@ -63,6 +65,7 @@ class Machine:
         *,
         gpus: int = 2,
         sizes_mib: Sequence[int] = (),
+        kinds: str = "",
         jobs_per_gpu: int = 1,
         cpu_places: int = 2,
         leased: bool = False,
@@ -77,6 +80,7 @@ class Machine:
 
         `accounts` = caps and budgets of projects and users, by the calendar of UTC; `known_s` = how long a job takes,
         as far as these are concerned.
+        `kinds` = the GPUs by type, such as `2xA100,2xT4`: as `gpu_count: simulated:…` has them.
         `deaf` = no runner's end is noticed but by sweeps.
         """
         self.virtual = VirtualClock()
@@ -96,6 +100,9 @@ class Machine:
             )
             for i in range(len(sizes_mib) or gpus)
         ]
+        if kinds:
+            real = {"kind": "nvml", "leased": True} if leased else {}
+            self.devices = [replace(device, **real) for device in simulated_gpus(kinds)]
         self.probe = ScriptedGpus(self.devices)
         self.probe.follow(self._uses)
         self.ram = ScriptedRam(64 * 1024, self._ram_used)

@@ -12,6 +12,7 @@ from researchflow_tmux.domain.accounts import Owner
 from researchflow_tmux.domain.attempt import Ended, Exited, Running, Stopping
 from researchflow_tmux.domain.decisions import Decision
 from researchflow_tmux.domain.errors import UsageError
+from researchflow_tmux.domain.hardware import hardware
 from researchflow_tmux.domain.job import Condition, Job
 from researchflow_tmux.domain.projects import Project
 from researchflow_tmux.domain.reasons import Reason
@@ -40,6 +41,7 @@ Span = str | float
 """Seconds, or `90m`, `4h`, `2d`."""
 SWEEP_S = 3600.0
 """Nothing is overlooked here: sweeps would only cost time."""
+KIND_WORDS = ("gpu_type", "min_gpu_memory", "compute_capability", "topology")
 INTRUDER = 666_000
 """Pid of the process that fills a GPU from outside, less its index."""
 
@@ -176,9 +178,11 @@ class World(Machine):
             group: A label by which policies and people know them.
             labels: Further ones, `key: value`.
             preemptible: It may be stopped for a more urgent one.
-            needs: What else a request may say, such as `pinned`, `share`, `cpus`, `gpu_memory_mib`.
+            needs: What else a request may say, such as `pinned`, `share`, `cpus`, `gpu_memory_mib`; `gpu_type`,
+                `min_gpu_memory`, `compute_capability` and `topology` as in a job's config.
         """
         limit_s = None if time_limit is None else parse_duration(time_limit)
+        kind = {word: needs.pop(word) for word in KIND_WORDS if word in needs}
         for name in names:
             self.script(name, takes=takes, fails=fails)
         self.add(
@@ -191,7 +195,7 @@ class World(Machine):
             deadline=self._moment(deadline),
             retries=retries,
             held=held,
-            needs={**needs, "time_limit_s": limit_s},
+            needs={**needs, "hardware": hardware(**kind), "time_limit_s": limit_s},
             spec={"user": user, "group": group, "labels": dict(labels or {}), "preemptible": preemptible},
         )
 

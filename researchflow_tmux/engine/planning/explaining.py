@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Hashable, Iterable, Iterator
 from datetime import UTC, datetime
 from itertools import chain, islice
 
 from researchflow_tmux.domain.job import Job, JobState
 from researchflow_tmux.domain.reasons import Reason, ReasonCode
+from researchflow_tmux.domain.resources import Allocation
 from researchflow_tmux.domain.units import counted
 from researchflow_tmux.engine.decide import Capacity, fit, gate
 from researchflow_tmux.engine.planning.making_room import Room
@@ -45,6 +46,8 @@ class _Explaining:
         self._done: Rehearsal = planner.rehearse(room, now)
         self._many = many
         self._lines: dict[str, list[list[JobKey]]] = {}
+        self._unfit: dict[Hashable, Allocation | Reason] = {}
+        """What the GPUs as they are say to jobs that cannot run on all, by what they ask for."""
         self._started = {start.job.id for start in self._done.starts}
 
     def reasons(self, jobs: Iterable[Job]) -> Iterator[tuple[int, Reason]]:
@@ -100,12 +103,19 @@ class _Explaining:
         """Why the room has no place for it, apart from those who are before it."""
         if entry.need.gpus == 0:
             return Reason(code=ReasonCode.CPU_FULL)
-        if self._done.walk.floor.could_ever_fit(entry.need):
+        floor, need = self._done.walk.floor, entry.need
+        hopeless = not floor.could_ever_fit(need)
+        choosy = need.may is not None or bool(need.groups)
+        if not hopeless and (not choosy or floor.fits(need)):
             return None
-        for view in self._room.views:
-            view.reserved_for = None
-        answer = fit(self._room, self._planner.workload.jobs[entry.id])
-        return answer if isinstance(answer, Reason) else None
+        alike = (need, entry.asks)
+        if alike not in self._unfit:
+            for view in self._room.views:
+                view.reserved_for = None
+            self._unfit[alike] = fit(self._room, self._planner.workload.jobs[entry.id])
+        answer = self._unfit[alike]
+        found = isinstance(answer, Reason) and (hopeless or answer.code is ReasonCode.NO_HARDWARE)
+        return answer if found and isinstance(answer, Reason) else None
 
     def _first(self) -> str:
         """The job that has the reservation, or that nothing may pass."""
@@ -114,7 +124,8 @@ class _Explaining:
 
     def _reserved(self, entry: Entry) -> Reason:
         found = self._done.walk.reservation
-        needed = counted(entry.need.gpus, "GPU")
+        kind = str(self._planner.workload.jobs[entry.id].needs.hardware)
+        needed = counted(entry.need.gpus, "GPU") + (f" ({kind})" if kind else "")
         if found is None:
             return Reason(code=ReasonCode.FIRST, text=f"{needed} needed, and nothing passes it")
         at = datetime.fromtimestamp(found.at_s, UTC)

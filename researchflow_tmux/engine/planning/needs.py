@@ -6,10 +6,8 @@ from collections.abc import Sequence
 
 from researchflow_tmux.domain.hardware import NO_HARDWARE, Hardware
 from researchflow_tmux.domain.resources import GpuDevice, ResourceRequest
-from researchflow_tmux.policies import topology
-from researchflow_tmux.policies.hardware import fitting
 from researchflow_tmux.policies.planning.floor import NOTHING, Need
-from researchflow_tmux.policies.topology import Links
+from researchflow_tmux.policies.topology import pools_of
 
 Kind = tuple[frozenset[str], tuple[frozenset[str], ...]]
 """The GPUs of a kind, and the groups of them that are connected as required; no groups = it does not matter."""
@@ -46,11 +44,10 @@ class Needs:
         key = (hardware, gpus)
         found = self._kinds.get(key)
         if found is None:
-            good = fitting(self._devices, hardware)
-            groups: tuple[frozenset[str], ...] = ()
-            if gpus > 1 and hardware.least_closeness:
-                groups = topology.groups(good, Links(self._devices), hardware.least_closeness, gpus)
-                good = good if groups else NOTHING
+            groups = pools_of(self._devices, hardware, gpus)
+            good = NOTHING.union(*groups)
+            if gpus < 2 or not hardware.least_closeness:
+                groups = ()
             found = self._kinds[key] = (good, groups)
         return found
 

@@ -9,7 +9,7 @@ from itertools import chain, islice
 
 from researchflow_tmux.domain.events import Payload
 from researchflow_tmux.domain.reasons import Reason
-from researchflow_tmux.domain.resources import Allocation, GpuDevice
+from researchflow_tmux.domain.resources import SHARE_TOLERANCE, Allocation, GpuDevice
 from researchflow_tmux.engine.decide import Capacity, Start, ask, goes_on
 from researchflow_tmux.engine.planning.index import Index, PlanRules
 from researchflow_tmux.engine.planning.making_room import Preemption, Room, Saved, Wave, rooms
@@ -19,11 +19,15 @@ from researchflow_tmux.policies.accounts.accounts import Accounts, Claims
 from researchflow_tmux.policies.planning.classes import Entry
 from researchflow_tmux.policies.planning.estimates import Estimator
 from researchflow_tmux.policies.planning.floor import Floor, Stay
-from researchflow_tmux.policies.planning.usage import Kept
+from researchflow_tmux.policies.planning.usage import Kept as KeptUsage
 from researchflow_tmux.policies.planning.walk import Facts, Offer, Promise, Walk
+from researchflow_tmux.policies.scarcity import NOTHING_KEPT, Kept, kept_for_choosy
 
 MOST_URGENT = 256
 """So far one decision looks into the lane: many times what can start at once. Those behind wait in the usual order."""
+
+
+CHOOSY = "jobs that can run on no other"
 
 
 class Rehearsal:
@@ -58,7 +62,7 @@ class Planner:
         devices: Sequence[GpuDevice],
         share: float,
         now: datetime,
-        kept: Kept | None = None,
+        kept: KeptUsage | None = None,
         said: Said | None = None,
         claims: Claims | None = None,
     ) -> None:
@@ -155,7 +159,7 @@ class Planner:
 
     def _decided(self, floor: Floor, room: Capacity, now: datetime, *, thorough: bool = False) -> Rehearsal:
         self.index.settle(now)
-        facts = self._facts(now.timestamp(), room.accounts, thorough=thorough)
+        facts = self._facts(now.timestamp(), room.accounts, self._kept(floor, room), thorough=thorough)
         done = Rehearsal(Walk(self.index.classes, floor, facts), facts)
         self._take(done, room, now)
         return done
@@ -188,7 +192,7 @@ class Planner:
                 done.refusals[offer.entry.id if alone else (offer.entry.need, offer.entry.asks)] = answer
 
     def _keep_off(self, room: Capacity, offer: Offer, reserved: Entry | None) -> None:
-        name = None if reserved is None else self.workload.jobs[reserved.id].name
+        name = CHOOSY if reserved is None else self.workload.jobs[reserved.id].name
         kept = {uuid: self.workload.jobs[each.job].name for each in self._rooms.values() for uuid in each.uuids}
         for view in room.views:
             uuid = view.device.uuid
@@ -218,7 +222,7 @@ class Planner:
         for job, each in self._rooms.items():
             floor.take(entries[job].need, each.uuids & floor.free.keys(), each.until_s + entries[job].estimate.p90_s)
 
-    def _facts(self, now_s: float, accounts: Accounts, *, thorough: bool) -> Facts:
+    def _facts(self, now_s: float, accounts: Accounts, kept: Kept = NOTHING_KEPT, *, thorough: bool) -> Facts:
         index, usage = self.index, self.index.usage
         inflation = usage.inflation(now_s)
         return Facts(
@@ -230,8 +234,17 @@ class Planner:
             accounts=accounts,
             promises=self._promises,
             aside=self._rooms,
+            kept=kept,
             thorough=thorough,
         )
+
+    def _kept(self, floor: Floor, room: Capacity) -> Kept:
+        """What choosy jobs have the first choice of."""
+        demand = self.index.classes.demand
+        if not demand or not room.rules.keep_scarce_gpus:
+            return NOTHING_KEPT
+        free = [uuid for uuid, left in floor.free.items() if left > SHARE_TOLERANCE]
+        return kept_for_choosy(free, floor.free.keys(), demand)
 
     def _lane(self, now_s: float, loan: float) -> Iterable[Entry]:
         """The urgent jobs of the projects that are not too far ahead: urgent service is a loan."""

@@ -23,7 +23,9 @@ MOST_LOOKS = 5_000
 """Jobs of one decision that are kept: what is behind has a place in the summary only."""
 MOST_WAITING = 2_000
 """Decisions that are kept until somebody writes them."""
-OWN_FIELDS = frozenset({"policy", "now_s", "ratio", "price", "lane", "accounts", "aside", "promises", "thorough"})
+OWN_FIELDS = frozenset(
+    {"policy", "now_s", "ratio", "price", "lane", "accounts", "aside", "kept", "promises", "thorough"}
+)
 """Of `Facts`: what a record has elsewhere, or what says nothing about the past. All others are kept as they are."""
 _FACTS = tuple(field for field in Facts.__struct_fields__ if field not in OWN_FIELDS)
 
@@ -133,6 +135,8 @@ class Recorder:
             accounts=_accounts(done.facts.accounts, walk.looks),
             aside=rough.aside,
             facts=rough.facts,
+            choosy=self._all(done.facts.kept.uuids),
+            scarce=self._all(done.facts.kept.scarce),
             stays=()
             if reservation is None
             else tuple((places[stay.uuid], stay.share, stay.ends_s) for stay in stays if stay.uuid in free),

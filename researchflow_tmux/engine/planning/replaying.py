@@ -23,6 +23,7 @@ from researchflow_tmux.policies.planning.estimates import Estimate
 from researchflow_tmux.policies.planning.floor import Floor, Need, Stay
 from researchflow_tmux.policies.planning.orders import POLICIES, Policy, ordered_by
 from researchflow_tmux.policies.planning.walk import Facts, Offer, Promise, Walk
+from researchflow_tmux.policies.scarcity import Kept
 
 _TYPES = {field.name: field.type for field in msgspec.structs.fields(Facts)}
 
@@ -78,6 +79,7 @@ def _facts(decision: Decision, lane: Iterable[Entry]) -> Facts:
         lane=lane,
         accounts=_accounts(decision.accounts),
         aside=decision.aside,
+        kept=Kept(_gpus(decision.choosy), _gpus(decision.scarce)),
         promises={number: Promise(first_s) for number, first_s in decision.first_s.items()},
         **more,
     )

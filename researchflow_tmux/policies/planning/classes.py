@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left, insort
+from collections import Counter
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -85,6 +86,8 @@ class Classes:
         self.entries: dict[int, Entry] = {}
         self.projects: dict[str, dict[ClassKey, Shelf]] = {}
         """Only projects and classes that have jobs."""
+        self.demand: Counter[frozenset[str]] = Counter()
+        """GPUs that jobs ask for that cannot run on all, by the GPUs on which they can."""
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -103,12 +106,19 @@ class Classes:
         if shelf is None:
             shelf = shelves[key] = Shelf(key, entry.need, least_s(entry), entry.claim)
         insort(shelf.keys, entry.key)
+        if entry.need.may is not None:
+            self.demand[entry.need.may] += entry.need.gpus
 
     def remove(self, job_id: int) -> Entry | None:
         """It waits no longer; None = it did not."""
         entry = self.entries.pop(job_id, None)
         if entry is None:
             return None
+        may = entry.need.may
+        if may is not None:
+            self.demand[may] -= entry.need.gpus
+            if not self.demand[may]:
+                del self.demand[may]
         key = class_of(entry)
         shelves = self.projects[entry.project]
         keys = shelves[key].keys

@@ -14,10 +14,11 @@ from typing import NamedTuple
 import msgspec
 
 from researchflow_tmux.policies.accounts.accounts import NO_ACCOUNTS, Accounts, Claim
-from researchflow_tmux.policies.planning.classes import Classes, ClassKey, Entry, Shelf, least_s
+from researchflow_tmux.policies.planning.classes import Classes, ClassKey, Entry, Shelf, class_of, least_s
 from researchflow_tmux.policies.planning.floor import NOTHING, Floor, Need, Reservation
 from researchflow_tmux.policies.planning.frontier import Frontier
 from researchflow_tmux.policies.planning.orders import Policy
+from researchflow_tmux.policies.scarcity import NOTHING_KEPT, Kept
 
 WIDE = 0.5
 """A job is wide if it needs several GPUs and more than this part of all: no two of them run side by side."""
@@ -34,6 +35,7 @@ class Why(Enum):
     RESERVED = "reserved"
     WOULD_DELAY = "would_delay"
     DRAIN = "drain"
+    KEPT = "kept"
 
 
 class Promise(msgspec.Struct, frozen=True):
@@ -81,6 +83,8 @@ class Facts(msgspec.Struct, kw_only=True):
     """Of earlier decisions, by job."""
     aside: Collection[int] = ()
     """Jobs for which GPUs are kept that are not free yet: they have had their turn."""
+    kept: Kept = NOTHING_KEPT
+    """GPUs of which jobs that cannot run on any other have the first choice."""
     thorough: bool = False
     """Go past every job even if there is no room at all: somebody wants to know why."""
 
@@ -93,7 +97,9 @@ class Walk:
         self._shelves = classes.projects
         self.floor = floor
         self._it = facts
-        self._frontier = Frontier(classes.projects, facts.ratio if facts.policy.fair else lambda _project: 0.0)
+        self._charged: dict[str, float] = {}
+        """What projects were charged for starts of this decision."""
+        self._frontier = Frontier(classes.projects, self._ratio)
         self._lane = iter(facts.lane)
         self._urgent = next(self._lane, None)
         self._wide = facts.policy.gathers
@@ -112,6 +118,7 @@ class Walk:
         """Whose turn it was when a wide job went before its turn."""
         self.looks: list[Look] = []
         """All jobs that were looked at, in that order."""
+        self._kept = facts.kept if facts.policy.backfills else NOTHING_KEPT
         self.passed: dict[int, Why] = {}
         """Single jobs the walk went past."""
         self.passed_classes: dict[ClassKey, Why] = {}
@@ -121,7 +128,9 @@ class Walk:
 
     def offer(self) -> Offer | None:
         """The next job that counting lets start; None = there is none."""
-        while self._open and (found := self._head()) is not None:
+        while self._open and ((found := self._head()) is not None or self._once_more()):
+            if found is None:
+                continue
             entry, early = found
             why, avoid = self._judge(entry)
             self.looks.append(Look(entry, early, entry is self._urgent, why, avoid))
@@ -133,22 +142,48 @@ class Walk:
     def started(self, offer: Offer, uuids: Collection[str]) -> None:
         """It got these GPUs."""
         entry = offer.entry
+        self._done.add(entry.id)
         self.floor.take(entry.need, uuids, self._it.now_s + entry.estimate.total_s(0.0))
         self._open = self._it.thorough or self.floor.open
         self._step(entry)
         if entry.claim.owners and self._it.accounts.longest_s(entry.claim) < entry.claim.least_s:
             self._frontier.keep(self._affordable)
         if self._it.policy.fair:
-            self._frontier.charge(entry.project, entry.gpu_s * self._it.price(entry.project))
+            charge = entry.gpu_s * self._it.price(entry.project)
+            self._charged[entry.project] = self._charged.get(entry.project, 0.0) + charge
+            self._frontier.charge(entry.project, charge)
 
     def refused(self, offer: Offer, *, alone: bool) -> None:
         """It may not start; `alone` = something of its own is in the way, else of all that ask for the same."""
         entry = offer.entry
+        if not alone and offer.avoid & self._kept.uuids:  # it may have what choosy jobs leave
+            self._pass(entry, Why.KEPT, early=self._frontier.head != entry.id)
+            return
         self._step(entry)
         if not alone:
             asked = (entry.need, entry.asks)
             self._refused.add(asked)
             self._frontier.keep(lambda shelf: shelf.key[1:3] != asked)
+
+    def _ratio(self, project: str) -> float:
+        return self._it.ratio(project) + self._charged.get(project, 0.0) if self._it.policy.fair else 0.0
+
+    def _once_more(self) -> bool:
+        """Choosy jobs have chosen: what they left is for those that were kept off it. False = nobody was."""
+        kept_off = {key for key, why in self.passed_classes.items() if why is Why.KEPT}
+        singles = {job_id for job_id, why in self.passed.items() if why is Why.KEPT}
+        self._kept = self._kept._replace(uuids=NOTHING)
+        if not kept_off and not singles:
+            return False
+        for key in kept_off:
+            del self.passed_classes[key]
+        for job_id in singles:
+            del self.passed[job_id]
+            self._done.discard(job_id)
+            kept_off.add(class_of(self._entries[job_id]))
+        self._frontier = Frontier(self._shelves, self._ratio)
+        self._frontier.keep(lambda shelf: shelf.key in kept_off and shelf.key[1:3] not in self._refused)
+        return True
 
     # -- the next one --------------------------------------------------------------------------------------------------
 
@@ -203,7 +238,7 @@ class Walk:
             self._step(entry)
         else:
             self.passed_classes[self._frontier.drop()] = why
-        if self.reserved is entry and self._open:
+        if self.reserved is entry and self.reservation is not None and self._open:
             self._frontier.keep(self._may_backfill)
 
     def _all_alike(self, entry: Entry, why: Why) -> bool:
@@ -211,7 +246,7 @@ class Walk:
         if why is Why.CAP:
             self._refusals += 1
             return self._refusals > MOST_REFUSED or not self._within(entry.claim, least_s(entry))
-        if why is Why.CAPACITY:
+        if why in (Why.CAPACITY, Why.KEPT):
             return True
         if why is Why.DRAIN and entry.estimate.limit_s is None:
             return True
@@ -221,28 +256,48 @@ class Walk:
 
     def _judge(self, entry: Entry) -> tuple[Why | None, frozenset[str]]:
         """None and the GPUs to avoid, or why not."""
+        need = entry.need
         if entry.claim.owners and self._it.accounts.refuses(entry.claim) is not None:
             return Why.CAP, NOTHING
-        if not self.floor.fits(entry.need):
+        if not self.floor.fits(need):
             return self._no_room(entry), NOTHING
-        if self.reservation is None or entry.need.gpus == 0:
-            return None, NOTHING
+        avoid = self._kept.uuids if self._kept.uuids and self._keeps_off(entry) else NOTHING
+        if avoid and not self.floor.fits(need, avoid):
+            return Why.KEPT, NOTHING
+        if self.reservation is None or need.gpus == 0:
+            return None, avoid
         if self._ends_in_time(entry):
-            return None, NOTHING
+            return None, avoid
         if self._draining:
             return Why.DRAIN, NOTHING
-        if self.floor.fits(entry.need, self.reservation.uuids):
-            return None, self.reservation.uuids
-        return Why.WOULD_DELAY, NOTHING
+        beside = self.reservation.uuids | avoid
+        if self.floor.fits(need, beside):
+            return None, beside
+        return (Why.KEPT if avoid and self.floor.fits(need, self.reservation.uuids) else Why.WOULD_DELAY), NOTHING
+
+    def _keeps_off(self, entry: Entry) -> bool:
+        """Whether the job leaves scarce GPUs to others: it can do without, is not urgent, and has not waited for C."""
+        need = entry.need
+        if not need.gpus or need.must or need.may is not None or need.groups or entry is self._urgent:
+            return False
+        if not self._kept.scarce or self._it.now_s - entry.ready_s > self._it.policy.cap_s:
+            return False
+        return self.floor.gpus - len(self._kept.scarce) >= need.gpus
 
     def _no_room(self, entry: Entry) -> Why:
         """Blocked only by capacity: the first one of those gets the reservation."""
         if entry.need.gpus == 0 or self.reservation is not None or not self.floor.could_ever_fit(entry.need):
             return Why.CAPACITY
         if not self._it.policy.backfills:
-            self._open, self.reserved = False, entry
+            self.reserved = entry
+            # Nothing passes it but jobs that take no GPU.
+            self._frontier.keep(lambda shelf: not shelf.need.gpus)
+            self._open = self._it.thorough or self.floor.cpu_places > 0
             return Why.RESERVED
-        self.reservation = self.floor.reserve(entry.need, self._it.now_s)
+        need = entry.need
+        if self._keeps_off(entry):
+            need = need._replace(may=frozenset(self.floor.free) - self._kept.scarce)
+        self.reservation = self.floor.reserve(need, self._it.now_s)
         if self.reservation is None:
             return Why.CAPACITY
         self.reserved = entry

@@ -91,6 +91,21 @@ def test_budgets_are_replayed_too() -> None:
     assert [found for each in decisions if (found := differences(each))] == []
 
 
+@pytest.mark.parametrize("policy", ["balanced", "easy_fifo"])
+def test_who_had_the_first_choice_of_scarce_gpus_is_replayed_too(policy: str) -> None:
+    world = World(kinds="2xA100,4xT4", policy=policy, record=True)
+    for number in range(40):
+        kind = (
+            {"gpu_type": "A100"} if number % 4 == 0 else {"topology": "nvlink!", "gpus": 2} if number % 9 == 5 else {}
+        )
+        world.submit(f"j{number}", takes=900 + 400 * (number % 7), **kind)
+        world.advance("4m")
+    world.run_until_idle()
+    decisions = [msgspec.json.decode(msgspec.json.encode(each), type=Decision) for each in world.decisions or ()]
+    assert any(one.answer == "kept" for each in decisions for one in each.considered), "some were kept off"
+    assert [found for each in decisions if (found := differences(each))] == []
+
+
 def late(decision: Decision) -> Decision:
     return replace(decision, shadow_s=(decision.shadow_s or 0.0) + 1)
 
