@@ -96,8 +96,8 @@ def capacity(
             view.others += ticket.share
             view.other_holders.append(ticket.holder)
             theirs.setdefault(ticket.uuid, []).append(Holder(holder_of(ticket), ticket.memory_mib))
-    if rules.keep_scarce_gpus and workload.choosy_known:
-        for uuid, degree in wanted(devices, workload.choosy_waiting, workload.choosy_known).items():
+    if rules.keep_scarce_gpus and workload.choosy.known:
+        for uuid, degree in wanted(devices, workload.choosy.waiting, workload.choosy.known).items():
             views[uuid].wanted = degree
     for uuid, view in views.items():
         _measure(view, seen, ours.get(uuid, []), theirs.get(uuid, []))

@@ -29,11 +29,11 @@ from researchflow_tmux.domain.events import (
     QueueEmpty,
 )
 from researchflow_tmux.domain.gpus import Conditions, GpuCondition
-from researchflow_tmux.domain.hardware import NO_HARDWARE, Hardware
 from researchflow_tmux.domain.job import TRANSITIONS, Job, JobSpec, JobState
 from researchflow_tmux.domain.names import clean, short_hash
 from researchflow_tmux.domain.reasons import Reason, ReasonCode
 from researchflow_tmux.domain.resources import ResourceRequest
+from researchflow_tmux.engine.choosy import Choosy
 from researchflow_tmux.engine.sharing import Sharing
 from researchflow_tmux.policies import conditions
 from researchflow_tmux.policies.grace import Touched
@@ -86,10 +86,7 @@ class Workload:
         """How many jobs of an array are active, by the array's id."""
         self.touched: dict[str, Touched] = {}
         """When a job last started or ended on a GPU, by UUID."""
-        self.choosy_waiting: Counter[Hardware] = Counter()
-        """GPUs that queued jobs ask for that cannot run on all, by kind."""
-        self.choosy_known: Counter[Hardware] = Counter()
-        """The same of all jobs, whatever became of them."""
+        self.choosy = Choosy()
         self.queued_minding_util = 0
         """Queued jobs with a limit of their own on how busy a GPU was."""
         self._queued_shares: Counter[float | None] = Counter()
@@ -246,7 +243,7 @@ class Workload:
             return False
         del self.jobs[job_id]
         self.counts[job.state] -= 1
-        _count_choosy(self.choosy_known, job.spec.request, -1)
+        self.choosy.replace(job, None)
         self._by_key[job.spec.source].pop(job.spec.key, None)
         self._slugs.pop(job.slug, None)
         self.dependents.pop(job_id, None)
@@ -259,11 +256,7 @@ class Workload:
     def _index(self, job: Job) -> None:
         self._sharing.share(job)
         self.counts[job.state] += 1
-        before = self.jobs.get(job.id)
-        if before is None or before.spec.request is not job.spec.request:
-            _count_choosy(self.choosy_known, job.spec.request, 1)
-            if before is not None:
-                _count_choosy(self.choosy_known, before.spec.request, -1)
+        self.choosy.replace(self.jobs.get(job.id), job)
         self.jobs[job.id] = job
         self._by_key[job.spec.source][job.spec.key] = job.id
         self._slugs[job.slug] = job.id
@@ -281,7 +274,7 @@ class Workload:
             self.queued_cpu_jobs += change
             return
         self.queued_minding_util += change * (request.limits.max_util_pct is not None)
-        _count_choosy(self.choosy_waiting, request, change)
+        self.choosy.queue(request, change)
         self._queued_shares[request.share] += change
         if not self._queued_shares[request.share]:
             del self._queued_shares[request.share]
@@ -368,15 +361,6 @@ class Workload:
     def _set(self, attempt: Attempt) -> None:
         self.attempts[attempt.key] = attempt
         self._dirty_attempts[attempt.key] = attempt
-
-
-def _count_choosy(counter: Counter[Hardware], request: ResourceRequest, change: int) -> None:
-    kind = request.hardware
-    if kind is NO_HARDWARE or not request.gpus or not kind.choosy:
-        return
-    counter[kind] += change * request.gpus
-    if not counter[kind]:
-        del counter[kind]
 
 
 def _check(job: Job, state: JobState) -> None:
