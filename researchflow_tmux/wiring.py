@@ -233,6 +233,7 @@ class Parts:
             start_time=procfs.start_time(pid) or 0,
             boot_id=self.clock.boot_id,
             at=self.clock.now(),
+            leased={device.uuid: device.index for device in devices if device.leased},
             simulated=any(device.kind == "simulated" for device in devices),
         )
 

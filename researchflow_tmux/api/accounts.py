@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from datetime import datetime
 
+from researchflow_tmux.adapters import machine_projects
 from researchflow_tmux.adapters.clock import SystemClock
 from researchflow_tmux.adapters.planning import bounds, claims_of, history
+from researchflow_tmux.adapters.register import FileRegister
+from researchflow_tmux.adapters.workspace_identity import META_WORKSPACE
 from researchflow_tmux.api.views import AccountView, HoursView
 from researchflow_tmux.domain.workspace import Settings, WorkspacePaths
 from researchflow_tmux.engine.accounting import Accounting, kept_accounts
@@ -14,6 +18,9 @@ from researchflow_tmux.engine.balances import Balance, balances
 from researchflow_tmux.engine.planning.choice import META_USAGE, kept_usage
 from researchflow_tmux.engine.workload import Workload
 from researchflow_tmux.policies.accounts.account import RESOURCES
+from researchflow_tmux.policies.commons.adding import others
+from researchflow_tmux.policies.planning.usage import HALF_LIFE_S
+from researchflow_tmux.runner import tickets
 
 
 def accounting_of(
@@ -27,7 +34,29 @@ def accounting_of(
     budgets = any(each.hourly for each in limits.values())
     known = history(paths, workload.jobs) if budgets and workload.queue_length else None
     found.claims = claims_of(settings, known)
+    _hear_of_others(found, meta)
     return found
+
+
+def _hear_of_others(found: Accounting, meta: Mapping[str, str]) -> None:
+    """What other workspaces of the machine use of the same accounts, as the register says now."""
+    machine = machine_projects.load(os.environ)
+    shared = machine_projects.shared_owners(machine)
+    if not shared:
+        return
+    clock = SystemClock()
+    now, own_id = clock.now(), meta.get(META_WORKSPACE, "")
+    lease_dir = os.environ.get("RFSCHED_LEASE_DIR")
+    try:
+        seen = FileRegister(lease_dir or tickets.default_dir(), clock.boot_id).read(now)
+    except OSError:
+        return
+    me = next((each.page for each in seen if each.page is not None and each.page.workspace_id == own_id), None)
+    if me is not None and me.simulated and not lease_dir:  # then its GPUs, and all accounts, are its own
+        return
+    heard = others(seen, own_id, now, HALF_LIFE_S)
+    found.others = {owner: use for owner in shared if (use := heard.uses.get(str(owner))) is not None}
+    found.unknown = dict.fromkeys(shared, "; ".join(heard.unknown)) if heard.unknown else {}
 
 
 def account_views(

@@ -10,6 +10,7 @@ import msgspec
 
 from researchflow_tmux.adapters.clock import SystemClock
 from researchflow_tmux.adapters.deadlines import parse_deadline
+from researchflow_tmux.api.views import AccountView, HoursView
 from researchflow_tmux.api.workspace import Workspace
 from researchflow_tmux.domain.errors import UsageError
 from researchflow_tmux.domain.job import Job, JobState
@@ -40,6 +41,7 @@ class ProjectView(msgspec.Struct, kw_only=True):
     running: int = 0
     """Its running jobs."""
     running_gpus: int = 0
+    """GPUs in use; of a machine-wide project or user those of all workspaces, as `running_cpus` and so on."""
     running_cpus: int = 0
     """Cores; a job that asks for none counts as one."""
     running_memory_mib: int = 0
@@ -51,8 +53,14 @@ class ProjectView(msgspec.Struct, kw_only=True):
     """Its jobs that wait."""
     deadline: datetime | None = None
     """When its jobs should have ended that have no deadline of their own."""
+    gpu_hours: HoursView | None = None
+    cpu_hours: HoursView | None = None
+    memory_hours: HoursView | None = None
+    """GiB-hours. null = it is not described in the settings."""
     period: str | None = None
-    """How long its budgets last."""
+    """How long its budgets last: `day`, `week`, `month` or `total`."""
+    period_ends: datetime | None = None
+    """When they begin anew; null = never."""
 
 
 def projects_of(workspace: Workspace) -> list[ProjectView]:
@@ -67,6 +75,8 @@ def projects_of(workspace: Workspace) -> list[ProjectView]:
     for job in jobs:
         _count(views, "project", job.spec.project or "", job, always=True)
         _count(views, "user", job.spec.user or "", job, always=False)
+    for account in workspace.projects():
+        _fill(views[account.kind, account.name], account)
     projects = {name: view for (kind, name), view in views.items() if kind == "project"}
     _shares(projects, meta.get(META_USAGE))
     none = views.get(("project", ""))
@@ -91,6 +101,14 @@ def _described(kind: Literal["project", "user"], name: str, allowance: Allowance
         view.weight = allowance.weight
         view.deadline = parse_deadline(allowance.deadline) if allowance.deadline else None
     return view
+
+
+def _fill(view: ProjectView, account: AccountView) -> None:
+    """What its account says: it knows what other workspaces use."""
+    view.running_gpus, view.running_cpus = account.running_gpus, account.running_cpus
+    view.running_memory_mib = account.running_memory_mib
+    view.gpu_hours, view.cpu_hours, view.memory_hours = account.gpu_hours, account.cpu_hours, account.memory_hours
+    view.period_ends = account.period_ends
 
 
 def _count(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import click
@@ -78,7 +79,7 @@ def set_(chosen: Chosen, name: str, words: tuple[str, ...], user: bool, machine:
 def _table(found: list[ProjectView], now: datetime) -> list[Block]:
     from researchflow_tmux.cli.layout import Cell, Table
 
-    heads = ("NAME", "WEIGHT", "SHARE", "RUNNING", "WAITING", "DUE")
+    heads = ("NAME", "WEIGHT", "SHARE", "RUNNING", "WAITING", "BUDGET LEFT", "DUE")
     rows = [tuple(Cell(head, "dim") for head in heads)]
     for each in found:
         kind = "user " if each.kind == "user" else ""
@@ -89,10 +90,11 @@ def _table(found: list[ProjectView], now: datetime) -> list[Block]:
                 Cell(_share(each)),
                 Cell(_running(each)),
                 Cell(str(each.waiting)),
+                Cell("; ".join(_budgets(each))),
                 Cell(moment(each.deadline, now)),
             )
         )
-    return [Table(rows, right=frozenset((1, 4)), give=(2,))]
+    return [Table(rows, right=frozenset((1, 4)), give=(5, 2))]
 
 
 def _share(each: ProjectView) -> str:
@@ -110,3 +112,13 @@ def _running(each: ProjectView) -> str:
     if each.max_memory_mib is not None:
         memory = f", {each.running_memory_mib / 1024:g}/{each.max_memory_mib / 1024:g} GiB"
     return gpus + cpus + memory
+
+
+def _budgets(each: ProjectView) -> Iterator[str]:
+    """`12 of 500 GPU-h this month`, of each resource that has a budget."""
+    units = (("GPU-h", each.gpu_hours), ("core-h", each.cpu_hours), ("GiB-h", each.memory_hours))
+    lasts = "" if each.period in (None, "total") else f" this {each.period}" if each.period != "day" else " today"
+    for unit, hours in units:
+        if hours is not None and hours.limit is not None:
+            left = max(hours.limit - hours.used - hours.granted, 0.0)
+            yield f"{left:.4g} of {hours.limit:.4g} {unit}{lasts}"

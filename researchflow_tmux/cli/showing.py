@@ -26,7 +26,8 @@ STATE_WORDS = ("waiting", "queued", "running", "held", "succeeded", "failed", "c
 @jobs_argument(required=False)
 @click.option("--state", "states", multiple=True, type=click.Choice(STATE_WORDS), help="Only jobs in this state.")
 @click.option("--group", metavar="G", help="Only jobs of this group; the same as @G.")
-@click.option("--all", "everything", is_flag=True, help="Fold nothing: list every job.")
+@click.option("--full", "everything", is_flag=True, help="Fold nothing: list every job.")
+@click.option("--all", "machine", is_flag=True, help="Every workspace of this machine, and who has which GPU.")
 @click.option("--watch", is_flag=True, help="Draw it again and again; leave with Ctrl-C.")
 @click.option("--since", metavar="WHEN", help="What happened since then: yesterday, today, 2h, 2026-01-31.")
 @json_option
@@ -37,6 +38,7 @@ def status(
     states: tuple[str, ...] = (),
     group: str | None = None,
     everything: bool = False,
+    machine: bool = False,
     watch: bool = False,
     since: str | None = None,
     as_json: bool = False,
@@ -48,6 +50,9 @@ def status(
     rfsched status --since yesterday          what finished, what failed and why, GPU-hours
     rfsched status --watch --json             one object a line
     """  # noqa: D301 - \b is click's "keep these lines"
+    if machine:
+        _show_machine(watch=watch, as_json=as_json, given=bool(jobs or states or group or since))
+        return
     workspace = chosen.workspace()
     if group is not None:
         jobs = (*jobs, f"@{group}")
@@ -65,6 +70,31 @@ def status(
         print_json("status", view)
     else:
         _draw(view, everything=everything, filtered=bool(jobs or wanted))
+
+
+def _show_machine(*, watch: bool, as_json: bool, given: bool) -> None:
+    """Of all workspaces there are only totals: which jobs they have is their own."""
+    from researchflow_tmux.adapters.clock import SystemClock
+    from researchflow_tmux.api.machine import machine_view
+    from researchflow_tmux.cli import layout
+    from researchflow_tmux.cli.machine_blocks import picture
+    from researchflow_tmux.cli.redrawing import again_and_again
+    from researchflow_tmux.domain.errors import UsageError
+
+    if given:
+        raise UsageError("--all shows workspaces, not jobs", hint="without --all these choose jobs of one workspace")
+
+    def once() -> None:
+        view = machine_view()
+        if as_json:
+            print_json("machine", view)
+        else:
+            layout.show(picture(view, SystemClock().now()))
+
+    if watch:
+        again_and_again(once, in_place=False)
+    else:
+        once()
 
 
 def _chosen(

@@ -24,7 +24,7 @@ ROOMY = 110
 ETA = ("DONE", "ENDS")
 MOST_TOTALS = 4
 USED = ("CPU", "RAM", "GPU", "GPU MEM")
-FOLD_HINT = "; --all shows them"
+FOLD_HINT = "; --full shows them"
 """What a folded list says."""
 
 

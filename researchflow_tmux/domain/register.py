@@ -54,6 +54,8 @@ class Page(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Jobs by state."""
     gpus: tuple[int, ...] = ()
     """Physical indices of the GPUs that its jobs are on."""
+    leased: Mapping[str, int] = {}
+    """The real GPUs that it may use, by UUID: their physical indices."""
     simulated: bool = False
     """Its GPUs do not exist."""
     next_deadline: datetime | None = None

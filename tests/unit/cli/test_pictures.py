@@ -191,7 +191,7 @@ def test_what_status_says(found: StatusView, words: str) -> None:
 
 def test_long_lists_are_folded_and_say_how_to_see_all() -> None:
     found = view([job(number, "queued", reason="starts next") for number in range(1, 501)])
-    assert "… and 490 more waiting; --all shows them" in shown(found, Fold())
+    assert "… and 490 more waiting; --full shows them" in shown(found, Fold())
     assert "more" not in shown(found, NO_FOLD)
 
 
