@@ -12,18 +12,28 @@ from researchflow_tmux.cli.output import count, duration, json_option
 
 if TYPE_CHECKING:
     from researchflow_tmux.cli.layout import Block, Cell
+    from researchflow_tmux.policies.planning.orders import Policy
+    from researchflow_tmux.simulation.replay.comparing import Run
     from researchflow_tmux.simulation.replay.figures import Figures
     from researchflow_tmux.simulation.replay.trace import Trace
 
 SCHEMA = "rfsched.simulate/1"
+PATIENCE_S = 60.0
+"""For a policy of the user's: nothing waits for its answers here."""
 
 
 @click.command()
 @click.option(
     "--trace", "path", metavar="FILE", type=click.Path(), help="A .csv or .swf file of jobs; without it, made-up ones."
 )
-@click.option("--policy", "names", metavar="NAME", multiple=True, help="Policy to try (may be repeated).")
-@click.option("--compare", is_flag=True, help="Try all policies.")
+@click.option(
+    "--policy",
+    "names",
+    metavar="NAME",
+    multiple=True,
+    help="Policy to try, or one of yours as module:object (may be repeated).",
+)
+@click.option("--compare", is_flag=True, help="Try all policies, and those of yours that --policy names.")
 @click.option("--gpus", type=click.IntRange(min=1), default=8, show_default=True, help="GPUs of the machine.")
 @click.option(
     "--estimates",
@@ -72,8 +82,9 @@ def simulate(
     rfsched simulate --trace lab.csv --compare          every policy on a trace
     rfsched simulate --trace lab.csv --predict          how well durations are known beforehand
     """  # noqa: D301 - \b is click's "keep these lines"
+    from researchflow_tmux.domain.plugin import is_plugin
     from researchflow_tmux.simulation.replay import trace as traces
-    from researchflow_tmux.simulation.replay.comparing import NAMES, Run, policies, run
+    from researchflow_tmux.simulation.replay.comparing import NAMES, Run, policies
     from researchflow_tmux.simulation.replay.reading import read_trace
     from researchflow_tmux.simulation.replay.synthetic import synthetic
 
@@ -82,7 +93,8 @@ def simulate(
     if predict:
         _predict(path, jobs, seed, processors_per_gpu, as_json=as_json)
         return
-    chosen = policies(NAMES if compare else names or ("balanced",), [_cap_s(cap) for cap in _list(caps)])
+    own = [name for name in names if is_plugin(name)]
+    chosen = policies((*NAMES, *own) if compare else names or ("balanced",), [_cap_s(cap) for cap in _list(caps)])
     if path:
         found = read_trace(path, processors_per_gpu=processors_per_gpu)
     else:
@@ -90,7 +102,7 @@ def simulate(
     found = traces.as_projects(traces.stretched(found, stretch), projects)
     found, wide = traces.fitting(found, gpus)
     it = Run(trace=found, gpus=gpus, noisy=estimates == "noisy", seed=seed, weights=_weights(weights))
-    rows = [run(it, name, policy) for name, policy in chosen]
+    rows = [_run(it, name, policy) for name, policy in chosen]
     if as_json:
         _print_json(rows, found, len(wide), estimates, seed)
     else:
@@ -121,6 +133,23 @@ def _predict(path: str | None, jobs: int, seed: int, processors_per_gpu: int, *,
         print_json("predict", {"schema": "rfsched.predict/1", "trace": name, "seed": seed, "accuracy": rows})
     else:
         layout.show([line(what), line(), *accuracy_table(rows)])
+
+
+def _run(it: Run, name: str, policy: Policy | None) -> Figures:
+    """One policy on the workload; one of the user's is looked for in the current directory first."""
+    import os
+
+    from researchflow_tmux.adapters.policy_process import PolicyProcess
+    from researchflow_tmux.domain.plugin import is_plugin
+    from researchflow_tmux.simulation.replay.comparing import run
+
+    if not is_plugin(name):
+        return run(it, name, policy)
+    plugin = PolicyProcess(name, os.getcwd(), patient=True, deadline_s=PATIENCE_S, loading_s=PATIENCE_S)
+    try:
+        return run(it, name, None, plugin)
+    finally:
+        plugin.close()
 
 
 def _list(text: str | None) -> list[str]:

@@ -27,6 +27,7 @@ from researchflow_tmux.engine.planning.recording import Recorder
 from researchflow_tmux.engine.planning.said import Said
 from researchflow_tmux.engine.submitting import Draft, Submission
 from researchflow_tmux.policies.accounts.account import bounds_of
+from researchflow_tmux.policies.gpu_health import LOST_READINGS
 from researchflow_tmux.policies.planning.estimates import Estimate, Estimator, certain
 from researchflow_tmux.policies.planning.orders import POLICIES, Policy
 from researchflow_tmux.policies.prediction.history import ASSUMED_S, History
@@ -42,6 +43,8 @@ Span = str | float
 SWEEP_S = 3600.0
 """Nothing is overlooked here: sweeps would only cost time."""
 KIND_WORDS = ("gpu_type", "min_gpu_memory", "compute_capability", "topology")
+LOOK_S = 5.0
+"""How often a GPU that was lost and reads well again is looked at, until it counts as back."""
 INTRUDER = 666_000
 """Pid of the process that fills a GPU from outside, less its index."""
 
@@ -252,9 +255,18 @@ class World(Machine):
         self._look_at_gpus()
 
     def _look_at_gpus(self) -> None:
-        """As the sampler beside a real scheduler does every few seconds."""
-        self.engine.room.read(self.engine.workload)
+        """As the sampler beside a real scheduler does every few seconds; it goes on while a GPU is lost."""
+        engine = self.engine
+        for _ in range(LOST_READINGS):  # once is no proof
+            engine.gpus.see(self.probe.read(), self.clock.monotonic(), self.devices)
+        engine.room.read(engine.workload)
         self.tick(Wakeup(poked=True))
+        if engine.gpus.any_lost and self._reads_well():
+            self.at(self.now_s + LOOK_S, self._look_at_gpus)
+
+    def _reads_well(self) -> bool:
+        lost = {gpu.uuid for gpu in self.engine.workload.gpus.values() if gpu.lost_at is not None}
+        return any(reading.uuid in lost and reading.error is None for reading in self.engine.room.readings)
 
     # -- looking
 

@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from researchflow_tmux.domain.errors import UsageError
+from researchflow_tmux.domain.plugin import is_plugin
 from researchflow_tmux.policies.planning.orders import POLICIES, Policy
+from researchflow_tmux.ports import PolicyPlugin
 from researchflow_tmux.simulation.replay.figures import Figures, measure
 from researchflow_tmux.simulation.replay.guesses import Guesses
 from researchflow_tmux.simulation.replay.replay import replay
@@ -49,14 +51,15 @@ class Compared(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def policies(names: Sequence[str], caps_s: Sequence[float] = ()) -> list[tuple[str, Policy | None]]:
-    """The policies of these names, each with every one of the age caps if it uses one.
+    """The policies of these names, each with every one of the age caps if it uses one; of a plug-in the name alone.
 
     Raises:
         UsageError: There is no policy of that name, or no use for the caps.
     """
-    unknown = [name for name in names if name not in NAMES]
+    unknown = [name for name in names if name not in NAMES and not is_plugin(name)]
     if unknown:
-        raise UsageError(f"there is no policy {', '.join(unknown)}", hint=f"policies are {', '.join(NAMES)}")
+        own = "`module:object` or `file.py:object` for one of yours"
+        raise UsageError(f"there is no policy {', '.join(unknown)}", hint=f"policies are {', '.join(NAMES)}, and {own}")
     if caps_s and "balanced" not in names:
         raise UsageError("an age cap is of use to the policy `balanced` only")
     found: list[tuple[str, Policy | None]] = []
@@ -70,8 +73,8 @@ def policies(names: Sequence[str], caps_s: Sequence[float] = ()) -> list[tuple[s
     return found
 
 
-def run(it: Run, name: str, policy: Policy | None) -> Figures:
-    """One policy on the workload."""
+def run(it: Run, name: str, policy: Policy | None, plugin: PolicyPlugin | None = None) -> Figures:
+    """One policy, or a plug-in, on the workload. Raises PolicyError when the plug-in does not do its work."""
     guesses = Guesses(it.trace, noisy=it.noisy, seed=it.seed)
-    done = replay(it.trace, gpus=it.gpus, policy=policy, estimator=guesses, weights=it.weights)
+    done = replay(it.trace, gpus=it.gpus, policy=policy, estimator=guesses, weights=it.weights, plugin=plugin)
     return measure(name, done.ran, it.gpus, len(done.unfinished))

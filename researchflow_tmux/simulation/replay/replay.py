@@ -13,14 +13,17 @@ from researchflow_tmux.domain.job import JobSpec
 from researchflow_tmux.domain.resources import GpuDevice, ResourceRequest
 from researchflow_tmux.engine.context import Rules
 from researchflow_tmux.engine.loop import Engine
+from researchflow_tmux.engine.planning.guest import Guest
 from researchflow_tmux.engine.planning.index import PlanRules
 from researchflow_tmux.engine.planning.planner import Planner
+from researchflow_tmux.engine.planning.said import Said
 from researchflow_tmux.engine.room import RoomReader
 from researchflow_tmux.engine.submitting import Draft, Submission
 from researchflow_tmux.policies.accounts.account import Bounds
 from researchflow_tmux.policies.accounts.accounts import Claims
 from researchflow_tmux.policies.planning.estimates import Estimator
 from researchflow_tmux.policies.planning.orders import Policy
+from researchflow_tmux.ports import PolicyPlugin
 from researchflow_tmux.simulation.clock import EPOCH, VirtualClock
 from researchflow_tmux.simulation.drive import MemoryWaiter, drive
 from researchflow_tmux.simulation.leases import ScriptedLeases
@@ -51,12 +54,18 @@ def replay(
     estimator: Estimator,
     weights: Mapping[str, float] | None = None,
     caps: Mapping[str, int] | None = None,
+    plugin: PolicyPlugin | None = None,
 ) -> Replayed:
-    """Let the whole trace run on `gpus` simulated GPUs; `policy` None = the queue's own order."""
+    """Let the whole trace run on `gpus` simulated GPUs; without `policy` and `plugin` by the queue's own order.
+
+    Raises PolicyError when the plug-in does not do its work: nothing takes its place here.
+    """
     machine = _Machine(trace, gpus)
     claims = Claims({Owner("project", name): Bounds(gpus=most) for name, most in (caps or {}).items()})
     machine.engine.context.accounting.claims = claims
-    if policy is not None:
+    if plugin is not None:
+        machine.invite(plugin, weights or {}, estimator, claims)
+    elif policy is not None:
         machine.plan_with(PlanRules(policy=policy, weights=weights or {}), estimator, claims)
     machine.run()
     return machine.result()
@@ -95,10 +104,19 @@ class _Machine:
 
     def plan_with(self, rules: PlanRules, estimator: Estimator, claims: Claims) -> None:
         """Let a policy decide."""
-        workload = self.engine.workload
-        now = self.clock.now()
-        planner = Planner(workload, rules, estimator, devices=self.devices, share=1.0, now=now, claims=claims)
-        self.engine.choice.use(planner)
+        self.engine.choice.use(self._planner(rules, estimator, claims, None))
+
+    def invite(self, plugin: PolicyPlugin, weights: Mapping[str, float], estimator: Estimator, claims: Claims) -> None:
+        """Let a plug-in decide."""
+
+        def planner(policy: Policy, said: Said | None) -> Planner:
+            return self._planner(PlanRules(policy=policy, weights=weights), estimator, claims, said)
+
+        self.engine.choice.invite(Guest(plugin, planner, strict=True))
+
+    def _planner(self, rules: PlanRules, estimator: Estimator, claims: Claims, said: Said | None) -> Planner:
+        workload, devices, now = self.engine.workload, self.devices, self.clock.now()
+        return Planner(workload, rules, estimator, devices=devices, share=1.0, now=now, claims=claims, said=said)
 
     def run(self) -> None:
         """Until all have come and nothing more happens."""

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from researchflow_tmux.cli.main import cli
-from researchflow_tmux.domain.errors import ConfigError, UsageError
+from researchflow_tmux.domain.errors import ConfigError, PolicyError, UsageError
 
 LAB = """job_id,submit_s,duration_s,num_gpus,project,deadline_s
 big,0,36000,4,vision,
@@ -111,3 +111,41 @@ def test_wrong_options_are_named(args: tuple[str, ...], words: str) -> None:
 def test_wrong_policies_and_files_are_named(tmp_path: Path) -> None:
     assert isinstance(simulate("--policy", "best").exception, UsageError)
     assert isinstance(simulate("--trace", str(tmp_path / "no.csv")).exception, ConfigError)
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Policies of one's own in the current directory."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own.py").write_text(
+        "def least_work(job):\n    return job.expected_s * max(job.gpus, 1)\n\n\n"
+        "def broken(job, facts):\n    return facts.nothing\n"
+    )
+
+
+def figures_of(*args: str) -> dict[str, Any]:
+    found = data("--jobs", "80", *args)
+    assert isinstance(found.pop("policy"), str)
+    return found
+
+
+@pytest.mark.usefixtures("own")
+def test_a_policy_of_ones_own_is_simulated_and_one_that_says_the_same_as_a_built_in_does_the_same() -> None:
+    assert figures_of("--policy", "own:least_work") == figures_of("--policy", "sjf")
+    assert figures_of("--policy", "own.py:least_work") == figures_of("--policy", "own:least_work")
+    rows = data("--jobs", "30", "--compare", "--policy", "own:least_work")["compared"]
+    assert [row["policy"] for row in rows][-2:] == ["queue", "own:least_work"]
+
+
+@pytest.mark.usefixtures("own")
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("own:broken", r"own\.py:6: AttributeError: .*nothing"),
+        ("own:nix", r"own\.py has no nix; it has least_work, broken"),
+        ("none:nix", "No module named 'none'"),
+    ],
+)
+def test_a_policy_of_ones_own_that_fails_ends_its_simulation(name: str, words: str) -> None:
+    with pytest.raises(PolicyError, match=words):
+        raise simulate("--jobs", "20", "--policy", name).exception or AssertionError("it did not fail")
