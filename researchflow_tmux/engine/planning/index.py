@@ -222,7 +222,8 @@ class Index:
         self._file(job, at_s)
         if charged:
             return
-        self.usage.begin(job.id, project, job.spec.request.gpus * self.estimate(job).p50_s, at_s)
+        expected = job.spec.request.gpus * self.estimate(job).p50_s  # may be a guess, a hundred times too long
+        self.usage.begin(job.id, project, min(expected, self.loan_gpu_s), at_s)
 
     def _ended(self, payload: AttemptEnded) -> None:
         job = self._workload.jobs[payload.job_id]

@@ -32,6 +32,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """Projects take turns by what they have used, each by its weight."""
     backfills: bool = True
     """What fits may start before the first job that does not, if that one is not delayed."""
+    reserves: bool = True
+    """The first job that does not fit has GPUs kept for it; else whatever fits starts, and wide jobs may starve."""
     urgent: bool = False
     """Jobs that would miss their deadline come first."""
     gathers: bool = False
@@ -78,7 +80,13 @@ POLICIES: dict[str, Policy] = {
         Policy(name="easy_fifo", words="first come, first served, with backfill", key=arrival),
         Policy(name="sjf", words="the least work first, with backfill; large jobs may starve", key=smallest),
         Policy(name="fair_share", words="fair shares alone, with backfill", key=arrival, fair=True),
-        Policy(name="makespan", words="the largest area first, with backfill: for a batch", key=largest, chains=True),
+        Policy(
+            name="makespan",
+            words="the largest area first, and nothing kept free: for a batch",
+            key=largest,
+            chains=True,
+            reserves=False,
+        ),
     )
 }
 """By the name that `policy` and `--policy` take."""

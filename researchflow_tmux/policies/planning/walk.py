@@ -286,7 +286,8 @@ class Walk:
 
     def _no_room(self, entry: Entry) -> Why:
         """Blocked only by capacity: the first one of those gets the reservation."""
-        if entry.need.gpus == 0 or self.reservation is not None or not self.floor.could_ever_fit(entry.need):
+        taken = self.reservation is not None or not self._it.policy.reserves
+        if entry.need.gpus == 0 or taken or not self.floor.could_ever_fit(entry.need):
             return Why.CAPACITY
         if not self._it.policy.backfills:
             self.reserved = entry

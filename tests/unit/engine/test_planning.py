@@ -306,6 +306,17 @@ def test_a_full_project_and_one_that_can_never_have_so_many() -> None:
     assert scene.why(3) == (ReasonCode.IMPOSSIBLE, "it needs 3 GPUs; project a may have 2 (max_gpus)")
 
 
+def test_a_start_is_charged_what_it_should_take_but_no_more_than_the_loan() -> None:
+    scene = Scene(gpus=1)
+    for number, limit_s in ((1, 3600.0), (2, 1e6)):
+        scene.add(number, limit_s=limit_s, project=f"p{number}", queued_s=number)
+        assert scene.start() == [number]
+        assert scene.index.usage.used(f"p{number}", scene.now.timestamp()) == pytest.approx(min(limit_s, 4 * 3600.0))
+        scene.now += HOUR
+        scene.end(number)
+        assert scene.index.usage.used(f"p{number}", scene.now.timestamp()) == pytest.approx(3600.0, rel=1e-3)
+
+
 def test_a_deadline_that_cannot_be_met_is_said() -> None:
     scene = Scene(gpus=1)
     scene.add(1)

@@ -77,6 +77,14 @@ def test_it_looks_beyond_the_first_job_of_a_class_that_is_partly_too_long() -> N
     assert walk([wide, *same_class], floor(2, 3500.0), policy=EASY).started == [3]
 
 
+def test_for_a_batch_nothing_is_kept_free() -> None:
+    batch = POLICIES["makespan"]
+    wide, narrow = entry(1, 2, takes_s=9 * HOUR, policy=batch), entry(2, takes_s=8 * HOUR, policy=batch)
+    found = walk([wide, narrow], floor(2, HOUR), policy=batch)
+    assert (found.started, found.reserved) == ([2], None)
+    assert found.why(wide) is Why.CAPACITY
+
+
 def test_in_strict_order_nobody_passes() -> None:
     fifo = POLICIES["fifo"]
     waiting = [entry(1, 2, policy=fifo), entry(2, takes_s=1.0, policy=fifo, ready_s=1)]

@@ -17,7 +17,8 @@ from researchflow_tmux.simulation.replay.figures import Ran
 from researchflow_tmux.simulation.replay.guesses import ERRORS, Guesses
 from researchflow_tmux.simulation.replay.replay import Replayed, replay
 from researchflow_tmux.simulation.replay.synthetic import GPUS, synthetic
-from researchflow_tmux.simulation.replay.trace import Trace, TraceJob, as_projects, fitting, made, stretched
+from researchflow_tmux.simulation.replay.trace import TraceJob, as_projects, fitting, made, stretched
+from tests.planner_cases import WEIGHTS, backlog, ran, share_errors
 
 HOUR, DAY = 3600.0, 86_400.0
 BALANCED, EASY = POLICIES["balanced"], POLICIES["easy_fifo"]
@@ -122,26 +123,29 @@ def test_smallest_first_does_let_it_starve() -> None:
     assert starts(through([*narrow, wide], POLICIES["sjf"]))["wide"] > 1500 * 600.0
 
 
-@pytest.mark.parametrize("name", ["balanced", "fair_share"])
-def test_under_backlog_projects_get_their_weights_within_three_points(name: str) -> None:
-    weights = {"a": 4.0, "b": 2.0, "c": 1.0, "d": 1.0}
-    asked = [
-        job
-        for seed, project in enumerate(weights)
-        for job in all_at_once(synthetic(jobs=int(250 * weights[project]), gpus=8, seed=seed), project)
-    ]
-    done = through(asked, POLICIES[name], gpus=8, weights=weights)
-    first_idle_s = min(max(one.start_s for one in done.ran if one.job.project == project) for project in weights)
-    got = dict.fromkeys(weights, 0.0)
-    for one in done.ran:
-        got[one.job.project] += one.job.gpus * max(min(one.end_s, first_idle_s) - one.start_s, 0.0)
-    total = sum(got.values())
-    for project, weight in weights.items():
-        assert got[project] / total == pytest.approx(weight / 8, abs=0.03), project
+@pytest.mark.parametrize(
+    ("name", "weights", "mix", "days", "noisy"),
+    [
+        ("balanced", WEIGHTS[0], "as made up", 120, False),
+        ("balanced", WEIGHTS[0], "as made up", 120, True),
+        ("fair_share", WEIGHTS[2], "as made up", 120, False),
+        ("balanced", WEIGHTS[3], "wide against narrow", 20, True),
+        ("balanced", WEIGHTS[1], "long against short", 10, True),
+    ],
+)
+def test_under_backlog_projects_get_their_weights_within_three_points(
+    name: str, weights: dict[str, float], mix: str, days: int, noisy: bool
+) -> None:
+    asked = backlog(weights, mix, 1, gpus=8, hours=24.0 * days)
+    errors = share_errors(ran(asked, name, 8, noisy=noisy, seed=1, weights=weights), weights)
+    assert all(abs(points) <= 3 for points in errors.values()), errors
 
 
-def all_at_once(trace: Trace, project: str) -> list[TraceJob]:
-    return [replace(job, project=project, name=project + job.name, submit_s=0.0) for job in trace.jobs]
+def test_without_fair_shares_nobody_gets_them() -> None:
+    """So the test above can fail."""
+    asked = backlog(WEIGHTS[0], "one GPU each", 1, gpus=8, hours=10.0)
+    errors = share_errors(ran(asked, "sjf", 8, weights=WEIGHTS[0]), WEIGHTS[0])
+    assert any(abs(points) > 3 for points in errors.values())
 
 
 def test_a_deadline_is_met_that_the_order_alone_would_miss() -> None:
