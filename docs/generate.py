@@ -44,7 +44,7 @@ from researchflow_tmux.domain.decisions import Considered, Decision
 from researchflow_tmux.domain.reasons import WORDS
 from researchflow_tmux.engine.steering import Steered
 from researchflow_tmux.engine.submitting import Submitted
-from researchflow_tmux.hindsight import timeline
+from researchflow_tmux.hindsight import graph, report, shares, timeline, utilisation
 from researchflow_tmux.policies.prediction.accuracy import Accuracy
 from researchflow_tmux.records.comparing import Comparison, Difference
 from researchflow_tmux.records.pruning import Pruned
@@ -96,8 +96,23 @@ JSON_OUTPUTS: tuple[tuple[str, str, tuple[type[msgspec.Struct], ...]], ...] = (
             timeline.TimelineLane,
             timeline.TimelineBar,
             timeline.TimelineDeadline,
-            timeline.QueuePoint,
+            timeline.CountPoint,
         ),
+    ),
+    (
+        graph.SCHEMA,
+        "export graph --format json",
+        (graph.Graph, graph.GraphNode, graph.GraphLink, graph.CriticalChain),
+    ),
+    (
+        utilisation.SCHEMA,
+        "export utilisation --format json",
+        (utilisation.Utilisation, utilisation.GpuUse, utilisation.StepPoint, timeline.CountPoint),
+    ),
+    (
+        report.SCHEMA,
+        "export report --format json",
+        (report.Report, report.Tally, shares.Shares, shares.ProjectShare),
     ),
     ("rfsched.clean/1", "clean --json", (cleaning.Cleaned,)),
     ("rfsched.diff/1", "results diff --json", (Comparison, Difference)),

@@ -20,6 +20,7 @@ CLASSES: tuple[tuple[type[Any], tuple[str, ...]], ...] = (
     (
         Workspace,
         ("submit", "submit_many", "pipeline", "start", "handle", "handles", "wait", "as_completed", "results", "events",
+         "timeline", "graph", "utilisation", "report",
          "set_jobs", "close"),
     ),
     (

@@ -37,7 +37,7 @@ FAILURES: tuple[Outcome, ...] = (
     TimedOut(limit_s=3600),
     Lost(why="killed"),
     Killed(by="user"),
-    Killed(by="preempt"),
+    Killed(by="preempted"),
     LaunchFailed(reason="no such file"),
     UpToDate(),
 )
@@ -192,4 +192,55 @@ def past(
     for number in range(jobs + 1, jobs + waiting + 1):
         queued[number] = [NOW - timedelta(seconds=chance.random() * span_s * 0.2)]
         made[number] = job(number, f"waiting_{number}", JobState.QUEUED, queued_at=queued[number][0])
+    return Past(made, attempts, queued)
+
+
+def pipelines(
+    stages: Sequence[tuple[str, int, Sequence[str]]], *, copies: int = 1, done: float = 0.6, seed: int = 1
+) -> Past:
+    """Pipelines of stages (name, instances, the stages it needs), of which the first part has run."""
+    chance = random.Random(seed)
+    made: dict[int, Job] = {}
+    attempts: list[Attempt] = []
+    queued: dict[int, list[datetime]] = {}
+    total = sum(count for _, count, _ in stages) * copies
+    for copy in range(copies):
+        ids: dict[str, list[int]] = {}
+        ends: dict[int, datetime] = {}
+        for name, count, needs in stages:
+            for instance in range(count):
+                number = len(made) + 1
+                ids.setdefault(name, []).append(number)
+                after = []
+                for need in needs:
+                    above = ids[need]
+                    after += above if len(above) != count else [above[instance]]
+                begin = max((ends[each] for each in after if each in ends), default=NOW - timedelta(hours=9))
+                took = timedelta(minutes=chance.uniform(5, 90))
+                state, ended = JobState.QUEUED, None
+                ready = all(made[each].state is JobState.SUCCEEDED for each in after)
+                if number <= total * done and ready:
+                    state, ended = JobState.SUCCEEDED, begin + took
+                    if chance.random() < 0.06:
+                        state = JobState.FAILED
+                    outcome = FAILURES[1] if state is JobState.FAILED else None
+                    attempts.append(attempt(number, begin=begin, end=ended, outcome=outcome, gpus=(number % 4,)))
+                    ends[number] = ended
+                elif ready and chance.random() < 0.5:
+                    state = JobState.ACTIVE
+                    attempts.append(attempt(number, begin=max(begin, NOW - took), gpus=(number % 4,)))
+                suffix = f"_lr{instance}" if count > 1 else ""
+                whole = f"pipe{copy}"
+                made[number] = job(
+                    number,
+                    f"{whole}_{name}{suffix}",
+                    state,
+                    source="pipeline",
+                    group=whole,
+                    labels={"job": name},
+                    after=tuple(after),
+                    ended_at=ended,
+                    attempts=int(number in ends or state is JobState.ACTIVE),
+                )
+                queued[number] = [NOW - timedelta(hours=9)]
     return Past(made, attempts, queued)

@@ -10,6 +10,7 @@ import msgspec
 
 from researchflow_tmux.adapters.files import write_atomic
 from researchflow_tmux.domain.errors import UsageError
+from researchflow_tmux.drawing.viewer import Table
 
 FORMATS = ("svg", "html", "json", "png", "csv", "txt")
 SUFFIXES = {f".{form}": form for form in FORMATS} | {".htm": "html"}
@@ -29,7 +30,8 @@ class Export(NamedTuple):
     html: Callable[[], str] | None = None
     rows: Callable[[], tuple[Sequence[str], Sequence[Sequence[Any]]]] | None = None
     """Header and rows, for CSV."""
-    text: Callable[[], str] | None = None
+    tables: Callable[[], Sequence[Table]] | None = None
+    """For text, which whoever shows it lays out."""
 
     def made(self, form: str) -> bytes:
         """The file's content. Raises UsageError for a format that it does not have."""
@@ -38,7 +40,6 @@ class Export(NamedTuple):
             "html": self.html,
             "json": lambda: msgspec.json.encode(self.data).decode() + "\n",
             "csv": None if self.rows is None else self._csv,
-            "txt": self.text,
         }
         if form == "png" and self.svg is not None:
             from researchflow_tmux.adapters.png import png_of
@@ -46,7 +47,7 @@ class Export(NamedTuple):
             return png_of(self.svg())
         maker = makers.get(form)
         if maker is None:
-            have = [name for name, each in {**makers, "png": self.svg}.items() if each is not None]
+            have = [name for name, each in {**makers, "png": self.svg, "txt": self.tables}.items() if each is not None]
             raise UsageError(f"a {self.what} cannot be made {form}", hint="choose one of " + ", ".join(have))
         return maker().encode("utf-8", "replace")
 

@@ -7,9 +7,16 @@ from typing import Any, cast
 import msgspec
 
 from researchflow_tmux.api.exporting import Export
-from researchflow_tmux.api.hindsight import Past, timeline_of
-from researchflow_tmux.drawing.viewer import viewer
+from researchflow_tmux.api.hindsight import Past, graph_of, report_of, timeline_of, utilisation_of
+from researchflow_tmux.drawing.viewer import Figure, viewer
+from researchflow_tmux.hindsight.graph import GraphNode, Stack
+from researchflow_tmux.hindsight.pictures import graph as graphs
+from researchflow_tmux.hindsight.pictures import utilisation as uses
+from researchflow_tmux.hindsight.pictures.graph import graph_svg
+from researchflow_tmux.hindsight.pictures.report import heading, report_tables
 from researchflow_tmux.hindsight.pictures.timeline import description, timeline_svg
+from researchflow_tmux.hindsight.pictures.utilisation import shares_svg, utilisation_svg
+from researchflow_tmux.hindsight.report import Tally
 from researchflow_tmux.hindsight.timeline import By, TimelineBar
 
 
@@ -27,6 +34,74 @@ def timeline_export(past: Past, by: str, *, waiting: bool = False, width: float 
         return header, [[title, *(_cell(getattr(bar, field.name)) for field in fields)] for title, bar in found]
 
     return Export("timeline", data, description(data), svg, lambda: viewer("Timeline", svg()), rows)
+
+
+def graph_export(past: Past, *, stack: str = "auto", width: float = 1200.0) -> Export:
+    """What needs what. `stack` = auto, always or never: whether jobs that are alike are one node."""
+    data = graph_of(past, cast("Stack", stack))
+
+    def svg() -> str:
+        return graph_svg(data, width=width)
+
+    def rows() -> tuple[list[str], list[list[Any]]]:
+        needs: dict[int, list[int]] = {}
+        for link in data.links:
+            needs.setdefault(link.after, []).append(link.before)
+        fields = [field.name for field in msgspec.structs.fields(GraphNode) if field.name != "states"]
+        return [*fields, "needs"], [
+            [*(_cell(getattr(node, name)) for name in fields), _cell(needs.get(node.id, []))] for node in data.nodes
+        ]
+
+    return Export("graph", data, graphs.description(data), svg, lambda: viewer("What needs what", svg()), rows)
+
+
+def utilisation_export(past: Past, *, width: float = 1200.0) -> Export:
+    """How busy GPUs were."""
+    data = utilisation_of(past)
+
+    def svg() -> str:
+        return utilisation_svg(data, width=width)
+
+    def rows() -> tuple[list[str], list[list[Any]]]:
+        return ["gpu", "uuid", "at", "util_pct", "used_mib"], [
+            [gpu.index, gpu.uuid, *map(_cell, row)]
+            for gpu in data.gpus
+            for row in zip(gpu.at, gpu.util_pct, gpu.used_mib, strict=True)
+        ]
+
+    said = uses.description(data)
+    return Export("utilisation", data, said, svg, lambda: viewer("How GPUs were used", svg()), rows)
+
+
+def report_export(past: Past, *, width: float = 1200.0) -> Export:
+    """Statistics, and all pictures in one page."""
+    data = report_of(past)
+
+    def html() -> str:
+        graph = graph_of(past)
+        figures = [
+            Figure("What ran when", timeline_svg(timeline_of(past, "gpu", waiting=True), width=width)),
+            Figure("How GPUs were used", utilisation_svg(utilisation_of(past), width=width)),
+            *([Figure("Shares of projects", shares_svg(data, width=width))] if len(data.shares.projects) > 1 else []),
+            *([Figure("What needs what", graph_svg(graph, width=width))] if graph.links else []),
+        ]
+        tables = report_tables(data)
+        return viewer(f"Report on {past.workspace}", *tables[:1], *figures, *tables[1:], note=heading(data))
+
+    def rows() -> tuple[list[str], list[list[Any]]]:
+        fields = [field.name for field in msgspec.structs.fields(Tally)]
+        groups = {
+            "all": [data.total],
+            "project": data.projects,
+            "user": data.users,
+            "gpu": data.gpus,
+            "day": data.days,
+        }
+        return ["by", *fields], [
+            [by, *(_cell(getattr(tally, name)) for name in fields)] for by, found in groups.items() for tally in found
+        ]
+
+    return Export("report", data, heading(data), None, html, rows, lambda: report_tables(data))
 
 
 def _cell(value: Any) -> Any:

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 from researchflow_tmux.adapters import foreseen_file, live_file
 from researchflow_tmux.adapters.clock import SystemClock
+from researchflow_tmux.adapters.sample_store import series
 from researchflow_tmux.adapters.sqlite_reader import SqliteReader
 from researchflow_tmux.api import asking
 from researchflow_tmux.api.selection import select
 from researchflow_tmux.domain.attempt import Attempt, AttemptKey, Ended
-from researchflow_tmux.domain.errors import UsageError
+from researchflow_tmux.domain.errors import StoreError, UsageError
 from researchflow_tmux.domain.job import Job, JobState
 from researchflow_tmux.domain.resources import GpuDevice
+from researchflow_tmux.domain.workspace import WorkspacePaths
 from researchflow_tmux.hindsight.expecting import expected_then
+from researchflow_tmux.hindsight.graph import Graph, Stack, graph
+from researchflow_tmux.hindsight.report import Report, report
 from researchflow_tmux.hindsight.spans import Expected, Span, Waiting, spans_of, waiting_of
-from researchflow_tmux.hindsight.timeline import By, Timeline, Window, queue_points, timeline, window
+from researchflow_tmux.hindsight.timeline import By, Timeline, Window, count_points, timeline, window
+from researchflow_tmux.hindsight.utilisation import Samples, Utilisation, utilisation
+from researchflow_tmux.hindsight.waste import wasted_s
 from researchflow_tmux.policies.prediction.history import History, Prediction
 
 if TYPE_CHECKING:
@@ -41,7 +48,7 @@ class Chosen(NamedTuple):
 class Past(NamedTuple):
     """What is known of the chosen jobs."""
 
-    workspace: str
+    paths: WorkspacePaths
     now: datetime
     jobs: dict[int, Job]
     """The chosen ones."""
@@ -54,7 +61,14 @@ class Past(NamedTuple):
     devices: list[GpuDevice]
     expected: dict[int, Expected]
     """Of each chosen job, as of now."""
+    weights: dict[str, float]
+    """Of the projects in the settings."""
     chosen: Chosen
+
+    @property
+    def workspace(self) -> str:
+        """Where it is."""
+        return self.paths.root
 
     def window(self, *, ahead: bool = True) -> Window:
         """From when to when one looks."""
@@ -84,7 +98,7 @@ def past_of(workspace: Workspace, chosen: Chosen) -> Past:
     waiting = waiting_of(jobs.values())
     live = live_file.read(workspace.paths.live)
     return Past(
-        workspace=workspace.paths.root,
+        paths=workspace.paths,
         now=now,
         jobs=jobs,
         everything=everything,
@@ -93,6 +107,7 @@ def past_of(workspace: Workspace, chosen: Chosen) -> Past:
         waits=_waits(jobs, spans, queued, waiting, now),
         devices=[] if live is None else [gpu.device for gpu in live.gpus],
         expected={job.id: said for job in jobs.values() if (said := _said(job, history.predict(job))) is not None},
+        weights={name: project.weight for name, project in workspace.usable_settings.projects.items()},
         chosen=chosen,
     )
 
@@ -107,7 +122,63 @@ def timeline_of(past: Past, by: By, *, waiting: bool = False) -> Timeline:
         devices=past.devices,
         window=seen,
         by=by,
-        queue=queue_points(past.waits, seen) if waiting else (),
+        queue=count_points(past.waits, seen) if waiting else (),
+    )
+
+
+def graph_of(past: Past, stack: Stack = "auto") -> Graph:
+    """What needs what of what was gathered. Jobs that are connected with no other only if they were asked for."""
+    return graph(
+        workspace=past.workspace,
+        jobs=past.jobs,
+        spans=past.spans,
+        expected=past.expected,
+        now=past.now,
+        alone=bool(past.chosen.patterns),
+        stack=stack,
+    )
+
+
+def utilisation_of(past: Past) -> Utilisation:
+    """How GPUs were used. Raises StoreError when the samples cannot be read."""
+    seen = past.window(ahead=False)
+    try:
+        # The finest samples that are still kept are chosen by how far back from now one looks.
+        _, found = series(past.paths.samples, min(seen.since, past.now), past.now)
+    except sqlite3.Error as error:
+        path = past.paths.samples
+        raise StoreError(f"{path} cannot be read: {error}", hint="it may be deleted: it only holds samples") from error
+    samples = [
+        Samples(
+            index=gpu.index,
+            uuid=gpu.uuid,
+            name=gpu.name,
+            total_mib=gpu.total_mib,
+            at=gpu.at,
+            util_pct=gpu.util_pct,
+            used_mib=gpu.used_mib,
+        )
+        for gpu in found
+    ]
+    return utilisation(
+        workspace=past.workspace,
+        spans=past.spans,
+        waits=past.waits,
+        samples=samples,
+        devices=past.devices,
+        window=seen,
+    )
+
+
+def report_of(past: Past) -> Report:
+    """Statistics of what was gathered."""
+    return report(
+        workspace=past.workspace,
+        spans=past.spans,
+        wasted_s=wasted_s(past.spans, past.everything),
+        weights=past.weights,
+        window=past.window(ahead=False),
+        waiting=len(past.waiting),
     )
 
 

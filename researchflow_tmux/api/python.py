@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar, overload
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from researchflow_tmux.api import control, workspace
 from researchflow_tmux.api.ends import ends
@@ -15,6 +16,13 @@ from researchflow_tmux.api.pipeline_builder import PipelineBuilder
 from researchflow_tmux.api.submitter import Command, Submitter, Wanted
 from researchflow_tmux.domain.errors import JobFailed, UsageError
 from researchflow_tmux.domain.job import JobState
+
+if TYPE_CHECKING:
+    from researchflow_tmux.api.hindsight import Past
+    from researchflow_tmux.hindsight.graph import Graph
+    from researchflow_tmux.hindsight.report import Report
+    from researchflow_tmux.hindsight.timeline import Timeline
+    from researchflow_tmux.hindsight.utilisation import Utilisation
 
 R = TypeVar("R")
 AnyJob = JobHandle[Any]
@@ -113,6 +121,54 @@ class Workspace(workspace.Workspace):
         """
         ids = None if jobs is None else {each.id for each in jobs}
         return Events(self, after=after, jobs=ids, kinds=kinds, follow=follow, timeout_s=timeout_s)
+
+    # -- looking back --------------------------------------------------------------------------------------------------
+
+    def timeline(
+        self,
+        *patterns: str,
+        by: Literal["gpu", "job", "project"] = "gpu",
+        since: str | datetime | None = None,
+        until: str | datetime | None = None,
+    ) -> Timeline:
+        """What ran when and where, as data: lanes with bars. `since="7d"`, `"yesterday"`, or an aware datetime.
+
+        As all that look back: only of the jobs that the patterns name; raises UsageError for one that names none.
+        """
+        from researchflow_tmux.api.hindsight import timeline_of
+
+        return timeline_of(self._past(patterns, since, until), by, waiting=True)
+
+    def graph(self, *patterns: str, stack: Literal["auto", "always", "never"] = "auto") -> Graph:
+        """What needs what, with states, lengths and critical paths. `stack`: whether jobs that are alike are one node.
+
+        Jobs that are connected with no other are there only if patterns name them.
+        """
+        from researchflow_tmux.api.hindsight import graph_of
+
+        return graph_of(self._past(patterns, None, None), stack)
+
+    def utilisation(self, *, since: str | datetime | None = None, until: str | datetime | None = None) -> Utilisation:
+        """How busy GPUs were, how much of them jobs had, how many ran and waited. Unknown is None, never 0."""
+        from researchflow_tmux.api.hindsight import utilisation_of
+
+        return utilisation_of(self._past((), since, until))
+
+    def report(
+        self, *patterns: str, since: str | datetime | None = None, until: str | datetime | None = None
+    ) -> Report:
+        """Statistics by project, user, GPU and day: GPU-hours, waits, failures, retries, wasted work."""
+        from researchflow_tmux.api.hindsight import report_of
+
+        return report_of(self._past(patterns, since, until))
+
+    def _past(self, patterns: Sequence[str], since: str | datetime | None, until: str | datetime | None) -> Past:
+        from researchflow_tmux.api.hindsight import Chosen, past_of
+        from researchflow_tmux.api.since import moment_of
+
+        now = self._clock.now()
+        begin, end = (moment_of(each, now) if isinstance(each, str) else each for each in (since, until))
+        return past_of(self, Chosen(patterns=patterns, since=begin, until=end))
 
     # -- waiting -------------------------------------------------------------------------------------------------------
 

@@ -73,6 +73,59 @@ def timeline(chosen: Chosen, /, by: str, waiting: bool, width: int, **given: Any
     _export(chosen, lambda past: timeline_export(past, by, waiting=waiting, width=width), **given)
 
 
+@export.command()
+@common
+@click.option(
+    "--stack",
+    type=click.Choice(["auto", "always", "never"]),
+    default="auto",
+    show_default=True,
+    help="Whether jobs that are alike (arrays, a matrix) are one box.",
+)
+@pass_chosen
+def graph(chosen: Chosen, /, stack: str, width: int, **given: Any) -> None:
+    """Draw what needs what: boxes with their states, and the critical path.
+
+    \b
+    rfsched export graph training.html @training       a pipeline
+    rfsched export graph all.svg --stack never          a box for each single job
+    """  # noqa: D301 - as above
+    from researchflow_tmux.api.exports import graph_export
+
+    _export(chosen, lambda past: graph_export(past, stack=stack, width=width), **given)
+
+
+@export.command()
+@common
+@pass_chosen
+def utilisation(chosen: Chosen, /, width: int, **given: Any) -> None:
+    """Draw how busy GPUs were, how much of them jobs had, how many jobs ran and waited.
+
+    \b
+    rfsched export utilisation day.svg --since 24h
+    """  # noqa: D301 - as above
+    from researchflow_tmux.api.exports import utilisation_export
+
+    _export(chosen, lambda past: utilisation_export(past, width=width), **given)
+
+
+@export.command()
+@common
+@pass_chosen
+def report(chosen: Chosen, /, width: int, **given: Any) -> None:
+    """Count what ran, waited, failed and was wasted: by project, user, GPU and day.
+
+    Without FILE as tables in the terminal; an .html file has the pictures, too.
+
+    \b
+    rfsched export report --since 7d
+    rfsched export report november.html --since 2026-11-01 --until 2026-12-01
+    """  # noqa: D301 - as above
+    from researchflow_tmux.api.exports import report_export
+
+    _export(chosen, lambda past: report_export(past, width=width), default="txt", **given)
+
+
 def _export(
     chosen: Chosen,
     make: Callable[[Past], Export],
@@ -107,7 +160,7 @@ def _export(
         until=None if until is None else moment_of(until, now),
     )
     made = make(hindsight.past_of(chosen.workspace(), wanted))
-    content = made.made(form)
+    content = _text(made, printed=path in (None, "-")) if form == "txt" and made.tables is not None else made.made(form)
     if path is None or path == "-":
         sys.stdout.flush()
         sys.stdout.buffer.write(content)
@@ -115,6 +168,21 @@ def _export(
         return
     exporting.write(path, content, form, force=force)
     click.echo(f"{path}: {made.said}")
+
+
+def _text(made: Export, *, printed: bool) -> bytes:
+    """Its tables in columns, for the terminal or a file."""
+    from researchflow_tmux.cli import layout
+    from researchflow_tmux.cli.layout import Block, Cell, Table, line
+
+    assert made.tables is not None
+    blocks: list[Block] = [line(made.said)]
+    for table in made.tables():
+        header = tuple(Cell(cell, "bold") for cell in table.header)
+        rows = [header, *(tuple(map(Cell, row)) for row in table.rows)]
+        blocks += [line(), Table(rows, give=(0,), right=table.numbers)]
+    width, colour = (layout.terminal_width(), layout.wants_colour()) if printed else (None, False)
+    return "".join(f"{row}\n" for row in layout.render(blocks, width=width, colour=colour)).encode("utf-8", "replace")
 
 
 def _file_and_jobs(words: tuple[str, ...], output: str | None) -> tuple[str | None, tuple[str, ...]]:

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping
-from typing import NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from researchflow_tmux.domain.pipelines import in_order
 
 Node = TypeVar("Node", bound=Hashable)
 
 
-class CriticalPath(NamedTuple):
+class CriticalPath(NamedTuple, Generic[Node]):
     """The longest chain, and how much time all others have to spare."""
 
-    nodes: tuple[Hashable, ...]
+    nodes: tuple[Node, ...]
     """From the first to the last; empty without any node."""
     length_s: float
     """The sum of their durations."""
-    slack_s: Mapping[Hashable, float]
+    slack_s: Mapping[Node, float]
     """By node: how much longer it could take before the end is later. 0 on the path."""
 
 
-def critical_path(needs: Mapping[Node, Iterable[Node]], took_s: Mapping[Node, float]) -> CriticalPath:
+def critical_path(needs: Mapping[Node, Iterable[Node]], took_s: Mapping[Node, float]) -> CriticalPath[Node]:
     """By the critical path method: the earliest end forwards, the longest rest backwards.
 
     `needs` has every node, with those that it comes after (unknown ones are ignored), and no circle; `took_s` its

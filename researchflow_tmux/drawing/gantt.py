@@ -6,9 +6,11 @@ from collections.abc import Iterable, Sequence
 from datetime import tzinfo
 from typing import NamedTuple
 
+from researchflow_tmux.drawing.axis_ink import AXIS, readable_marks
 from researchflow_tmux.drawing.lettering import fitted, shortened, width
 from researchflow_tmux.drawing.looks import LOOKS, look
 from researchflow_tmux.drawing.sheet import MARGIN, Head, Key, head, keys_of
+from researchflow_tmux.drawing.steps import outlines
 from researchflow_tmux.drawing.timeaxis import Moment, TimeAxis
 
 LEAST_PX = 2.0
@@ -18,13 +20,10 @@ WIDEST_TITLE = 230.0
 ROW_HEIGHTS = ((24, 26.0), (60, 20.0), (160, 16.0), (400, 13.0))
 """(rows up to, pixels of each)."""
 SMALL_ROW = 11.0
-AXIS_FONT, NOTE_FONT = 11.0, 10.0
-AXIS = 36.0
+NOTE_FONT = 10.0
 STRIP = 44.0
 FLAG = 11.0
 """Flags stand at least so far apart."""
-NOW_ROOM = 34.0
-"""No mark has a label so near to that of now."""
 NAMED = 8
 """Bars that are named when several are drawn as one."""
 
@@ -172,8 +171,6 @@ def plan(chart: Chart, *, sheet_width: float = 1200.0, zone: tzinfo | None = Non
         least *= 2
         axis = axis._replace(right=right - 2 * least)
     now = chart.now if chart.now is not None and chart.begin <= chart.now <= chart.end else None
-    at = None if now is None else axis.place(now)
-    marks = [_readable(mark, axis, right, at) for mark in axis.marks()]
     return Plan(
         top_part,
         sheet_width,
@@ -183,9 +180,9 @@ def plan(chart: Chart, *, sheet_width: float = 1200.0, zone: tzinfo | None = Non
         top,
         bottom,
         axis,
-        marks,
+        readable_marks(axis, now),
         lanes,
-        at,
+        now,
         kinds,
     )
 
@@ -203,15 +200,6 @@ def _place_in_legend(kind: str) -> int:
     return list(LOOKS).index(kind) if kind in LOOKS else len(LOOKS)
 
 
-def _readable(mark: Moment, axis: TimeAxis, right: float, now: float | None) -> Moment:
-    """The mark without what would leave the picture or run into the label of now."""
-    x = axis.place(mark.at)
-    near = now is not None and abs(x - now) < NOW_ROOM
-    label = "" if near or x + width(mark.label, AXIS_FONT) / 2 > right + MARGIN - 2 else mark.label
-    context = "" if x + width(mark.context, AXIS_FONT) / 2 > right + MARGIN - 2 else mark.context
-    return Moment(mark.at, label, context)
-
-
 def _lanes(chart: Chart, axis: TimeAxis, sizes: _Sizes) -> tuple[list[LaneBox], float]:
     """The lanes from top to bottom, and where they end."""
     y, lanes = sizes.top, []
@@ -219,7 +207,8 @@ def _lanes(chart: Chart, axis: TimeAxis, sizes: _Sizes) -> tuple[list[LaneBox], 
     padding = 0.0 if single and sizes.row < 20 else 3.0
     for lane in chart.lanes:
         height = (STRIP if lane.profile else lane.rows * sizes.row) + 2 * padding
-        steps, highest = _steps(lane.profile, axis, y + padding, STRIP)
+        highest = max((value for _, value in lane.profile if value is not None), default=0.0)
+        steps = outlines(lane.profile, axis, y + padding + STRIP - 2, (STRIP - 8) / (highest or 1.0))
         title = shortened(lane.title, sizes.font, sizes.gutter)
         note = fitted(lane.note, NOTE_FONT, sizes.gutter) if height >= 30 else ""
         boxes, flags = _rows(lane, axis, y + padding, sizes), _flags(lane, axis, y + padding, sizes)
@@ -329,30 +318,3 @@ def _together(bars: Sequence[Bar], x: float, y: float, sizes: _Sizes) -> Box:
     more = (f"and {len(names) - NAMED} more",) if len(names) > NAMED else ()
     said = ", ".join(f"{count} {look(each).words}" for each, count in counts.items())
     return Box(x, y + 1, sizes.least, height, kind, "", (f"{len(bars)} attempts: {said}", *names[:NAMED], *more))
-
-
-def _steps(
-    profile: Sequence[tuple[float, float | None]], axis: TimeAxis, y: float, height: float
-) -> tuple[list[list[tuple[float, float]]], float]:
-    """The outlines of the known stretches: each begins and ends on the ground."""
-    highest = max((value for _, value in profile if value is not None), default=0.0)
-    ground, scale = y + height - 2, (height - 8) / (highest or 1.0)
-    outlines: list[list[tuple[float, float]]] = []
-    shape: list[tuple[float, float]] = []
-    untils = [*(at for at, _ in profile[1:]), axis.end]
-    for (at, value), until in zip(profile, untils, strict=False):
-        begin, end = axis.place(at), axis.place(until)
-        if value is None:
-            if shape:
-                outlines.append([*shape, (shape[-1][0], ground)])
-                shape = []
-            continue
-        level = ground - value * scale
-        if shape and begin == end and len(shape) > 2 and shape[-1][0] == end:
-            level = min(level, shape[-1][1])
-            shape[-1] = (end, level)
-            continue
-        shape += [*([] if shape else [(begin, ground)]), (begin, level), (end, level)]
-    if shape:
-        outlines.append([*shape, (shape[-1][0], ground)])
-    return outlines, highest

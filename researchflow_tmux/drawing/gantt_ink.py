@@ -5,11 +5,10 @@ from __future__ import annotations
 from datetime import tzinfo
 
 from researchflow_tmux.drawing import svg
-from researchflow_tmux.drawing.gantt import AXIS_FONT, Box, Chart, FlagBox, LaneBox, Plan, plan
-from researchflow_tmux.drawing.lettering import width as text_width
-from researchflow_tmux.drawing.looks import ALARM, DIM, INK, RULE, ZEBRA, face, look, text_on
+from researchflow_tmux.drawing.axis_ink import now_line, time_marks
+from researchflow_tmux.drawing.gantt import Box, Chart, FlagBox, LaneBox, Plan, plan
+from researchflow_tmux.drawing.looks import ALARM, DIM, INK, ZEBRA, face, look, text_on
 from researchflow_tmux.drawing.sheet import Key, sheet
-from researchflow_tmux.drawing.timeaxis import Moment
 
 
 def gantt(chart: Chart, description: str, *, width: float = 1200.0, zone: tzinfo | None = None) -> str:
@@ -17,9 +16,9 @@ def gantt(chart: Chart, description: str, *, width: float = 1200.0, zone: tzinfo
     it = plan(chart, sheet_width=width, zone=zone, keys=_keys(chart))
     parts = [
         *(part for number, lane in enumerate(it.lanes) for part in _ground(lane, it, number)),
-        *(part for mark in it.marks for part in _mark(mark, it)),
+        *time_marks(it.axis, it.top, it.bottom, it.now),
         *(part for lane in it.lanes for part in _content(lane)),
-        *_now(it),
+        *(now_line(it.axis, it.top, it.bottom, it.now) if it.now is not None else []),
     ]
     return sheet(it.head, description, it.width, it.height, it.kinds, parts)
 
@@ -52,21 +51,6 @@ def _ground(lane: LaneBox, it: Plan, number: int) -> list[str]:
         parts.append(
             svg.text(lane.note, it.left - 10, middle + 13, text_anchor="end", font_size=10, fill=DIM, class_="dim")
         )
-    return parts
-
-
-def _mark(mark: Moment, it: Plan) -> list[str]:
-    x = it.axis.place(mark.at)
-    parts = [svg.element("line", x1=x, x2=x, y1=it.top, y2=it.bottom, stroke=RULE, class_="rule")]
-    for y in _ends(it):
-        anchor = {"text_anchor": "middle"}
-        half = text_width(mark.label, AXIS_FONT) / 2
-        where = max(x, it.left - 6 + half)
-        parts.append(svg.text(mark.label, where, y + 14, font_size=AXIS_FONT, fill=DIM, class_="dim", **anchor))
-        if mark.context:
-            parts.append(
-                svg.text(mark.context, where, y, font_size=AXIS_FONT, font_weight=600, fill=DIM, class_="dim", **anchor)
-            )
     return parts
 
 
@@ -184,20 +168,3 @@ def _flag_shape(x: float, y: float, height: float, *, missed: bool) -> str:
         class_="alarm-line alarm" if missed else "alarm-line",
     )
     return pole + cloth
-
-
-def _now(it: Plan) -> list[str]:
-    if it.now is None:
-        return []
-    x = it.now
-    dashes: dict[str, str | float] = {"stroke": ALARM, "stroke_dasharray": "4 3", "class_": "alarm-line"}
-    where: dict[str, str | float] = {"text_anchor": "middle", "font_size": AXIS_FONT, "fill": ALARM, "class_": "alarm"}
-    return [
-        svg.element("line", x1=x, x2=x, y1=it.top - 3, y2=it.bottom + 3, **dashes),
-        *(svg.text("now", min(x, it.right - 4), y + 14, **where) for y in _ends(it)),
-    ]
-
-
-def _ends(it: Plan) -> list[float]:
-    """Where labels of the axis stand: a long picture has them at both ends."""
-    return [it.top - 20] if it.bottom - it.top < 400 else [it.top - 20, it.bottom + 14]

@@ -49,6 +49,7 @@ LOOKS: dict[str, Look] = {
     "launch_failed": Look("not launched", "#7a3b2e", "dots", alarm=True),
     "slot_taken": Look("slot was taken", "#b9a58f", "dots", dark_text=True),
     "preempted": Look("preempted", "#7cc0ea", "level", dark_text=True),
+    "over_budget": Look("budget used up", "#c7b45a", "level", dark_text=True),
     "killed": Look("stopped", "#8b95a1", "dots", dark_text=True),
     "cancelled": Look("cancelled", "#8b95a1", "dots", dark_text=True),
     "waiting": Look("waiting", "#dfe4e9", "faint", dark_text=True),

@@ -184,12 +184,17 @@ class Figure(NamedTuple):
 
 
 def viewer(title: str, *parts: Figure | Table | str, note: str = "") -> str:
-    """An HTML document that needs nothing else. A text among `parts` is SVG markup; all else is escaped."""
+    """An HTML document that needs nothing else. A text among `parts` is SVG markup; all else is escaped.
+
+    A single picture has its title in itself; above several there are `title` and `note`.
+    """
     body = "\n".join(_part(part) for part in parts)
+    if len(parts) > 1:
+        body = f"<h1>{_text(title)}</h1>\n<p>{_text(note)}</p>\n{body}"
     return (
         f'<!doctype html>\n<html lang="en">\n<head><meta charset="utf-8"><meta name="generator" content="rfsched">\n'
         f'<meta name="viewport" content="width=device-width"><title>{_text(title)}</title>\n'
-        f"<style>{_STYLE}</style></head>\n<body>\n{body}\n<footer>{_text(note)}</footer>\n"
+        f"<style>{_STYLE}</style></head>\n<body>\n{body}\n<footer>Made by rfsched.</footer>\n"
         f"<script>{_SCRIPT}</script>\n</body>\n</html>\n"
     )
 

@@ -26,8 +26,8 @@ from researchflow_tmux.domain.attempt import (
 )
 from researchflow_tmux.domain.job import Job, JobState
 
-PREEMPTED_BY = frozenset({"preempt", "preempted", "preemption"})
-"""What stopped an attempt that was to make room."""
+STOPPED = {"preempted": "preempted", "budget": "over_budget", "signal": "failed"}
+"""By what stopped an attempt; "killed" by everything else. A signal that none of us sent is a failure."""
 
 
 class Expected(NamedTuple):
@@ -137,7 +137,7 @@ def kind_of_outcome(outcome: Outcome) -> str:
         case UpToDate():
             return "up_to_date"
         case Killed(by=by):
-            return "preempted" if by in PREEMPTED_BY else "failed" if by == "signal" else "killed"
+            return STOPPED.get(by, "killed")
         case TimedOut():
             return "timed_out"
         case OutOfMemory():

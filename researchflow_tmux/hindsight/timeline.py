@@ -79,11 +79,11 @@ class TimelineLane(msgspec.Struct, kw_only=True):
     deadlines: list[TimelineDeadline] = []
 
 
-class QueuePoint(msgspec.Struct, kw_only=True):
-    """From `at` on so many jobs waited."""
+class CountPoint(msgspec.Struct, kw_only=True):
+    """From `at` on there were so many."""
 
     at: datetime
-    waiting: int
+    count: int
 
 
 class Timeline(msgspec.Struct, kw_only=True, rename={"schema_name": "schema"}):
@@ -98,7 +98,7 @@ class Timeline(msgspec.Struct, kw_only=True, rename={"schema_name": "schema"}):
     until: datetime
     """May lie ahead of now, for what is expected."""
     lanes: list[TimelineLane]
-    queue: list[QueuePoint] = []
+    queue: list[CountPoint] = []
     """Jobs that waited over time; empty = was not asked for."""
     deadlines: list[TimelineDeadline] = []
     """Of all jobs shown, unless lanes are jobs: then each has its own."""
@@ -147,7 +147,7 @@ def timeline(
     devices: Sequence[GpuDevice],
     window: Window,
     by: By,
-    queue: Sequence[QueuePoint] = (),
+    queue: Sequence[CountPoint] = (),
 ) -> Timeline:
     """The bars of all spans in the window, in lanes. `devices` = the GPUs that have a lane even if nothing ran."""
     shown = [span for span in spans if span.begin <= window.until and span.end >= window.since]
@@ -175,21 +175,21 @@ def timeline(
     )
 
 
-def queue_points(stretches: Iterable[tuple[datetime, datetime]], window: Window) -> list[QueuePoint]:
-    """How many of these waits (begin, end) there were at a time, up to now."""
+def count_points(stretches: Iterable[tuple[datetime, datetime]], window: Window) -> list[CountPoint]:
+    """How many of these stretches (begin, end) there were at a time, up to now."""
     changes: defaultdict[datetime, int] = defaultdict(int)
     last = min(window.until, window.now)
     for begin, end in stretches:
         if end > window.since and begin < last:
             changes[max(begin, window.since)] += 1
             changes[min(end, last)] -= 1
-    points, count = [QueuePoint(at=window.since, waiting=0)], 0
+    points, count = [CountPoint(at=window.since, count=0)], 0
     for at in sorted(changes):
         if changes[at]:
             count += changes[at]
-            points.append(QueuePoint(at=at, waiting=count))
+            points.append(CountPoint(at=at, count=count))
     if points[-1].at < last:
-        points.append(QueuePoint(at=last, waiting=count))
+        points.append(CountPoint(at=last, count=count))
     return points
 
 

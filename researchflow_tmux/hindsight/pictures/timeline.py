@@ -35,9 +35,9 @@ def _chart(data: Timeline, zone: tzinfo | None) -> Chart:
         flags = [_flag(each, zone) for each in data.deadlines if data.since <= each.at <= data.until]
         lanes = [Lane("deadlines", (), flags), *lanes] if flags else lanes
     if data.queue:
-        profile: list[tuple[float, float | None]] = [(point.at.timestamp(), point.waiting) for point in data.queue]
+        profile: list[tuple[float, float | None]] = [(point.at.timestamp(), point.count) for point in data.queue]
         profile[-1] = (profile[-1][0], None)
-        most = max(point.waiting for point in data.queue)
+        most = max(point.count for point in data.queue)
         lanes.append(Lane("jobs that wait", (), note=f"at most {most}", profile=profile))
     counts = f"{counted(data.jobs, 'job')}, {counted(data.attempts, 'attempt')}"
     notes = [f"{data.workspace} · {stretch(data.since, data.until, zone)} · {counts}"]

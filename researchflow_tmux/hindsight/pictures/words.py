@@ -6,7 +6,7 @@ from datetime import datetime, tzinfo
 
 from researchflow_tmux.domain.units import counted
 
-__all__ = ["counted", "lasted", "moment", "stretch"]
+__all__ = ["brief", "counted", "lasted", "moment", "stretch"]
 
 
 def lasted(seconds: float) -> str:
@@ -21,6 +21,15 @@ def lasted(seconds: float) -> str:
     if whole < 86_400:
         return f"{whole // 3600}:{whole % 3600 // 60:02} h"
     return f"{whole // 86_400} d {whole % 86_400 // 3600} h"
+
+
+def brief(seconds: float) -> str:
+    """As short as can be: `7 s`, `47 min`, `1.2 h`, `3.5 d`."""
+    for unit, size, limit in (("s", 1.0, 99.5), ("min", 60.0, 99.5), ("h", 3600.0, 47.95)):
+        if seconds / size < limit:
+            digits = 1 if unit == "h" and seconds / size < 9.95 else 0
+            return f"{max(seconds, 0.0) / size:.{digits}f} {unit}"
+    return f"{seconds / 86_400:.1f} d"
 
 
 def moment(at: datetime, zone: tzinfo | None, *, seconds: bool = False) -> str:

@@ -10,7 +10,9 @@ from xml.etree import ElementTree
 
 import pytest
 
+from researchflow_tmux.api.python import Workspace
 from researchflow_tmux.cli.main import run
+from researchflow_tmux.domain.errors import UsageError
 from tests.pasts import past
 
 
@@ -100,6 +102,54 @@ def test_a_file_of_another_kind_is_not_replaced_and_one_of_ours_is(workspace: Pa
     assert path.read_bytes() != before
     assert export(workspace, "timeline", path) == 0
     assert [each.name for each in tmp_path.iterdir()] == [path.name]
+
+
+def test_a_graph_of_the_jobs_that_are_meant(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert export(workspace, "graph", "--format", "json") == 0
+    assert json.loads(capsys.readouterr().out)["nodes"] == []
+    assert export(workspace, "graph", "--format", "json", "train*", "--stack", "never") == 0
+    nodes = json.loads(capsys.readouterr().out)["nodes"]
+    assert nodes
+    assert all(node["name"].startswith("train") for node in nodes)
+    assert export(workspace, "graph", "--format", "csv", "train*") == 0
+    assert capsys.readouterr().out.startswith("id,name,jobs,")
+
+
+def test_utilisation_says_when_nothing_was_measured(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert export(workspace, "utilisation", "--format", "svg") == 0
+    assert "Nothing was measured" in capsys.readouterr().out
+    assert export(workspace, "utilisation", "--format", "json") == 0
+    data = json.loads(capsys.readouterr().out)
+    assert [gpu["mean_util_pct"] for gpu in data["gpus"]] == [None] * 4
+    assert all(gpu["given_pct"] > 0 for gpu in data["gpus"])
+
+
+def test_a_report_is_printed_as_tables(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert export(workspace, "report") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("rfsched report on ")
+    columns = next(line for line in lines if line.startswith("PROJECT")).split()
+    assert columns[:4] == ["PROJECT", "JOBS", "OK", "FAILED"]
+    assert [line.split()[0] for line in lines if line.startswith(("ann", "bob"))] == ["bob", "ann"]
+
+
+def test_a_report_in_all_its_forms(workspace: Path, tmp_path: Path) -> None:
+    for form in ("html", "json", "csv", "txt"):
+        assert export(workspace, "report", tmp_path / f"r.{form}") == 0
+    assert (tmp_path / "r.html").read_text().count('<div class="picture">') == 3
+    assert json.loads((tmp_path / "r.json").read_text())["schema"] == "rfsched.report/1"
+    rows = list(csv.DictReader((tmp_path / "r.csv").read_text().splitlines()))
+    assert {row["by"] for row in rows} == {"all", "project", "user", "gpu", "day"}
+    assert export(workspace, "report", tmp_path / "r.svg") == 2
+
+
+def test_python_gives_the_same_data(workspace: Path) -> None:
+    it = Workspace(workspace, start=False)
+    assert it.report().total.attempts == it.timeline().attempts > 0
+    assert {node.name for node in it.graph("train*", stack="never").nodes} == {job.name for job in it.jobs(["train*"])}
+    assert [gpu.index for gpu in it.utilisation(since="365d").gpus] == [0, 1, 2, 3]
+    with pytest.raises(UsageError, match="no job"):
+        it.report("nosuchjob")
 
 
 def test_an_empty_workspace_has_an_empty_picture(tmp_path: Path) -> None:

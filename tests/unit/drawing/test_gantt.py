@@ -162,7 +162,7 @@ def test_any_number_of_lanes_keeps_its_titles_in_their_lines(count: int) -> None
 def test_now_is_marked_and_no_label_of_the_axis_runs_into_it() -> None:
     it = plan(chart(Lane("a", [bar(0, 80)]), now=T + 80), zone=UTC)
     assert it.now is not None
-    assert all(not mark.label for mark in it.marks if abs(it.axis.place(mark.at) - it.now) < 30)
+    assert all(not mark.label for mark in it.marks if abs(it.axis.place(mark.at) - it.axis.place(it.now)) < 30)
     assert plan(chart(Lane("a", [bar(0, 80)]), now=T + 800), zone=UTC).now is None
 
 

@@ -13,7 +13,7 @@ from researchflow_tmux.domain.job import JobState
 from researchflow_tmux.domain.resources import GpuDevice
 from researchflow_tmux.hindsight.pictures.timeline import description, timeline_svg
 from researchflow_tmux.hindsight.spans import Expected, spans_of, waiting_of
-from researchflow_tmux.hindsight.timeline import MOST_JOBS, By, Timeline, queue_points, timeline, window
+from researchflow_tmux.hindsight.timeline import MOST_JOBS, By, Timeline, count_points, timeline, window
 from tests.pasts import NOW, UUIDS, Past, attempt, job, past
 
 
@@ -125,8 +125,8 @@ def test_the_window_reaches_to_what_is_expected_but_not_out_of_sight() -> None:
 def test_the_queue_is_counted_as_it_grows_and_shrinks() -> None:
     jobs = {1: job(1)}
     seen = window(spans_of(jobs, [attempt(1, begin=ago(60))], NOW), [], NOW)
-    points = queue_points([(ago(90), ago(50)), (ago(40), ago(20)), (ago(30), NOW), (ago(95), ago(70))], seen)
-    told = [(round((NOW - point.at).total_seconds() / 60), point.waiting) for point in points]
+    points = count_points([(ago(90), ago(50)), (ago(40), ago(20)), (ago(30), NOW), (ago(95), ago(70))], seen)
+    told = [(round((NOW - point.at).total_seconds() / 60), point.count) for point in points]
     assert told == [(60, 0), (60, 1), (50, 0), (40, 1), (30, 2), (20, 1), (0, 0)]
 
 

@@ -14,7 +14,7 @@ from tests.pasts import NOW, attempt, job
 
 FAILED = Exited(code=1, succeeded=False)
 OOM = OutOfMemory(where="gpu", line="out of memory")
-PREEMPTED = Killed(by="preempt")
+PREEMPTED = Killed(by="preempted")
 
 
 def chain(*lengths: tuple[float, object], resumed: dict[int, float | None] | None = None) -> list[Attempt]:
