@@ -12,8 +12,10 @@ from researchflow_tmux.policies.prediction.accuracy import Accuracy
 from researchflow_tmux.policies.prediction.accuracy import accuracy as of_made
 
 
-def accuracy(workspace: Workspace, *, since: datetime | None = None, project: str | None = None) -> list[Accuracy]:
-    """One row for each moment at which predictions were made, of the jobs that ended since then (of a project).
+def accuracy(
+    workspace: Workspace, *, since: datetime | None = None, project: str | None = None, user: str | None = None
+) -> list[Accuracy]:
+    """One row for each moment at which predictions were made, of the jobs that ended since then (of a project or user).
 
     Raises StoreError when what is kept cannot be read.
     """
@@ -22,4 +24,6 @@ def accuracy(workspace: Workspace, *, since: datetime | None = None, project: st
     except sqlite3.Error as error:
         said = f"{workspace.paths.predictions} cannot be read: {error}"
         raise StoreError(said, hint="it may be deleted: predictions then begin anew") from error
-    return of_made(one for one in made if project is None or one.project == project)
+    return of_made(
+        one for one in made if (project is None or one.project == project) and (user is None or one.user == user)
+    )

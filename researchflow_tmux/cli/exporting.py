@@ -173,14 +173,10 @@ def _export(
 def _text(made: Export, *, printed: bool) -> bytes:
     """Its tables in columns, for the terminal or a file."""
     from researchflow_tmux.cli import layout
-    from researchflow_tmux.cli.layout import Block, Cell, Table, line
+    from researchflow_tmux.cli.tables import blocks_of
 
     assert made.tables is not None
-    blocks: list[Block] = [line(made.said)]
-    for table in made.tables():
-        header = tuple(Cell(cell, "bold") for cell in table.header)
-        rows = [header, *(tuple(map(Cell, row)) for row in table.rows)]
-        blocks += [line(), Table(rows, give=(0,), right=table.numbers)]
+    blocks = blocks_of(made.said, made.tables())
     width, colour = (layout.terminal_width(), layout.wants_colour()) if printed else (None, False)
     return "".join(f"{row}\n" for row in layout.render(blocks, width=width, colour=colour)).encode("utf-8", "replace")
 

@@ -76,6 +76,39 @@ def set_(chosen: Chosen, name: str, words: tuple[str, ...], user: bool, machine:
         click.echo("the running scheduler took it over")
 
 
+@project.command()
+@click.option("--user", "user", is_flag=True, help="NAME is the login name of a user.")
+@click.option("--since", metavar="WHEN", help="From then on: yesterday, today, 2h, 2026-01-31.")
+@click.argument("name", required=False)
+@json_option
+@pass_chosen
+def report(chosen: Chosen, name: str | None, user: bool, since: str | None, as_json: bool) -> None:
+    """Count what projects and users got: hours, jobs, waits, failures, wasted work, by day; how good predictions were.
+
+    With NAME only of that project. `rfsched export report` makes a page with pictures of it.
+    """
+    from researchflow_tmux.adapters.clock import SystemClock
+    from researchflow_tmux.api.project_report import project_report
+    from researchflow_tmux.api.since import moment_of
+    from researchflow_tmux.cli import layout
+    from researchflow_tmux.cli.layout import line
+    from researchflow_tmux.cli.planning import accuracy_table
+    from researchflow_tmux.cli.tables import blocks_of
+    from researchflow_tmux.hindsight.pictures.report import heading, report_tables
+
+    begin = None if since is None else moment_of(since, SystemClock().now())
+    found, data = project_report(chosen.workspace(), name, user=user, since=begin)
+    if as_json:
+        print_json("project-report", found)
+        return
+    data.gpus = []  # `rfsched export report` has them
+    if name is not None:  # one row more that says the same
+        data.projects, data.users = (data.projects, []) if user else ([], data.users)
+    whose = "" if name is None else f"{'user' if user else 'project'} {name}: "
+    predictions = [line(), line("How good predictions were", "bold"), *accuracy_table(found.accuracy)]
+    layout.show([*blocks_of(whose + heading(data), report_tables(data)), *predictions])
+
+
 def _table(found: list[ProjectView], now: datetime) -> list[Block]:
     from researchflow_tmux.cli.layout import Cell, Table
 
