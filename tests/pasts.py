@@ -25,7 +25,7 @@ from researchflow_tmux.domain.attempt import (
     TimedOut,
     UpToDate,
 )
-from researchflow_tmux.domain.events import JobSubmitted
+from researchflow_tmux.domain.events import AttemptEnded, JobSubmitted
 from researchflow_tmux.domain.job import Job, JobSpec, JobState
 from researchflow_tmux.domain.resources import Allocation, GpuShare, ResourceRequest
 
@@ -58,6 +58,10 @@ class Past(NamedTuple):
         for job in self.jobs.values():
             fresh = msgspec.structs.replace(job, state=JobState.QUEUED, attempts=0, started_at=None, ended_at=None)
             events += [rows.event_row(JobSubmitted(job=fresh), stamp(at), "boot") for at in self.queued[job.id]]
+        for each in self.attempts:
+            if isinstance(each.phase, Ended):
+                ended = AttemptEnded(job_id=each.job_id, number=each.number, ended=each.phase)
+                events.append(rows.event_row(ended, stamp(each.phase.ended_at), "boot"))
         events.sort(key=lambda row: row[0])
         with transaction(store._db):
             store._db.executemany(rows.ADD_EVENT, events)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 import msgspec
@@ -9,6 +10,7 @@ import msgspec
 from researchflow_tmux.api.exporting import Export
 from researchflow_tmux.api.hindsight import Past, graph_of, report_of, timeline_of, utilisation_of
 from researchflow_tmux.drawing.viewer import Figure, viewer
+from researchflow_tmux.hindsight.ahead import Planned
 from researchflow_tmux.hindsight.graph import GraphNode, Stack
 from researchflow_tmux.hindsight.pictures import graph as graphs
 from researchflow_tmux.hindsight.pictures import utilisation as uses
@@ -20,9 +22,11 @@ from researchflow_tmux.hindsight.report import Tally
 from researchflow_tmux.hindsight.timeline import By, TimelineBar
 
 
-def timeline_export(past: Past, by: str, *, waiting: bool = False, width: float = 1200.0) -> Export:
-    """What ran when. `by` = gpu, job or project."""
-    data = timeline_of(past, cast("By", by), waiting=waiting)
+def timeline_export(
+    past: Past, by: str, *, waiting: bool = False, planned: Sequence[Planned] = (), width: float = 1200.0
+) -> Export:
+    """What ran when, and what is planned. `by` = gpu, job or project."""
+    data = timeline_of(past, cast("By", by), waiting=waiting, planned=planned)
 
     def svg() -> str:
         return timeline_svg(data, width=width)

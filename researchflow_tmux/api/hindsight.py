@@ -19,6 +19,7 @@ from researchflow_tmux.domain.errors import StoreError, UsageError
 from researchflow_tmux.domain.job import Job, JobState
 from researchflow_tmux.domain.resources import GpuDevice
 from researchflow_tmux.domain.workspace import WorkspacePaths
+from researchflow_tmux.hindsight.ahead import Planned, with_plan
 from researchflow_tmux.hindsight.expecting import expected_then
 from researchflow_tmux.hindsight.graph import Graph, Stack, graph
 from researchflow_tmux.hindsight.report import Report, report
@@ -112,18 +113,43 @@ def past_of(workspace: Workspace, chosen: Chosen) -> Past:
     )
 
 
-def timeline_of(past: Past, by: By, *, waiting: bool = False) -> Timeline:
-    """The timeline of what was gathered; `waiting` = with how many jobs waited over time."""
+def timeline_of(past: Past, by: By, *, waiting: bool = False, planned: Sequence[Planned] = ()) -> Timeline:
+    """The timeline of what was gathered, and of what is planned.
+
+    `waiting` = with how many jobs waited, as always when nothing ran.
+    """
     seen = past.window()
-    return timeline(
+    data = timeline(
         workspace=past.workspace,
         spans=past.spans,
         waiting=past.waiting,
         devices=past.devices,
         window=seen,
         by=by,
-        queue=count_points(past.waits, seen) if waiting else (),
+        queue=count_points(past.waits, seen) if waiting or (past.waiting and not past.spans) else (),
     )
+    return with_plan(data, planned, given=past.chosen.until is not None)
+
+
+def planned_of(workspace: Workspace, past: Past) -> list[Planned]:
+    """When and where the chosen jobs should start that wait, as far as it is known. Raises what `plan` does."""
+    from researchflow_tmux.api.plan import plan  # far more than looking back needs
+
+    waiting = {each.job.id: each.job for each in past.waiting}
+    if not waiting:
+        return []
+    return [
+        Planned(
+            job=waiting[each.id],
+            begin=each.start_at,
+            end=each.eta_at,
+            end_low=each.eta_low_at,
+            end_high=each.eta_high_at,
+            gpus=tuple(each.gpus),
+        )
+        for each in plan(workspace, wanted=waiting.keys()).jobs
+        if each.id in waiting and each.eta_at is not None
+    ]
 
 
 def graph_of(past: Past, stack: Stack = "auto") -> Graph:

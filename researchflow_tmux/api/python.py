@@ -130,14 +130,18 @@ class Workspace(workspace.Workspace):
         by: Literal["gpu", "job", "project"] = "gpu",
         since: str | datetime | None = None,
         until: str | datetime | None = None,
+        plan: bool = False,
     ) -> Timeline:
         """What ran when and where, as data: lanes with bars. `since="7d"`, `"yesterday"`, or an aware datetime.
 
+        With `plan` also when and where those that wait should start.
+
         As all that look back: only of the jobs that the patterns name; raises UsageError for one that names none.
         """
-        from researchflow_tmux.api.hindsight import timeline_of
+        from researchflow_tmux.api.hindsight import planned_of, timeline_of
 
-        return timeline_of(self._past(patterns, since, until), by, waiting=True)
+        past = self._past(patterns, since, until)
+        return timeline_of(past, by, waiting=True, planned=planned_of(self, past) if plan else ())
 
     def graph(self, *patterns: str, stack: Literal["auto", "always", "never"] = "auto") -> Graph:
         """What needs what, with states, lengths and critical paths. `stack`: whether jobs that are alike are one node.

@@ -60,8 +60,9 @@ def common(function: F) -> F:
     "--by", type=click.Choice(["gpu", "job", "project"]), default="gpu", show_default=True, help="What a lane is."
 )
 @click.option("--waiting", is_flag=True, help="Also show how many jobs waited over time.")
+@click.option("--plan", is_flag=True, help="Also show when and where waiting jobs should start.")
 @pass_chosen
-def timeline(chosen: Chosen, /, by: str, waiting: bool, width: int, **given: Any) -> None:
+def timeline(chosen: Chosen, /, by: str, waiting: bool, plan: bool, width: int, **given: Any) -> None:
     """Draw what ran when: a bar for each attempt, with what was expected of it.
 
     \b
@@ -69,8 +70,13 @@ def timeline(chosen: Chosen, /, by: str, waiting: bool, width: int, **given: Any
     rfsched export timeline jobs.html 'exp*' --by job       one line for each job, with its waiting time
     """  # noqa: D301 - as above
     from researchflow_tmux.api.exports import timeline_export
+    from researchflow_tmux.api.hindsight import planned_of
 
-    _export(chosen, lambda past: timeline_export(past, by, waiting=waiting, width=width), **given)
+    def make(past: Past) -> Export:
+        planned = planned_of(chosen.workspace(), past) if plan else ()
+        return timeline_export(past, by, waiting=waiting, planned=planned, width=width)
+
+    _export(chosen, make, **given)
 
 
 @export.command()

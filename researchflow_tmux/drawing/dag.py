@@ -139,7 +139,7 @@ def plan(it: Drawing, *, sheet_width: float = 1200.0, keys: Sequence[Key] = ()) 
     boxes: list[NodeBox] = []
     lines: list[LinkLine] = []
     frames: list[Frame] = []
-    x, y, row = MARGIN, top.bottom + 6, 0.0
+    x, y, row = MARGIN, top.bottom + 6, 0.0 if parts else 30.0
     for part in parts:
         if x > MARGIN and x + part.frame.width > width - MARGIN:
             x, y, row = MARGIN, y + row + BETWEEN, 0.0

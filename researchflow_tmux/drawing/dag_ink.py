@@ -35,7 +35,7 @@ def _keys(it: Drawing) -> list[Key]:
 def _nothing(found: DagPlan) -> list[str]:
     if found.boxes:
         return []
-    return [svg.text("no jobs that need each other", 16, found.height - 4, font_size=13, fill=DIM, class_="dim")]
+    return [svg.text("no jobs that need each other", 16, found.height - 20, font_size=13, fill=DIM, class_="dim")]
 
 
 def _frame(frame: Frame) -> str:

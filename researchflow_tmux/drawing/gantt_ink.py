@@ -165,6 +165,6 @@ def _flag_shape(x: float, y: float, height: float, *, missed: bool) -> str:
         f"l2 {svg.number(size / 2)} h-{svg.number(size)} z",
         fill=fill,
         stroke=ALARM,
-        class_="alarm-line alarm" if missed else "alarm-line",
+        class_="alarm-line alarm" if missed else "alarm-line hollow",
     )
     return pole + cloth

@@ -19,8 +19,8 @@ STYLE = (
     ".hit:hover .face{stroke:#212529;stroke-width:1.5}"
     "@media (prefers-color-scheme:dark){.paper{fill:#14181d}.ink{fill:#e6e9ec}.dim{fill:#a3adb8}.rule{stroke:#323a43}"
     ".zebra{fill:#1a2027}.line{stroke:#d5dae0}.edge{stroke:#7d8894}.box{fill:#1c2229;stroke:#7d8894}"
-    ".k-lost{fill:#8288b4}.k-waiting,.k-queued,.k-held{fill:#3a434d}.k-skipped{fill:#2a3139}.alarm{fill:#ff8a5c}"
-    ".alarm-line{stroke:#ff8a5c}.hit:hover .face{stroke:#fff}}"
+    ".k-lost{fill:#8288b4}.k-waiting,.k-queued,.k-held{fill:#3a434d}.k-planned{fill:#1d3a55}.k-skipped{fill:#2a3139}.alarm{fill:#ff8a5c}"
+    ".hollow{fill:#14181d}.alarm-line{stroke:#ff8a5c}.hit:hover .face{stroke:#fff}}"
 )
 
 
@@ -53,6 +53,7 @@ LOOKS: dict[str, Look] = {
     "killed": Look("stopped", "#8b95a1", "dots", dark_text=True),
     "cancelled": Look("cancelled", "#8b95a1", "dots", dark_text=True),
     "waiting": Look("waiting", "#dfe4e9", "faint", dark_text=True),
+    "planned": Look("planned", "#d6e6f5", "faint", dark_text=True),
     "queued": Look("queued", "#d3d9df", dark_text=True),
     "held": Look("held", "#d3d9df", "bars", dark_text=True),
     "skipped": Look("skipped", "#eceff2", "level", dark_text=True),

@@ -44,7 +44,7 @@ def number(value: float) -> str:
 
 def printable(words: str) -> str:
     """`words` without the characters that XML cannot hold."""
-    return "".join(char if char.isprintable() else "\ufffd" for char in words)
+    return words if words.isprintable() else "".join(char if char.isprintable() else "\ufffd" for char in words)
 
 
 def _value(given: str | float) -> str:

@@ -20,12 +20,14 @@ By = Literal["gpu", "job", "project"]
 MOST_JOBS = 1_000
 """Lanes of a timeline by job: more can neither be drawn nor read."""
 NO_PROJECT = "(no project)"
+NOTHING = timedelta(hours=1)
+"""What is shown of a workspace in which nothing ever was."""
 LOOK_AHEAD = 0.5
 """What is expected is shown so far beyond now, in parts of what lies behind."""
 
 
 class TimelineBar(msgspec.Struct, kw_only=True):
-    """One attempt on one lane, or a job that waits (then `attempt` is 0)."""
+    """One attempt on one lane, or a job that waits or is planned (then `attempt` is 0)."""
 
     job: int
     """Its id."""
@@ -37,7 +39,7 @@ class TimelineBar(msgspec.Struct, kw_only=True):
     end: datetime
     """Of what goes on: now."""
     state: str
-    """How the attempt ended, or `running`, `stopping`, `waiting`, `held`."""
+    """How the attempt ended, or `running`, `stopping`, `waiting`, `held`, `planned`."""
     going_on: bool = False
     gpus: list[int] = []
     """Physical indices."""
@@ -127,7 +129,7 @@ def window(
 ) -> Window:
     """What is given, else from the first thing that there is to the last, and with `ahead` what is expected."""
     begins = [span.begin for span in spans[:1]] + [each.since for each in waiting[:1]]
-    first = since or min(begins, default=now)
+    first = since or min(begins, default=now - NOTHING)
     if until is not None:
         return Window(since=min(first, until), until=until, now=now)
     ends = [span.end for span in spans]

@@ -58,6 +58,8 @@ def _bar(bar: TimelineBar, zone: tzinfo | None, *, named: bool) -> Bar:
     begin = bar.begin.timestamp()
     wide = f"{bar.attempt}" if bar.attempt > 1 else ""
     label = (bar.name + (f" ·{wide}" if wide else "")) if named else wide
+    # On a lane of many there is only room for the intervals of what runs.
+    low_s, high_s = (None, None) if named and not bar.going_on else (bar.expected_low_s, bar.expected_high_s)
     return Bar(
         begin=begin,
         end=bar.end.timestamp(),
@@ -65,9 +67,9 @@ def _bar(bar: TimelineBar, zone: tzinfo | None, *, named: bool) -> Bar:
         kind=bar.state,
         label=label,
         tip=tuple(_tip(bar, zone)),
-        expected=None if bar.expected_s is None else begin + bar.expected_s,
-        earliest=None if bar.expected_low_s is None else begin + bar.expected_low_s,
-        latest=None if bar.expected_high_s is None else begin + bar.expected_high_s,
+        expected=None if bar.expected_s is None or bar.state == "planned" else begin + bar.expected_s,
+        earliest=None if low_s is None else begin + low_s,
+        latest=None if high_s is None else begin + high_s,
         going_on=bar.going_on and bar.attempt > 0,
     )
 

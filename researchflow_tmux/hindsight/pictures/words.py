@@ -27,7 +27,7 @@ def brief(seconds: float) -> str:
     """As short as can be: `7 s`, `47 min`, `1.2 h`, `3.5 d`."""
     for unit, size, limit in (("s", 1.0, 99.5), ("min", 60.0, 99.5), ("h", 3600.0, 47.95)):
         if seconds / size < limit:
-            digits = 1 if unit == "h" and seconds / size < 9.95 else 0
+            digits = 1 if unit != "min" and seconds / size < 9.95 else 0
             return f"{max(seconds, 0.0) / size:.{digits}f} {unit}"
     return f"{seconds / 86_400:.1f} d"
 

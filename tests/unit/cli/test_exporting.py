@@ -104,6 +104,16 @@ def test_a_file_of_another_kind_is_not_replaced_and_one_of_ours_is(workspace: Pa
     assert [each.name for each in tmp_path.iterdir()] == [path.name]
 
 
+def test_what_is_planned_is_part_of_the_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "scheduler_config.yml").write_text("task_name: t\ngpu_count: simulated:2\n")
+    (tmp_path / ".rfsched").mkdir(mode=0o700)
+    past(40, gpus=2, running=False, waiting=4).write(str(tmp_path / ".rfsched" / "state.db"))
+    assert export(tmp_path, "timeline", "--plan", "--format", "json") == 0
+    bars = [bar for lane in json.loads(capsys.readouterr().out)["lanes"] for bar in lane["bars"]]
+    planned = {bar["name"] for bar in bars if bar["state"] == "planned"}
+    assert {f"waiting_{number}" for number in range(41, 45)} <= planned
+
+
 def test_a_graph_of_the_jobs_that_are_meant(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert export(workspace, "graph", "--format", "json") == 0
     assert json.loads(capsys.readouterr().out)["nodes"] == []

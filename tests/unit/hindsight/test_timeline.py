@@ -13,7 +13,7 @@ from researchflow_tmux.domain.job import JobState
 from researchflow_tmux.domain.resources import GpuDevice
 from researchflow_tmux.hindsight.pictures.timeline import description, timeline_svg
 from researchflow_tmux.hindsight.spans import Expected, spans_of, waiting_of
-from researchflow_tmux.hindsight.timeline import MOST_JOBS, By, Timeline, count_points, timeline, window
+from researchflow_tmux.hindsight.timeline import MOST_JOBS, By, Timeline, Window, count_points, timeline, window
 from tests.pasts import NOW, UUIDS, Past, attempt, job, past
 
 
@@ -119,7 +119,7 @@ def test_the_window_reaches_to_what_is_expected_but_not_out_of_sight() -> None:
     assert window(far, [], NOW).until == NOW + timedelta(minutes=50)
     assert window(far, [], NOW, until=ago(5)).until == ago(5)
     assert window(far, [], NOW, ahead=False).until == NOW
-    assert window([], [], NOW).since == NOW
+    assert window([], [], NOW) == Window(since=ago(60), until=NOW, now=NOW)
 
 
 def test_the_queue_is_counted_as_it_grows_and_shrinks() -> None:
