@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from researchflow_tmux.simulation.replay.figures import Figures
     from researchflow_tmux.simulation.replay.trace import Trace
 
+PART = click.FloatRange(0.0, 1.0)
 SCHEMA = "rfsched.simulate/1"
 PATIENCE_S = 60.0
 """For a policy of the user's: nothing waits for its answers here."""
@@ -54,6 +55,10 @@ PATIENCE_S = 60.0
 )
 @click.option("--weight", "weights", metavar="NAME=N", multiple=True, help="Weight of a project; 1 if not given.")
 @click.option("--age-cap", "caps", metavar="TIMES", help="Values of C for `balanced`, such as 1d,3d,7d.")
+@click.option("--deadlines", type=PART, default=0.0, metavar="PART", help="Give this part of the jobs a deadline: 0.1.")
+@click.option(
+    "--preemptible", type=PART, default=0.0, metavar="PART", help="Let this part be stopped for those with a deadline."
+)
 @click.option("--processors-per-gpu", type=click.IntRange(min=1), default=1, show_default=True, help="Of an .swf file.")
 @click.option("--predict", is_flag=True, help="Measure how good predictions of durations are, instead.")
 @json_option
@@ -69,6 +74,8 @@ def simulate(
     projects: str,
     weights: tuple[str, ...],
     caps: str | None,
+    deadlines: float,
+    preemptible: float,
     processors_per_gpu: int,
     predict: bool,
     as_json: bool,
@@ -85,6 +92,7 @@ def simulate(
     from researchflow_tmux.domain.plugin import is_plugin
     from researchflow_tmux.simulation.replay import trace as traces
     from researchflow_tmux.simulation.replay.comparing import NAMES, Run, policies
+    from researchflow_tmux.simulation.replay.marking import with_deadlines, with_preemptible
     from researchflow_tmux.simulation.replay.reading import read_trace
     from researchflow_tmux.simulation.replay.synthetic import synthetic
 
@@ -101,6 +109,7 @@ def simulate(
         found = synthetic(jobs=jobs, gpus=gpus, seed=seed)
     found = traces.as_projects(traces.stretched(found, stretch), projects)
     found, wide = traces.fitting(found, gpus)
+    found = with_preemptible(with_deadlines(found, deadlines, seed), preemptible, seed)
     it = Run(trace=found, gpus=gpus, noisy=estimates == "noisy", seed=seed, weights=_weights(weights))
     rows = [_run(it, name, policy) for name, policy in chosen]
     if as_json:
@@ -222,6 +231,9 @@ def _blocks(rows: Sequence[Figures], trace: Trace, too_wide: int, estimates: str
     for row in rows:
         if row.deadline_jobs:
             shown.append(line(f"{row.policy}: {row.deadline_misses} of {row.deadline_jobs} deadlines missed"))
+        if row.preemptions:
+            lost = f"{row.lost_gpu_hours:.4g} GPU-hours done again"
+            shown.append(line(f"{row.policy}: jobs stopped for others {count(row.preemptions, 'time')}, {lost}"))
         if row.unfinished:
             shown.append(line(f"{row.policy}: {count(row.unfinished, 'job')} never ended", "red"))
     return shown

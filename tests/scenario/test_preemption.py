@@ -230,3 +230,20 @@ def test_whoever_saved_last_loses_least_and_is_stopped() -> None:
     world.scripts.set("long2", Script(duration_s=2000.0, saves_every_s=100.0))
     world.run_until(lambda: bool(stopped(world)), limit_s=400.0)
     assert stopped(world) == {"long1": 1}
+
+
+def test_several_urgent_jobs_at_once_leave_a_project_its_share() -> None:
+    """Two of four GPUs are its share: of three that want room, two get it. What ends for them counts once."""
+    world = World(gpus=4, policy="balanced", preempt=QUICK)
+    for number in range(4):
+        world.scripts.set(f"long{number}", Script(duration_s=2000.0, stop_delay_s=5.0))
+        world.add(f"long{number}", project="c", spec=MAY_STOP, needs={"time_limit_s": 2000.0})
+    world.run(1.0)
+    for number in range(3):
+        world.scripts.set(f"u{number}", Script(duration_s=90.0))
+        add_urgent(world, f"u{number}", due_s=299.0)
+    world.run(340.0)
+    assert sum(stopped(world).values()) == 2
+    world.finish(limit_s=20_000.0)
+    assert sum(not late(world, f"u{number}") for number in range(3)) == 2
+    assert set(world.states().values()) == {"succeeded"}

@@ -115,7 +115,7 @@ class Preemption:
             freed_s = (preemption.protected_until_s(one, self._rules) for one in running)
             self.again_s = min(self.again_s, *(at_s for at_s in freed_s if at_s > self._now_s), float("inf"))
         index, free = self._index, self._free_for(entry, floor)
-        left = preemption.spare(self._has(), index.usage.weight, index.active, entry.project, entry.need.gpus)
+        left = preemption.spare(self._has(), index.usage.weight, index.active, entry.project)
         victims = preemption.choose(entry.need, free, able, left, lambda one: self._cost_gpu_s(one, saved))
         if not victims:
             return None
@@ -123,10 +123,13 @@ class Preemption:
         return Wave(entry.id, tuple(each.running.job for each in victims), tuple(sorted(kept)))
 
     def _has(self) -> Counter[str]:
-        """GPUs that each project has."""
+        """GPUs that each project has; those that are being made free count for whom they are kept."""
         has: Counter[str] = Counter()
         for attempt in self._workload.attempts.values():
-            has[project_of(self._workload.jobs[attempt.job_id])] += len(attempt.allocation.gpus)
+            phase = attempt.phase
+            heir = phase.room_for if isinstance(phase, Stopping) else None
+            job = self._workload.jobs.get(attempt.job_id if heir is None else heir)
+            has["" if job is None else project_of(job)] += len(attempt.allocation.gpus)
         return has
 
     def _cost_gpu_s(self, one: Running, saved: Saved) -> float:

@@ -14,8 +14,8 @@ where saved_i is when its last checkpoint was saved, or else when it started. No
 
 - has run for less than A·2^n since its start, A = `preempt_after`, n = how often it was stopped before; or n = 4;
 - has a deadline of its own that it would then have to hurry for: d_i − now < 8·P80_i, as in the lane;
-- belongs to a project that would have less than its share of the GPUs in use: G_used·w_p/Σw, rounded down, where Σw is
-  over the projects that wait or run. What the urgent job itself gets counts for its project.
+- belongs to another project, which would have less than its share of the GPUs in use: G_used·w_p/Σw, rounded down,
+  where Σw is over the projects that wait or run. What a project takes from itself is its own affair.
 
 So the same job is stopped four times at most, each time after twice as long. If no set opens enough, nobody is stopped.
 """
@@ -112,19 +112,14 @@ def may_be_stopped(running: Running, rules: PreemptRules, now_s: float) -> bool:
     return running.deadline_s - now_s >= MARGIN * running.estimate.p80_s
 
 
-def spare(
-    has: Mapping[str, int], weight: Callable[[str], float], active: Collection[str], mine: str, gets: int
-) -> dict[str, int]:
-    """GPUs that may be taken from each project: what it has beyond its share of the GPUs in use.
-
-    `gets` = what the urgent job will have, which is of project `mine`.
-    """
+def spare(has: Mapping[str, int], weight: Callable[[str], float], active: Collection[str], mine: str) -> dict[str, int]:
+    """GPUs that may be taken from each project for a job of `mine`: what it has beyond its share of those in use."""
     used, weights = sum(has.values()), sum(weight(project) for project in active)
     found = {}
     for project, gpus in has.items():
-        share = floor(used * weight(project) / weights) if project in active and weights > 0 else 0
-        gains = gets if project == mine else 0
-        found[project] = max(gpus + gains - min(share, gpus), 0)
+        protected = project != mine and project in active and weights > 0
+        share = floor(used * weight(project) / weights) if protected else 0
+        found[project] = max(gpus - share, 0)
     return found
 
 

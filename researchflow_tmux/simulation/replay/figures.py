@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import msgspec
 
@@ -14,12 +15,33 @@ BACKLOG = 20
 """Pending jobs from which on a machine should never be idle: there is enough to choose from."""
 
 
+class Piece(NamedTuple):
+    """One attempt of a job that was stopped for another one."""
+
+    start_s: float
+    end_s: float
+    lost_s: float
+    """Of its time, what the next attempt had to do again: since its last checkpoint."""
+
+
 class Ran(msgspec.Struct, frozen=True, kw_only=True):
     """One job of the trace that ran. Times are seconds from the begin of the trace."""
 
     job: TraceJob
     start_s: float
+    """Of its first attempt."""
     end_s: float
+    """Of its last one."""
+    stopped: tuple[Piece, ...] = ()
+    """The attempts that were stopped for other jobs."""
+    resumed_s: float | None = None
+    """Start of its last attempt, if there were others."""
+
+    @property
+    def pieces(self) -> list[Piece]:
+        """When it was on GPUs."""
+        last_s = self.start_s if self.resumed_s is None else self.resumed_s
+        return [*self.stopped, Piece(last_s, self.end_s, 0.0)]
 
     @property
     def wait_s(self) -> float:
@@ -60,6 +82,10 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     """Part of the GPU time that each project got by the time the last job came."""
     deadline_jobs: int
     deadline_misses: int
+    preemptions: int
+    """How often a job was stopped for one with a deadline."""
+    lost_gpu_hours: float
+    """GPU-hours that were done again after that."""
 
 
 def measure(policy: str, ran: Sequence[Ran], gpus: int, unfinished: int = 0) -> Figures:
@@ -95,11 +121,15 @@ def measure(policy: str, ran: Sequence[Ran], gpus: int, unfinished: int = 0) -> 
         shares=_shares(ran, last_s),
         deadline_jobs=len(due),
         deadline_misses=sum(one.end_s > (one.job.deadline_s or 0.0) for one in due),
+        preemptions=sum(len(one.stopped) for one in ran),
+        lost_gpu_hours=round(sum(one.job.gpus * piece.lost_s for one in ran for piece in one.stopped) / 3600.0, 3),
     )
 
 
 def _work_by(one: Ran, by_s: float) -> float:
-    return one.job.gpus * max(min(one.end_s, by_s) - one.start_s, 0.0)
+    """GPU-seconds by then that were not done again."""
+    times = (max(min(piece.end_s - piece.lost_s, by_s) - piece.start_s, 0.0) for piece in one.pieces)
+    return one.job.gpus * sum(times)
 
 
 def _shares(ran: Iterable[Ran], by_s: float) -> dict[str, float]:
@@ -113,9 +143,7 @@ def _shares(ran: Iterable[Ran], by_s: float) -> dict[str, float]:
 def _under_backlog(ran: Iterable[Ran]) -> tuple[float, float]:
     """GPU-seconds in use while enough jobs waited, and for how many seconds enough did."""
     changes = sorted(
-        change
-        for one in ran
-        for change in ((one.job.submit_s, 1, 0), (one.start_s, -1, one.job.gpus), (one.end_s, 0, -one.job.gpus))
+        change for one in ran for change in [(one.job.submit_s, 1, 0), (one.end_s, -1, 0), *_comes_and_goes(one)]
     )
     busy = span_s = last_s = 0.0
     pending = used = 0
@@ -125,6 +153,13 @@ def _under_backlog(ran: Iterable[Ran]) -> tuple[float, float]:
             span_s += at_s - last_s
         pending, used, last_s = pending + waits, used + uses, at_s
     return busy, span_s
+
+
+def _comes_and_goes(one: Ran) -> Iterator[tuple[float, int, int]]:
+    """When it is on GPUs, and does not wait."""
+    for piece in one.pieces:
+        yield piece.start_s, -1, one.job.gpus
+        yield piece.end_s, 1, -one.job.gpus
 
 
 def _part(value: float, whole: float) -> float | None:

@@ -11,8 +11,9 @@ from researchflow_tmux.domain.errors import ConfigError, Problem
 from researchflow_tmux.simulation.replay.trace import Trace, TraceJob, made
 
 REQUIRED = ("job_id", "submit_s", "duration_s", "num_gpus")
-COLUMNS = (*REQUIRED, "user", "vc", "project", "deadline_s")
+COLUMNS = (*REQUIRED, "user", "vc", "project", "deadline_s", "preemptible")
 SWF_FIELDS = 18
+_YES_OR_NO = {"": False, "false": False, "no": False, "0": False, "true": True, "yes": True, "1": True}
 MOST_PROBLEMS = 20
 """More are counted and not shown: a file of another format has one on each line."""
 
@@ -110,6 +111,11 @@ class _Csv(_Reader):
         def figure(name: str, least: float = 0.0) -> float | None:
             return self.number(row[name].strip(), name, line, header.index(name) + 1, least=least)
 
+        may_stop = _YES_OR_NO.get(row.get("preemptible", "").strip().lower())
+        if may_stop is None:
+            message = f"preemptible: {row['preemptible']!r} is neither true nor false"
+            self.bad(message, line, header.index("preemptible") + 1)
+            return None
         submit_s, duration_s, gpus = figure("submit_s"), figure("duration_s"), figure("num_gpus")
         deadline = row.get("deadline_s", "").strip()
         deadline_s = figure("deadline_s") if deadline else None
@@ -129,6 +135,7 @@ class _Csv(_Reader):
             user=row.get("user", ""),
             project=row.get("project") or row.get("vc", ""),
             deadline_s=deadline_s,
+            preemptible=may_stop,
         )
 
 

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 import msgspec
 
 from researchflow_tmux.domain.accounts import Owner
+from researchflow_tmux.domain.attempt import PREEMPTED, Killed
 from researchflow_tmux.domain.events import AttemptEnded, Payload
 from researchflow_tmux.domain.job import JobSpec
 from researchflow_tmux.domain.resources import GpuDevice, ResourceRequest
@@ -23,17 +24,19 @@ from researchflow_tmux.policies.accounts.account import Bounds
 from researchflow_tmux.policies.accounts.accounts import Claims
 from researchflow_tmux.policies.planning.estimates import Estimator
 from researchflow_tmux.policies.planning.orders import Policy
+from researchflow_tmux.policies.planning.preemption import RESTART_S
 from researchflow_tmux.ports import PolicyPlugin
 from researchflow_tmux.simulation.clock import EPOCH, VirtualClock
 from researchflow_tmux.simulation.drive import MemoryWaiter, drive
 from researchflow_tmux.simulation.leases import ScriptedLeases
 from researchflow_tmux.simulation.memory_store import MemoryStore
-from researchflow_tmux.simulation.replay.figures import Ran
+from researchflow_tmux.simulation.replay.figures import Piece, Ran
 from researchflow_tmux.simulation.replay.trace import Trace, TraceJob
 from researchflow_tmux.simulation.script import Script, Scripts
 from researchflow_tmux.simulation.session_host import MemoryHost
 
 WORKSPACE = "replay"
+SAVES_EVERY_S, STOPS_IN_S = 1800.0, 30.0
 NO_SWEEP_S = 86_400.0
 """Nothing is overlooked in a simulation: sweeps would only cost time."""
 
@@ -78,7 +81,8 @@ class _Machine:
         self._jobs = trace.jobs
         self._next = 0
         self.clock = VirtualClock(EPOCH)
-        self.host = MemoryHost(self.clock, WORKSPACE, _Lengths(trace))
+        self._lengths = _Lengths(trace)
+        self.host = MemoryHost(self.clock, WORKSPACE, self._lengths)
         self.waiter = MemoryWaiter(self.host)
         self.devices = [
             GpuDevice(uuid=f"gpu-{index:04}", index=index, name="simulated", kind="simulated") for index in range(gpus)
@@ -99,6 +103,8 @@ class _Machine:
         )
         self.engine = Engine(rules=rules, clock=self.clock, store=store, host=self.host, room=room, waiter=self.waiter)
         self._ran: dict[int, Ran] = {}
+        self._stopped: dict[int, list[Piece]] = {}
+        """Attempts of jobs that have not ended yet, by job."""
         self._by_id: dict[int, TraceJob] = {}
         self.engine.workload.watchers.append(self._see)
 
@@ -157,19 +163,40 @@ class _Machine:
             job = self._by_id[payload.job_id]
             start_s = (payload.ended.started_at - EPOCH).total_seconds()
             end_s = (payload.ended.ended_at - EPOCH).total_seconds()
-            self._ran[payload.job_id] = Ran(job=job, start_s=start_s, end_s=end_s)
+            outcome = payload.ended.outcome
+            if isinstance(outcome, Killed) and outcome.by == PREEMPTED:
+                lost_s = self._lengths.stopped(job.name, end_s - start_s)
+                self._stopped.setdefault(payload.job_id, []).append(Piece(start_s, end_s, lost_s))
+                return
+            stopped = tuple(self._stopped.pop(payload.job_id, ()))
+            first_s = stopped[0].start_s if stopped else start_s
+            resumed_s = start_s if stopped else None
+            self._ran[payload.job_id] = Ran(job=job, start_s=first_s, end_s=end_s, stopped=stopped, resumed_s=resumed_s)
 
 
 class _Lengths(Scripts):
-    """Every job succeeds after as long as the trace says."""
+    """Every job succeeds after as long as the trace says.
+
+    One that may be stopped saves a checkpoint every half hour (and none when it is told to: not every job can), takes
+    half a minute to end, and a minute more to go on from where it was.
+    """
 
     def __init__(self, trace: Trace) -> None:
         super().__init__()
-        self._durations = {job.name: job.duration_s for job in trace.jobs}
+        self._left_s = {job.name: job.duration_s for job in trace.jobs}
+        self._may_stop = {job.name for job in trace.jobs if job.preemptible}
 
     def of(self, name: str, number: int) -> Script:
         """The script of one attempt."""
-        return Script(duration_s=self._durations[name])
+        if name not in self._may_stop:
+            return Script(duration_s=self._left_s[name])
+        return Script(duration_s=self._left_s[name], saves_every_s=SAVES_EVERY_S, stop_delay_s=STOPS_IN_S)
+
+    def stopped(self, name: str, ran_s: float) -> float:
+        """It was stopped after so long: the next attempt goes on from its last checkpoint. Returns what it lost."""
+        saved_s = ran_s // SAVES_EVERY_S * SAVES_EVERY_S
+        self._left_s[name] += RESTART_S - saved_s
+        return ran_s - saved_s + RESTART_S
 
 
 def _spec(job: TraceJob) -> JobSpec:
@@ -184,4 +211,5 @@ def _spec(job: TraceJob) -> JobSpec:
         request=ResourceRequest(gpus=job.gpus),
         project=job.project or None,
         deadline=deadline,
+        preemptible=job.preemptible,
     )

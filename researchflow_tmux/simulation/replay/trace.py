@@ -19,6 +19,8 @@ class TraceJob(msgspec.Struct, frozen=True, kw_only=True):
     project: str = ""
     deadline_s: float | None = None
     """Seconds from the begin of the trace."""
+    preemptible: bool = False
+    """It may be stopped for a job with a deadline."""
 
 
 class Trace(msgspec.Struct, frozen=True, kw_only=True):

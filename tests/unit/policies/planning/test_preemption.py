@@ -119,15 +119,15 @@ def test_what_it_costs() -> None:
 
 
 def test_a_project_keeps_its_share_of_the_gpus_in_use() -> None:
-    def spare(has: dict[str, int], mine: str, gets: int, **weights: float) -> dict[str, int]:
-        return preemption.spare(has, lambda project: weights.get(project, 1.0), {"a", "b"}, mine, gets)
+    def spare(has: dict[str, int], **weights: float) -> dict[str, int]:
+        return preemption.spare(has, lambda project: weights.get(project, 1.0), {"a", "b"}, "b")
 
-    assert spare({"a": 6, "b": 2}, "b", 1) == {"a": 2, "b": 1}
-    assert spare({"a": 4, "b": 4}, "b", 2) == {"a": 0, "b": 2}, "it has no more than its share; b takes from b"
-    assert spare({"a": 6, "b": 2}, "b", 1, a=3.0) == {"a": 0, "b": 1}
-    assert spare({"a": 2, "b": 1}, "b", 1) == {"a": 1, "b": 1}, "half of 3 is 1 whole GPU"
-    assert spare({"a": 1}, "b", 1) == {"a": 1}
-    assert spare({"gone": 3}, "a", 1) == {"gone": 3}
+    assert spare({"a": 6, "b": 2}) == {"a": 2, "b": 2}, "what b takes from itself is its own affair"
+    assert spare({"a": 4, "b": 4}) == {"a": 0, "b": 4}
+    assert spare({"a": 6, "b": 2}, a=3.0) == {"a": 0, "b": 2}
+    assert spare({"a": 2, "b": 1}) == {"a": 1, "b": 1}, "half of 3 is 1 whole GPU"
+    assert spare({"a": 1}) == {"a": 1}
+    assert spare({"gone": 3}) == {"gone": 3}, "it neither waits nor runs any more"
 
 
 def test_where_the_cheapest_takes_too_much_of_one_project_the_next_is_taken() -> None:

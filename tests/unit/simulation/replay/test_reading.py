@@ -112,3 +112,13 @@ def test_any_text_is_a_trace_or_a_problem(
         found = read_trace(str(path)).jobs
         assert found
     assert all(job.duration_s > 0 and job.submit_s >= 0 for job in found)
+
+
+def test_a_column_says_which_jobs_may_be_stopped(tmp_path: Path) -> None:
+    header = "job_id,submit_s,duration_s,num_gpus,preemptible\n"
+    path = tmp_path / "t.csv"
+    path.write_text(header + "a,0,60,1,true\nb,0,60,1,\nc,0,60,1,No\n")
+    assert [job.preemptible for job in read_trace(str(path)).jobs] == [True, False, False]
+    path.write_text(header + "a,0,60,1,maybe\n")
+    with pytest.raises(ConfigError, match="t.csv:2:5: preemptible: 'maybe' is neither true nor false"):
+        read_trace(str(path))

@@ -15,6 +15,7 @@ from researchflow_tmux.policies.planning.orders import POLICIES, Policy
 from researchflow_tmux.simulation.replay.comparing import NAMES, QUEUE, Run, policies, run
 from researchflow_tmux.simulation.replay.figures import Ran
 from researchflow_tmux.simulation.replay.guesses import ERRORS, Guesses
+from researchflow_tmux.simulation.replay.marking import with_deadlines, with_preemptible
 from researchflow_tmux.simulation.replay.replay import Replayed, replay
 from researchflow_tmux.simulation.replay.synthetic import GPUS, synthetic
 from researchflow_tmux.simulation.replay.trace import TraceJob, as_projects, fitting, made, stretched
@@ -232,3 +233,29 @@ def test_figures_are_the_same_for_the_same_seed() -> None:
     it = Run(trace=trace, gpus=4, noisy=True, seed=5)
     assert run(it, "balanced", BALANCED) == run(it, "balanced", BALANCED)
     assert run(it, "balanced", BALANCED) != run(replace(it, seed=6), "balanced", BALANCED)
+
+
+def test_running_jobs_make_room_for_deadlines_and_what_that_costs_is_counted() -> None:
+    trace = with_deadlines(synthetic(jobs=250, gpus=4, seed=3), 0.15, 3)
+    without, with_it = (
+        run(Run(trace=with_preemptible(trace, part, 3), gpus=4), "balanced", BALANCED) for part in (0.0, 1.0)
+    )
+    assert (without.preemptions, without.lost_gpu_hours, without.unfinished) == (0, 0.0, 0)
+    assert with_it.deadline_jobs == without.deadline_jobs > 20
+    assert with_it.deadline_misses < 0.6 * without.deadline_misses
+    assert with_it.unfinished == 0
+    assert 0 < with_it.lost_gpu_hours <= with_it.preemptions * 4 * 0.55
+
+
+def test_a_job_that_was_stopped_takes_as_long_as_the_trace_says_and_what_it_lost() -> None:
+    found = [*jobs((0, 10 * HOUR, 1)), TraceJob(name="u", submit_s=HOUR, duration_s=HOUR, deadline_s=3 * HOUR)]
+    trace = with_preemptible(made("t", found), 1.0, 0)
+    done = replay(trace, gpus=1, policy=BALANCED, estimator=Guesses(trace, noisy=False, seed=0))
+    long, urgent = sorted(done.ran, key=lambda one: one.job.name)
+    (piece,) = long.stopped
+    assert urgent.end_s <= 3 * HOUR
+    assert long.resumed_s == urgent.end_s
+    assert long.pieces[0] == piece
+    worked_s = sum(each.end_s - each.start_s - each.lost_s for each in long.pieces)
+    assert worked_s == pytest.approx(10 * HOUR, abs=1e-3)
+    assert 60.0 <= piece.lost_s <= 1860.0
