@@ -30,6 +30,8 @@ class Added(msgspec.Struct, kw_only=True):
     scheduler: SchedulerWord
     session: str | None = None
     """The scheduler's session, if it was opened now."""
+    notes: list[str] = []
+    """What is contradictory about it; it is queued all the same."""
 
 
 class AddedMany(msgspec.Struct, kw_only=True):
@@ -42,13 +44,15 @@ class AddedMany(msgspec.Struct, kw_only=True):
     scheduler: SchedulerWord
     session: str | None = None
     """The scheduler's session, if it was opened now."""
+    notes: list[str] = []
+    """What is contradictory about some of them; they are queued all the same."""
 
 
 def add(workspace: Workspace, words: Sequence[str], wish: Wish, *, may_start: bool = True) -> Added:
     """Queue a command. Raises ConfigError or UsageError; then nothing was queued."""
     drafter = _drafter(workspace)
     many = _queue(workspace, drafter, [drafter.draft(words, wish)], may_start=may_start)
-    return Added(id=many.ids[0], name=many.names[0], scheduler=many.scheduler, session=many.session)
+    return Added(id=many.ids[0], name=many.names[0], scheduler=many.scheduler, session=many.session, notes=many.notes)
 
 
 def add_array(
@@ -104,4 +108,6 @@ def _queue(workspace: Workspace, drafter: Drafter, drafts: Sequence[Draft], *, m
     scheduler, session = ensure_scheduler(workspace, drafter.captured.digest, may_start=may_start)
     spec = drafts[0].spec
     names = [draft.spec.name for draft in drafts]
-    return AddedMany(ids=done.ids, names=names, group=spec.group, scheduler=scheduler, session=session)
+    return AddedMany(
+        ids=done.ids, names=names, group=spec.group, scheduler=scheduler, session=session, notes=done.notes
+    )

@@ -245,12 +245,14 @@ def add(
             print_json("add", added)
         else:
             _tell(added, held=held)
+        tell_notes(added.notes)
         tell_impossible(workspace, [added.id])
         return
     if as_json:
         print_json("add-many", many)
     else:
         _tell_many(many, held=held)
+    tell_notes(many.notes)
     tell_impossible(workspace, many.ids[:1])
 
 
@@ -286,6 +288,12 @@ def _tell(added: Added, *, held: bool) -> None:
         click.echo(f"let it start: rfsched release {added.id}")
     else:
         click.echo(f"follow it: rfsched logs -f {added.id}   (or `rfsched attach {added.id}`)")
+
+
+def tell_notes(notes: Sequence[str]) -> None:
+    """Say what is contradictory about what was queued."""
+    for note in notes:
+        click.echo(f"note: {note}", err=True)
 
 
 def tell_impossible(workspace: Workspace, job_ids: Sequence[int]) -> bool:
@@ -327,6 +335,7 @@ def run(ctx: click.Context, chosen: Chosen, /, command: tuple[str, ...], **given
     added = queue(workspace, command, _wish(given))
     click.echo(f"[job {added.id} queued: {added.name}]", err=True)
     tell_scheduler(added.scheduler, added.session, err=True)
+    tell_notes(added.notes)
     if tell_impossible(workspace, [added.id]):
         workspace.cancel([str(added.id)])
         ctx.exit(2)

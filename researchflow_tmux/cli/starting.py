@@ -60,7 +60,7 @@ def start(
     """  # noqa: D301 - \b is click's "keep these lines"
     from researchflow_tmux.adapters.sources.selection import split_list
     from researchflow_tmux.api import control
-    from researchflow_tmux.cli.adding import tell_impossible
+    from researchflow_tmux.cli.adding import tell_impossible, tell_notes
 
     workspace = chosen.workspace()
     if configs is not None and not configs.strip():
@@ -85,6 +85,7 @@ def start(
         print_json("start", result)
     else:
         _tell_started(result)
+    tell_notes(result.submitted.notes)
     tell_impossible(workspace, result.submitted.ids)
     if foreground:
         _be_the_scheduler(chosen, foreground=True)

@@ -22,6 +22,7 @@ from researchflow_tmux.domain.events import (
 )
 from researchflow_tmux.domain.reasons import Reason, ReasonCode
 from researchflow_tmux.engine import by_hand, inbox
+from researchflow_tmux.engine.clock_watch import ClockWatch
 from researchflow_tmux.engine.commons import Commons
 from researchflow_tmux.engine.context import Context, Rules
 from researchflow_tmux.engine.decide import Capacity, Start, goes_on
@@ -81,6 +82,7 @@ class Engine:
         """Whether jobs were told to make room since the last stops were passed on."""
         self._next_sweep = float("-inf")
         self._more = False
+        self._clock_watch = ClockWatch(self.context, self.choice.jumped)
         self._emptiness = Emptiness(self.context)
         self.gpus = GpuWatch(self.context)
         self._guard = RamGuard(self.context)
@@ -101,6 +103,7 @@ class Engine:
             self._next_sweep = self.clock.monotonic() + self.rules.sweep_s
         self._observer.begin_tick()
         now = self.clock.now()
+        self._clock_watch.look(now)
         everything = wakeup.poked or sweep
         if everything:
             self._answer_requests(now)

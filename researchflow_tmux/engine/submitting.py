@@ -9,10 +9,11 @@ from graphlib import CycleError, TopologicalSorter
 import msgspec
 from msgspec.structs import replace
 
-from researchflow_tmux.domain.events import JobRespecified, JobSubmitted
+from researchflow_tmux.domain.events import JobRespecified, JobSubmitted, Notice
 from researchflow_tmux.domain.job import Job, JobSpec, JobState
 from researchflow_tmux.domain.reasons import Reason, ReasonCode
 from researchflow_tmux.engine.by_hand import requeue_one, settle_dependents, skip_if_hopeless
+from researchflow_tmux.engine.oddities import oddities
 from researchflow_tmux.engine.setting import respecified
 from researchflow_tmux.engine.workload import Book, Workload
 
@@ -60,6 +61,8 @@ class Submitted(msgspec.Struct, kw_only=True):
     left_failed: list[str] = msgspec.field(default_factory=list)
     left_cancelled: list[str] = msgspec.field(default_factory=list)
     problems: list[str] = msgspec.field(default_factory=list)
+    notes: list[str] = msgspec.field(default_factory=list)
+    """What is contradictory about some of them; they are queued all the same."""
 
 
 def submit(book: Book, submission: Submission) -> Submitted:
@@ -71,9 +74,10 @@ def submit(book: Book, submission: Submission) -> Submitted:
         result.problems = problems
         return result
     ids_by_name: dict[str, int] = {}
+    changed: list[int] = []
     for draft in in_dependency_order(submission.drafts):
         spec = replace(draft.spec, after=draft.spec.after + _resolve(draft, ids_by_name, names))
-        job = book.workload.find(spec.source, spec.key)
+        before = job = book.workload.find(spec.source, spec.key)
         fresh = job is None
         job = _new(book, draft, spec) if job is None else _again(book, spec, job)
         ids_by_name[spec.name] = job.id
@@ -81,6 +85,11 @@ def submit(book: Book, submission: Submission) -> Submitted:
         _settle(book, submission, draft, job, result)
         if (fresh or draft.again) and skip_if_hopeless(book, book.workload.jobs[job.id]):
             _told_as_skipped(result, job.name)
+        if before is None or before.spec != job.spec:
+            changed.append(job.id)
+    result.notes = oddities((book.workload.jobs[job_id] for job_id in changed), book.workload.jobs, book.now)
+    for note in result.notes:
+        book.apply(Notice(text=note, level="warning"))
     return result
 
 

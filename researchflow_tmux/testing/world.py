@@ -198,6 +198,7 @@ class World(Machine):
             deadline=self._moment(deadline),
             retries=retries,
             held=held,
+            pinned=tuple(needs.pop("pinned", ())),
             needs={**needs, "hardware": hardware(**kind), "time_limit_s": limit_s},
             spec={"user": user, "group": group, "labels": dict(labels or {}), "preemptible": preemptible},
         )

@@ -1,4 +1,4 @@
-"""What waits for a job: how much work lies behind it, and the deadline that leaves it."""
+"""What waits for a job: how much work lies behind it, the deadline that leaves it, and its priority."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from researchflow_tmux.policies.planning.urgency import passed_back
 class Chains:
     """`uprank` = P50 + the largest uprank behind; `due` = the own deadline, or an earlier one passed back.
 
-    Both are made known upwards at once when a job comes. What makes them less pressing (a deadline moved or taken
-    away, a job cancelled) is only noted, since many jobs may wait for the same one; `settle` works it out.
+    The priority is the own one, or the higher one of what waits for the job: else that would wait for everything in
+    between.
+    All are made known upwards at once when a job comes. What makes them less pressing (a deadline moved or taken away,
+    a job cancelled) is only noted, since many jobs may wait for the same one; `settle` works it out.
     """
 
     def __init__(
@@ -27,12 +29,18 @@ class Chains:
         self._behind_s: dict[int, float] = {}
         """The largest uprank of what waits for the job."""
         self._due_s: dict[int, float] = {}
+        self._asked: dict[int, int] = {}
+        """The highest priority of what waits for the job."""
         self._stale: set[int] = set()
         """Jobs that may be pressed less than is noted."""
 
     def uprank_s(self, job: Job) -> float:
         """Seconds of work on the longest path from the job to an end."""
         return self._estimate(job).p50_s + self._behind_s.get(job.id, 0.0)
+
+    def priority(self, job: Job) -> int:
+        """The own one, or a higher one of what waits for the job."""
+        return max(job.spec.priority, self._asked.get(job.id, job.spec.priority))
 
     def due_s(self, job_id: int) -> float | None:
         """When the job should have ended; None = no matter."""
@@ -61,6 +69,7 @@ class Chains:
         """The job has ended."""
         self._behind_s.pop(job.id, None)
         self._due_s.pop(job.id, None)
+        self._asked.pop(job.id, None)
         self._stale.discard(job.id)
         self._stale.update(job.spec.after)
 
@@ -73,7 +82,7 @@ class Chains:
                 yield job.id
 
     def _work_out(self, job: Job) -> bool:
-        """Both figures anew, from all that waits for the job; whether that changed anything."""
+        """All figures anew, from all that waits for the job; whether that changed anything."""
         waiting = [below for each in self._workload.dependents.get(job.id, ()) if (below := self._waiting(each))]
         behind_s = max(map(self.uprank_s, waiting), default=0.0)
         own_s = self._own_s(job)
@@ -82,13 +91,21 @@ class Chains:
             due_s = self._due_s.get(below.id)
             dues += [] if due_s is None else [passed_back(due_s, self._estimate(below).p80_s)]
         due_s = min(dues, default=None)
-        changed = (behind_s, due_s) != (self._behind_s.get(job.id, 0.0), self._due_s.get(job.id))
+        asked = max(map(self.priority, waiting), default=None)
+        known = (self._behind_s.get(job.id, 0.0), self._due_s.get(job.id), self._asked.get(job.id))
         self._behind_s[job.id] = behind_s
+        self._ask(job.id, asked)
         if due_s is None:
             self._due_s.pop(job.id, None)
         else:
             self._due_s[job.id] = due_s
-        return changed
+        return known != (behind_s, due_s, asked)
+
+    def _ask(self, job_id: int, priority: int | None) -> None:
+        if priority is None:
+            self._asked.pop(job_id, None)
+        else:
+            self._asked[job_id] = priority
 
     def _waiting(self, job_id: int) -> Job | None:
         job = self._workload.jobs[job_id]
@@ -106,6 +123,11 @@ class Chains:
         changed = behind_s > self._behind_s.get(upstream, 0.0)
         if changed:
             self._behind_s[upstream] = behind_s
+        priority = self.priority(below)
+        asked = self._asked.get(upstream)
+        if asked is None or priority > asked:
+            self._ask(upstream, priority)
+            changed = True
         due_s = self._due_s.get(below.id)
         if due_s is not None:
             left_s = passed_back(due_s, self._estimate(below).p80_s)

@@ -155,6 +155,10 @@ class Choice:
         )
         self._news.append(Notice(text=self.fault, level="warning"))
 
+    def jumped(self, by_s: float) -> None:
+        """The wall clock was set: what has gone by since is not as long as it seems."""
+        self._asked(lambda planner: planner.jumped(by_s))
+
     def take_news(self) -> list[Notice]:
         """What is worth telling since the last call."""
         news, self._news = self._news, []

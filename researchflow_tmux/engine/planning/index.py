@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 import msgspec
+from msgspec.structs import replace
 
 from researchflow_tmux.domain.attempt import AttemptKey, Ended, Running, Stopping
 from researchflow_tmux.domain.events import (
@@ -72,7 +73,8 @@ class Index:
         self.estimator = estimator
         self.usage = Usage(rules.weights)
         if kept is not None:
-            self.usage.restore(kept)
+            # Saved by a clock that was ahead: what was used then was not used more by that.
+            self.usage.restore(replace(kept, at_s=min(kept.at_s, now.timestamp())))
         self.classes = Classes()
         self.deadlines = Deadlines()
         """The jobs of `classes` that have one."""
@@ -85,6 +87,10 @@ class Index:
         self._chains = Chains(workload, self.estimate, rules.deadlines)
         self._resumed: set[AttemptKey] = set()
         """Attempts that went on from a checkpoint: their durations say nothing about whole ones."""
+        self._leaps_s = 0.0
+        """By how much the wall clock was set so far, all in all."""
+        self._begun: dict[int, tuple[float, float]] = {}
+        """When each running job was planned, and how much of that was before."""
         self._live: Counter[str] = Counter()
         """Jobs that wait for room or run, by project."""
         for job in workload.jobs.values():
@@ -123,13 +129,23 @@ class Index:
             if isinstance(phase, Ended):
                 continue
             started = phase.started_at if isinstance(phase, Running | Stopping) else None
-            begin_s = (started or attempt.planned_at).timestamp()
+            begin_s = (started or attempt.planned_at).timestamp() + self._leap_s(attempt.job_id)
             estimate = self.estimate(self._workload.jobs[attempt.job_id])
             ends_s = begin_s + estimate.total_s(max(now_s - begin_s, 0.0))
             if isinstance(phase, Stopping):
                 ends_s = min(ends_s, max(phase.kill_at.timestamp() - KILL_SLACK_S, now_s))
             found += [Stay(gpu.uuid, gpu.share, ends_s) for gpu in attempt.allocation.gpus]
         return found
+
+    def jumped(self, by_s: float) -> None:
+        """The wall clock went forward by so much at once: what runs has not run for longer by that."""
+        self._leaps_s += by_s
+        self.usage.jumped(by_s)
+
+    def _leap_s(self, job_id: int) -> float:
+        """By how much the wall clock was set since the job began."""
+        begun = self._begun.get(job_id)
+        return 0.0 if begun is None else self._leaps_s - begun[1]
 
     def key(self, job: Job) -> JobKey:
         """Its place in the order among jobs of its project, whether or not it could start now."""
@@ -152,7 +168,7 @@ class Index:
                     self._resumed.add(attempt.key)
                 self._began(self._workload.jobs[attempt.job_id], at.timestamp())
             case AttemptEnded():
-                self._ended(payload)
+                self._ended(payload, at.timestamp())
             case _:
                 pass
 
@@ -220,20 +236,26 @@ class Index:
             return
         self._wake(project, at_s)
         self._file(job, at_s)
+        self._begun[job.id] = (at_s, self._leaps_s)
         if charged:
             return
         expected = job.spec.request.gpus * self.estimate(job).p50_s  # may be a guess, a hundred times too long
         self.usage.begin(job.id, project, min(expected, self.loan_gpu_s), at_s)
 
-    def _ended(self, payload: AttemptEnded) -> None:
+    def _ended(self, payload: AttemptEnded, at_s: float) -> None:
         job = self._workload.jobs[payload.job_id]
         project, ended = project_of(job), payload.ended
         if not self.usage.is_open(job.id):
             return
-        begin = None if ended.started_at is None else ended.started_at.timestamp()
-        self.usage.settle(job.id, job.spec.request.gpus, begin, ended.ended_at.timestamp())
-        self._live[project] -= 1
+        began_s, end_s = None if ended.started_at is None else ended.started_at.timestamp(), ended.ended_at.timestamp()
         took_s = None if (job.id, payload.number) in self._resumed else duration_of(job, None, ended)
+        if self._leap_s(job.id) and began_s is not None:  # its own times do not fit together
+            planned_s, _ = self._begun[job.id]
+            began_s, end_s = min(planned_s + self._leap_s(job.id), at_s), at_s
+            took_s = None if took_s is None else end_s - began_s
+        self._begun.pop(job.id, None)
+        self.usage.settle(job.id, job.spec.request.gpus, began_s, end_s)
+        self._live[project] -= 1
         self._resumed.discard((job.id, payload.number))
         if took_s is not None:
             self.estimator.learn(job, took_s)
@@ -253,7 +275,8 @@ class Index:
         else:
             uprank_s = self._chains.uprank_s(job) if policy.chains else 0.0
             own = policy.key(ready_s, work_of(request.gpus, estimate), policy)
-            key = (-job.spec.priority, job.failed_before, own, -uprank_s, job.id)
+            priority = self._chains.priority(job)
+            key = (-priority, job.failed_before, own, -uprank_s, job.id)
         array = job.spec.array
         crowd = array.id if array is not None and array.at_most is not None else None
         claim = self._claims.of(job)

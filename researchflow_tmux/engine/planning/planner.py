@@ -99,6 +99,11 @@ class Planner:
         """One event was applied to the workload."""
         self.index.see(payload, at)
 
+    def jumped(self, by_s: float) -> None:
+        """The wall clock went forward by so much at once: a reservation was not put off by that."""
+        self._promises = {job: Promise(promise.first_s + by_s) for job, promise in self._promises.items()}
+        self.index.jumped(by_s)
+
     def decide(self, room: Capacity, now: datetime) -> list[Start]:
         """The jobs to start now, in the policy's order, decide again when `goes_on` says so."""
         self._look_at_s = None

@@ -55,6 +55,11 @@ class Usage:
             exponent = 0.0
         return math.exp2(max(exponent, -LARGEST_EXPONENT))
 
+    def jumped(self, by_s: float) -> None:
+        """The clock was set forward by so much: nothing is forgotten, or comes back, by that."""
+        if self._origin_s is not None:
+            self._origin_s += by_s
+
     def used(self, project: str, now_s: float) -> float:
         """U_p in GPU-seconds, decayed to `now_s`; what others used is part of it."""
         inflation = self.inflation(now_s)
