@@ -11,12 +11,12 @@ import click
 
 from researchflow_tmux.cli.jobargs import complete_jobs, pass_chosen
 from researchflow_tmux.cli.main import Chosen
+from researchflow_tmux.cli.showing import STATE_WORDS
 
 if TYPE_CHECKING:
     from researchflow_tmux.api.exporting import Export
     from researchflow_tmux.api.hindsight import Past
 
-STATE_WORDS = ("waiting", "queued", "running", "held", "succeeded", "failed", "cancelled", "skipped")
 FORMATS = ("svg", "html", "json", "png", "csv", "txt")
 ENDINGS = (".svg", ".html", ".htm", ".json", ".png", ".csv", ".txt")
 

@@ -102,6 +102,8 @@ class Box(NamedTuple):
     """`line` is a ghost of the bar's own height, from its end on."""
     beyond: bool = False
     """It goes on outside of the picture."""
+    bars: int = 1
+    """Bars that it stands for."""
 
 
 class FlagBox(NamedTuple):
@@ -298,7 +300,8 @@ def _box(bar: Bar, x: float, end: float, y: float, axis: TimeAxis, sizes: _Sizes
     if bar.earliest is not None and bar.latest is not None:
         low, high = (min(axis.place(at), following) for at in (bar.earliest, bar.latest))
         low = max(low, end) if bar.going_on else low
-        spread = (low, high) if high > low + 1 else None
+        wide_enough = high > low + 1 and (sizes.row >= 16 or bar.going_on)
+        spread = (low, high) if wide_enough else None
     size = min(height - 2, 11.0)
     label = shortened(bar.label, size, end - x - 8) if size >= 7 else ""
     return Box(
@@ -317,4 +320,13 @@ def _together(bars: Sequence[Bar], x: float, y: float, sizes: _Sizes) -> Box:
     names = list(dict.fromkeys(bar.label for bar in bars))
     more = (f"and {len(names) - NAMED} more",) if len(names) > NAMED else ()
     said = ", ".join(f"{count} {look(each).words}" for each, count in counts.items())
-    return Box(x, y + 1, sizes.least, height, kind, "", (f"{len(bars)} attempts: {said}", *names[:NAMED], *more))
+    return Box(
+        x,
+        y + 1,
+        sizes.least,
+        height,
+        kind,
+        "",
+        (f"{len(bars)} attempts: {said}", *names[:NAMED], *more),
+        bars=len(bars),
+    )

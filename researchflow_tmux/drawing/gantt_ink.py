@@ -19,6 +19,7 @@ def gantt(chart: Chart, description: str, *, width: float = 1200.0, zone: tzinfo
         *time_marks(it.axis, it.top, it.bottom, it.now),
         *(part for lane in it.lanes for part in _content(lane)),
         *(now_line(it.axis, it.top, it.bottom, it.now) if it.now is not None else []),
+        *_thinned(it),
     ]
     return sheet(it.head, description, it.width, it.height, it.kinds, parts)
 
@@ -52,6 +53,16 @@ def _ground(lane: LaneBox, it: Plan, number: int) -> list[str]:
             svg.text(lane.note, it.left - 10, middle + 13, text_anchor="end", font_size=10, fill=DIM, class_="dim")
         )
     return parts
+
+
+def _thinned(it: Plan) -> list[str]:
+    """How many bars have no box of their own."""
+    merged = sum(box.bars for lane in it.lanes for box in lane.boxes if box.bars > 1)
+    if not merged:
+        return []
+    words = f"{merged} bars are too short to be drawn one by one: neighbours are one, in the look of what failed."
+    look: dict[str, str | float] = {"font_size": 10, "fill": DIM, "class_": "dim", "text_anchor": "end"}
+    return [svg.text(words, it.right, it.height - 5, **look)]
 
 
 def _content(lane: LaneBox) -> list[str]:

@@ -184,7 +184,8 @@ def count_points(stretches: Iterable[tuple[datetime, datetime]], window: Window)
     for begin, end in stretches:
         if end > window.since and begin < last:
             changes[max(begin, window.since)] += 1
-            changes[min(end, last)] -= 1
+            if end < last:  # what goes on is still there at the end
+                changes[end] -= 1
     points, count = [CountPoint(at=window.since, count=0)], 0
     for at in sorted(changes):
         if changes[at]:

@@ -126,6 +126,28 @@ def test_what_goes_on_has_a_ghost_up_to_what_is_expected_and_an_arrow_beyond_the
     assert beyond.boxes[0].beyond
 
 
+def test_everything_that_can_be_in_it_is_painted_and_explained() -> None:
+    bars = [
+        bar(0, 20, "timed_out", "first", expected=T + 30, earliest=T + 10, latest=T + 28),
+        bar(30, 50, "running", "last", expected=T + 70, going_on=True, earliest=T + 60, latest=T + 500),
+    ]
+    profile = [(T, 1.0), (T + 20, None)]
+    flags = [Flag(T + 10, ("due",), missed=True), Flag(T + 90, ("later",), missed=False)]
+    lanes = [Lane("GPU 0", bars, flags, "A100"), Lane("waiting", (), profile=profile), Lane("x" * 90, bars[1:])]
+    tree = ElementTree.fromstring(gantt(chart(*lanes, now=T + 50), "described", zone=UTC))
+    words = [each.text for each in tree.iter(f"{SVG}text")]
+    legend = {"timed out", "running", "expected at its start", "expected from now on", "80 % interval", "deadline"}
+    assert legend | {"deadline missed", "now", "first", "last", "A100"} <= set(words)
+    assert [each.text for each in tree.iter(f"{SVG}desc")] == ["described"]
+    assert {"x" * 90, "first", "due"} <= {each.text for each in tree.iter(f"{SVG}title")}
+
+
+def test_that_bars_are_drawn_together_is_said() -> None:
+    short = [bar(at / 1000, at / 1000 + 0.0005, label=f"n{at}") for at in range(20)]
+    assert "20 bars are too short" in gantt(chart(Lane("GPU 0", short)), "d", zone=UTC)
+    assert "too short" not in gantt(chart(Lane("GPU 0", [bar(0, 50)])), "d", zone=UTC)
+
+
 def test_what_was_expected_does_not_run_into_the_next_bar() -> None:
     it = plan(chart(Lane("a", [bar(0, 20, expected=T + 60), bar(30, 50)])), zone=UTC)
     first, second = boxes(it)

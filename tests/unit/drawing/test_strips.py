@@ -43,8 +43,10 @@ def test_means_go_by_time() -> None:
     assert means([(0.0, 1.0), (30.0, 0.0)], AXIS, 2) == [pytest.approx(0.6), 0.0]
 
 
-@given(st.lists(st.tuples(st.floats(-50, 150), st.one_of(st.none(), st.floats(0, 1))), max_size=12), st.integers(1, 40))
-def test_means_lie_within_what_was_measured(profile: list[tuple[float, float | None]], count: int) -> None:
+@given(
+    st.lists(st.tuples(st.integers(-50, 150), st.one_of(st.none(), st.floats(0, 1))), max_size=12), st.integers(1, 40)
+)
+def test_means_lie_within_what_was_measured(profile: list[tuple[int, float | None]], count: int) -> None:
     profile = sorted(profile, key=lambda each: each[0])
     known = [value for _, value in profile if value is not None]
     for value in means(profile, AXIS, count):
