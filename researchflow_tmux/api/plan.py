@@ -9,7 +9,7 @@ from researchflow_tmux.adapters.clock import SystemClock
 from researchflow_tmux.api.durations import Length, began
 from researchflow_tmux.api.etas import group_of, members
 from researchflow_tmux.api.foreseeing import scene
-from researchflow_tmux.api.plan_tries import Tries, in_order
+from researchflow_tmux.api.plan_tries import Lengths, Tries, in_order
 from researchflow_tmux.api.plan_views import NotPlanned, PlannedGroup, PlannedJob, PlanView
 from researchflow_tmux.api.scene import Scene
 from researchflow_tmux.api.workspace import Workspace
@@ -64,24 +64,27 @@ class _Planning:
         self._scene, self._workspace, self._first = scene, workspace, first
         self.jobs = {job.id: job for job in scene.jobs}
         self.live = {attempt.job_id: attempt for attempt in scene.attempts if not isinstance(attempt.phase, Ended)}
-        self.lengths = {job.id: self._length(job) for job in scene.jobs if not job.state.ended}
+        self.lengths = Lengths(self._length)
         self._tries = Tries(scene, self.live, self.lengths)
         began_s = monotonic()
-        middle = self._tries.middle()
         self.found, self._choice = self._scene.foresee(
-            lambda job: middle[job.id], self._tries.ends(middle), most=DECIDED if first is None else first
+            lambda job: self.lengths[job.id].middle_s,
+            self._tries.ends_of_running(),
+            most=DECIDED if first is None else first,
         )
         self._took_s = monotonic() - began_s
         self.beyond = [] if self.found.complete or first is not None else self._beyond()
         self._order = [self._tries.task(self.jobs[job_id]) for job_id in self.found.stays]
         self._order += [self._tries.task(job) for job in self.beyond]
-        self.spans = self._spans(middle)
+        for job in self.beyond:
+            self.lengths[job.id]  # known from now on
+        self.spans = self._spans(self._tries.middle())
         unknown = (span.start_s for job_id, span in self.spans.items() if not self.lengths[job_id].known)
         self._sure_until_s = max(min(unknown, default=float("inf")), 0.0)
         """From then on starts depend on jobs of which nothing is known."""
 
-    def _length(self, job: Job) -> Length:
-        attempt = self.live.get(job.id)
+    def _length(self, job_id: int) -> Length:
+        job, attempt = self.jobs[job_id], self.live.get(job_id)
         return self._scene.durations.of(job) if attempt is None else self._scene.durations.of_running(job, attempt)
 
     def _beyond(self) -> list[Job]:

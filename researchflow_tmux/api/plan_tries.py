@@ -7,11 +7,24 @@ from datetime import datetime, timedelta
 
 from researchflow_tmux.api.durations import Length, began
 from researchflow_tmux.api.scene import Scene
-from researchflow_tmux.domain.attempt import Attempt
+from researchflow_tmux.domain.attempt import Attempt, AttemptKey
 from researchflow_tmux.domain.job import Job
 from researchflow_tmux.domain.resources import SHARE_TOLERANCE
 from researchflow_tmux.policies.prediction.forward import Span, Task, lay_out
 from researchflow_tmux.simulation.replay.chance import Chance
+
+
+class Lengths(dict[int, Length]):
+    """What each job takes, found out when somebody asks: of a hundred thousand jobs few are looked at."""
+
+    def __init__(self, of: Callable[[int], Length]) -> None:
+        super().__init__()
+        self._of = of
+
+    def __missing__(self, job_id: int) -> Length:
+        self[job_id] = found = self._of(job_id)
+        return found
+
 
 Drawn = Mapping[int, float]
 """Seconds from the start of each job to its end."""
@@ -24,6 +37,13 @@ class Tries:
         self._scene, self._live, self._lengths = scene, live, lengths
         self._had = {job_id: max((scene.now - began(attempt)).total_seconds(), 0.0) for job_id, attempt in live.items()}
         self._gpu_places, self._cpu_places = _places(scene)
+
+    def ends_of_running(self) -> dict[AttemptKey, datetime]:
+        """When what runs should end."""
+        return {
+            attempt.key: began(attempt) + timedelta(seconds=self._lengths[job_id].middle_s)
+            for job_id, attempt in self._live.items()
+        }
 
     def middle(self) -> dict[int, float]:
         """Every job takes what is expected of it."""
@@ -39,14 +59,16 @@ class Tries:
 
     def decided(self, drawn: Drawn) -> dict[int, Span]:
         """By the real decisions."""
-        found, _ = self._scene.foresee(lambda job: drawn[job.id], self.ends(drawn))
+        found, _ = self._scene.foresee(
+            lambda job: drawn[job.id] if job.id in drawn else self._lengths[job.id].middle_s, self.ends(drawn)
+        )
         now = self._scene.now
         return {
             job_id: Span((stay.start_at - now).total_seconds(), (stay.end_at - now).total_seconds())
             for job_id, stay in found.stays.items()
         }
 
-    def ends(self, drawn: Drawn) -> dict[tuple[int, int], datetime]:
+    def ends(self, drawn: Drawn) -> dict[AttemptKey, datetime]:
         """When what runs would have ended."""
         return {
             attempt.key: began(attempt) + timedelta(seconds=drawn[job_id]) for job_id, attempt in self._live.items()

@@ -25,7 +25,7 @@ KINDS = ("arguments", "script", "any GPUs", "user", "all")
 
 CALL_SOURCE = "function"
 """Calls of functions all have the same command: the name of the function is what tells them apart."""
-SCRIPT_ENDS = frozenset({".py", ".ipynb", ".sh", ".bash", ".r", ".jl", ".pl", ".rb", ".js", ".lua", ".m"})
+SCRIPT_ENDS = frozenset({"py", "ipynb", "sh", "bash", "r", "jl", "pl", "rb", "js", "lua", "m"})
 SHELLS = frozenset({"sh", "bash", "zsh", "dash", "ksh"})
 SAYS_NOTHING = frozenset(
     {
@@ -109,7 +109,7 @@ def _words(argv: Sequence[str], shell: str | None) -> list[str]:
 def _script_at(words: Sequence[str]) -> int | None:
     """Where the word is that says what runs: a script, a module after `-m`, else the first program."""
     for at, word in enumerate(words):
-        if os.path.splitext(word)[1].lower() in SCRIPT_ENDS and not word.startswith("-"):
+        if "." in word and word.rpartition(".")[2].lower() in SCRIPT_ENDS and not word.startswith("-"):
             return at
         if word == "-m" and at + 1 < len(words):
             return at + 1

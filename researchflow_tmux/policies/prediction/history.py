@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple, TypeVar
 
 import msgspec
@@ -90,16 +90,22 @@ class History:
         self._taken: dict[Level, deque[float]] = {}
         self._wrong: dict[Level | str, deque[float]] = {}
         """Residuals by level and by kind of level: what was wrong about strangers says nothing about an old friend."""
-        self._known: dict[Fingerprint, Prediction | None] = {}
+        self._known: dict[Level, Prediction] = {}
+        """By the level that speaks, as of the last lesson."""
+        self._estimates: dict[Level, Estimate] = {}
 
     def of(self, job: Job) -> Estimate:
         """The quantiles of what its like took; else its time limit; else an hour."""
         limit_s = job.spec.request.time_limit_s
-        found = self.predict(job)
-        if found is None:
+        level = self._speaks(fingerprint(job.spec))
+        if level is None:
             return certain(ASSUMED_S if limit_s is None else limit_s, limit_s)
-        p80_s, p90_s = (max(found.upper_s(part), found.p50_s) for part in (0.8, 0.9))
-        return Estimate(p50_s=found.p50_s, p80_s=p80_s, p90_s=p90_s, limit_s=limit_s)
+        found = self._estimates.get(level)
+        if found is None:
+            known = self._of_level(level)
+            p80_s, p90_s = (max(known.upper_s(part), known.p50_s) for part in (0.8, 0.9))
+            found = self._estimates[level] = Estimate(p50_s=known.p50_s, p80_s=p80_s, p90_s=p90_s)
+        return found if limit_s is None else msgspec.structs.replace(found, limit_s=limit_s)
 
     def predict(self, job: Job) -> Prediction | None:
         """How long it will take; None = nothing is known of its like. Time limits do not count."""
@@ -107,9 +113,8 @@ class History:
 
     def by_fingerprint(self, mark: Fingerprint) -> Prediction | None:
         """The same, by what the duration goes by."""
-        if mark not in self._known:
-            self._known[mark] = self._predict(mark)
-        return self._known[mark]
+        level = self._speaks(mark)
+        return None if level is None else self._of_level(level)
 
     def learn(self, job: Job, took_s: float) -> None:
         """A job succeeded after `took_s`, of which its time limit has cut nothing off."""
@@ -126,6 +131,7 @@ class History:
     def remember(self, lesson: Lesson) -> None:
         """Take a lesson in: on every level, and in every pool of residuals."""
         self._known.clear()
+        self._estimates.clear()
         levels = lesson.fingerprint.levels()
         for level in levels:
             _put(self._taken, level, max(lesson.took_s, LEAST_S), LAST)
@@ -134,14 +140,17 @@ class History:
             for pool in (spoke, lesson.kind):
                 _put(self._wrong, pool, lesson.residual, LAST_RESIDUALS)
 
-    def _predict(self, mark: Fingerprint) -> Prediction | None:
-        for level in mark.levels():
-            taken = self._taken.get(level, ())
-            if len(taken) >= ENOUGH:
-                return self._of_level(level, taken)
-        return None
+    def _speaks(self, mark: Fingerprint) -> Level | None:
+        """The nearest level that knows enough."""
+        return next((level for level in mark.levels() if len(self._taken.get(level, ())) >= ENOUGH), None)
 
-    def _of_level(self, level: Level, taken: Sequence[float] | deque[float]) -> Prediction:
+    def _of_level(self, level: Level) -> Prediction:
+        known = self._known.get(level)
+        if known is None:
+            known = self._known[level] = self._predict(level, self._taken[level])
+        return known
+
+    def _predict(self, level: Level, taken: Collection[float]) -> Prediction:
         kind = str(level[0])
         p50_s = middle(taken)
         pools = (list(self._wrong.get(pool, ())) for pool in (level, kind))
