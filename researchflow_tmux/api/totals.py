@@ -19,10 +19,10 @@ from researchflow_tmux.domain.workspace import WorkspacePaths
 from researchflow_tmux.engine.workload import Workload
 from researchflow_tmux.policies.prediction.forward import TRIES
 
-MOST = 1_000
+MOST = 500
 """Jobs; with more of them `plan` says it, in its own time."""
 DRAWS = 5_000
-"""Durations that are drawn at most: some 15 ms."""
+"""Durations that are drawn at most: some 10 ms."""
 LEAST_TRIES = 10
 
 

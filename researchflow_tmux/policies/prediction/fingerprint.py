@@ -6,7 +6,6 @@ jobs of the user, all jobs.
 
 from __future__ import annotations
 
-import hashlib
 import os.path
 import re
 import shlex
@@ -16,6 +15,11 @@ from typing import NamedTuple
 
 from researchflow_tmux.domain.job import JobSpec
 from researchflow_tmux.domain.resources import ResourceRequest
+
+try:
+    from _blake2 import blake2b  # hashlib loads OpenSSL, which takes longer than all else of a look at the status
+except ImportError:
+    from hashlib import blake2b
 
 Level = tuple[str | float, ...]
 """One level of one fingerprint; the first part is its kind, one of KINDS."""
@@ -91,7 +95,7 @@ def _command(argv: tuple[str, ...], shell: str | None) -> tuple[str, str]:
     if at is None:
         return "", ""
     text = "\0".join(normalised(words[at + 1 :]))
-    digest = hashlib.blake2b(text.encode(errors="surrogateescape"), digest_size=8).hexdigest()
+    digest = blake2b(text.encode(errors="surrogateescape"), digest_size=8).hexdigest()
     return os.path.basename(words[at]), digest
 
 
