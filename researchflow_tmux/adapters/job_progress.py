@@ -15,6 +15,8 @@ from researchflow_tmux.policies.prediction.progress import Track
 
 MOST_BYTES = 1 << 14
 """What is read of a log in one look: of what was written since, the end."""
+LAST_LINES = 40
+"""Of what was written since the last look, so many lines are enough, and those before that begin an epoch."""
 LARGEST_REPORT = 4096
 _LINES = re.compile(rb"[\r\n]+")
 
@@ -103,8 +105,9 @@ def _log(followed: Followed, path: str) -> bool:
     ends = [found.end() for found in _LINES.finditer(data)]
     upto = ends[-1] if ends else (len(data) if len(data) == MOST_BYTES else 0)
     followed.offset = begin + upto
-    for line in _LINES.split(data[:upto]):
-        if b"/" in line or b"%" in line or b" of " in line:
+    lines = [line for line in _LINES.split(data[:upto]) if b"/" in line or b"%" in line or b" of " in line]
+    for number, line in enumerate(lines, LAST_LINES - len(lines)):
+        if number >= 0 or b"poch" in line:
             followed.printed.line(line.decode(errors="replace"))
     fraction = followed.printed.fraction
     return fraction is not None and followed.track.see(fraction, facts.st_mtime_ns / 1e9)

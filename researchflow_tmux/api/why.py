@@ -9,6 +9,7 @@ import msgspec
 
 from researchflow_tmux.api.limiting import limits_of
 from researchflow_tmux.api.logs import last_line
+from researchflow_tmux.api.plan import planned
 from researchflow_tmux.api.plan_views import PlannedJob
 from researchflow_tmux.api.usage import usage_view
 from researchflow_tmux.api.views import GpuView, JobView, StatusView, UsageView
@@ -124,6 +125,7 @@ def why(workspace: Workspace, pattern: str) -> Why:
         last_line=last_line(attempts[-1].log) if ended_badly else None,
         advice=list(_advice(job, shown, view)),
         limits=[*_set_by_hand(job), *limits_of(job, attempts[-1] if attempts else None)],
+        plan=planned(workspace, job, tries=WHY_TRIES) if view.scheduler.running else None,
     )
 
 

@@ -87,6 +87,13 @@ def test_of_a_flood_only_the_end_is_read(watched: Watched) -> None:
     assert watched.fraction == pytest.approx(0.49999)
 
 
+def test_an_epoch_is_not_missed_in_a_flood_of_its_steps(watched: Watched) -> None:
+    steps = "".join(f"step {number}/100\r" for number in range(100))
+    assert len(steps) < MOST_BYTES
+    assert watched.prints(f"Epoch 2/4\n{steps}\n")
+    assert watched.fraction == pytest.approx(0.4975)
+
+
 def test_a_line_without_end_does_not_stop_it(watched: Watched) -> None:
     watched.prints("x" * (3 * MOST_BYTES))
     watched.prints("y" * MOST_BYTES)
