@@ -210,10 +210,12 @@ class Parts:
         """Share accounts and GPUs with the other workspaces of this machine: those that its file names."""
         devices = engine.room.devices
         leased = frozenset(device.uuid for device in devices if device.leased)
+        register = FileRegister(FileLeases().directory, self.clock.boot_id)
+        register.tidy()
         private = not leased and "RFSCHED_LEASE_DIR" not in self.environ
         engine.commons = Commons(
             engine.context,
-            FileRegister(FileLeases().directory, self.clock.boot_id),
+            register,
             self._page(devices),
             shared=frozenset() if private else shared_owners(machine_projects.load(self.environ)),
             leased=leased,

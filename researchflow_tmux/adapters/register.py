@@ -13,6 +13,7 @@ little. Pages are not synced to disk: after a power cut schedulers say again wha
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import stat
@@ -76,6 +77,14 @@ class FileRegister:
         tickets.make_shared_dir(self.directory)
         name = f"{self._uid}.{page.workspace_id}.json"
         write_atomic(os.path.join(self.directory, name), msgspec.json.encode(page), 0o644, durable=False)
+
+    def tidy(self) -> None:
+        """Remove the own pages of workspaces that are gone and that used nothing of a shared account."""
+        with contextlib.suppress(OSError):
+            for name in os.listdir(self.directory):
+                page = self._page(name)[0] if _NAME.fullmatch(name) else None
+                if page is not None and page.uid == self._uid and not page.uses and not os.path.isdir(page.path):
+                    os.unlink(os.path.join(self.directory, name))
 
     # -- everybody's ---------------------------------------------------------------------------------------------------
 

@@ -94,11 +94,6 @@ class Commons:
         """The shared projects."""
         return frozenset(owner.name for owner in self.shared if owner.kind == "project")
 
-    @property
-    def others(self) -> Others:
-        """What the others use and want, as last seen."""
-        return self._others
-
     def due_s(self) -> float:
         """Seconds until it should be looked at again though nothing happened."""
         return max(self._due_s - self._it.clock.monotonic(), 0.0)

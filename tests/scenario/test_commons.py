@@ -224,6 +224,62 @@ def test_an_urgent_job_of_another_workspace_gets_a_moment_and_no_more() -> None:
     assert a.states()["x"] == "running", "whoever does not take it keeps nobody from it"
 
 
+def test_what_waits_first_is_published_and_an_urgent_job_of_ones_own_does_not_yield() -> None:
+    machine = Machine(Bounds(), policy="balanced", gpus=1, leased=True)
+    a, b = machine.worlds
+    b.scripts.set("long", Script(duration_s=None))
+    b.add("long", project="text")
+    machine.run(2.0)
+    soon = b.clock.now() + timedelta(hours=2)
+    b.add("urgent", project="text", deadline=soon)
+    b.add("fair", project="vision")
+    machine.run(2.0)
+    urgent, fair = machine.register.pages["b"].wants
+    assert (urgent.project, urgent.latest_start_s is not None, urgent.ratio) == ("text", True, None)
+    assert (fair.project, fair.gpus, fair.ratio is not None) == ("vision", 1, True)
+    assert machine.register.pages["b"].next_deadline == soon
+    a.add("earlier", project="vision", deadline=soon - timedelta(minutes=30))
+    machine.run(1.0)
+    assert a.states()["earlier"] == "running", "it must start before theirs"
+    a.add("ordinary")
+    machine.run(32.0)
+    assert a.states()["earlier"] == "succeeded"
+    assert a.states()["ordinary"] == "queued", "the GPU got free a moment ago, and theirs is urgent"
+    machine.run(YIELD_S + 2.0)
+    assert a.states()["ordinary"] == "running"
+
+
+def test_without_a_policy_nobody_has_a_better_claim_but_an_urgent_one() -> None:
+    machine = Machine(Bounds(), gpus=1, leased=True)
+    a = machine.worlds[0]
+    machine.run(1.0)
+    base = replace(machine.register.pages["a"], workspace_id="c", path="/c")
+    machine.register.pages["c"] = replace(base, wants=(Want(project="vision", gpus=1, ratio=0.0),))
+    a.add("x", project="text")
+    machine.run(1.0)
+    assert a.states()["x"] == "running"
+    assert machine.register.pages["a"].wants == ()
+
+
+def test_a_register_that_cannot_be_read_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = Machine(Bounds(gpus=1))
+    a = machine.worlds[0]
+    machine.run(1.0)
+
+    def broken(_now: object) -> list[object]:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(machine.register, "read", broken)
+    a.add("limited", project="vision")
+    machine.run(2.0)
+    assert a.states() == {"limited": "queued"}
+    assert any("cannot be read: Input/output error" in text for text in a.notices())
+    monkeypatch.undo()
+    machine.register.full = True
+    machine.run(3.0)
+    assert a.states() == {"limited": "queued"}
+
+
 OPS = st.lists(
     st.tuples(
         st.sampled_from(["add", "add", "add", "kill", "revive", "crash", "stuck", "garbage", "full", "well"]),

@@ -12,7 +12,7 @@ claim and cannot use it (no room for it, a scheduler that hangs) keeps nobody fr
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from researchflow_tmux.domain.register import Want
 
@@ -43,11 +43,3 @@ class Yielding:
             if is_better(want, mine, loan) and now_s - self._since_s.setdefault(path, now_s) < YIELD_S:
                 return path
         return None
-
-
-def best(wants: Mapping[str, Want]) -> list[Want]:
-    """The wants of a workspace that others need to know of: the most urgent, and the one with the best right."""
-    urgent = [want for want in wants.values() if want.latest_start_s is not None]
-    fair = [want for want in wants.values() if want.latest_start_s is None and want.ratio is not None]
-    first = sorted(urgent, key=lambda want: want.latest_start_s or 0.0)[:1]
-    return first + sorted(fair, key=lambda want: want.ratio or 0.0)[:1]

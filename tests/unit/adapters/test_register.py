@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from researchflow_tmux.adapters.register import FileRegister
-from researchflow_tmux.domain.accounts import Rate
+from researchflow_tmux.domain.accounts import AccountUse, Hours, Rate
 from researchflow_tmux.domain.register import LiveAttempt
 from tests.contract.test_register import NOW, by_id, page
 
@@ -124,6 +124,19 @@ def test_a_runner_without_leases_is_known_by_its_process(register: FileRegister)
     gone = LiveAttempt(tag="a/2.1", owners=("project p",), rate=Rate(cpus=1), runner_pid=2**22 + 5)
     register.publish(page("a", start_time=0, attempts=(runs, gone)))
     assert register.read(NOW)[0].living == {"a/1.1"}
+
+
+def test_own_pages_of_workspaces_that_are_gone_are_removed_unless_they_used_something(
+    register: FileRegister, tmp_path: Path
+) -> None:
+    used = {"project p": AccountUse(settled={"total": Hours(gpu=1.0)})}
+    register.publish(page("here", path=str(tmp_path)))
+    register.publish(page("gone", path=str(tmp_path / "gone")))
+    register.publish(page("used", path=str(tmp_path / "used"), uses=used))
+    FileRegister(str(tmp_path), "b", uid=os.geteuid() + 1).tidy()
+    assert len(register.read(NOW)) == 3, "nobody else removes them"
+    register.tidy()
+    assert set(by_id(register.read(NOW))) == {"here", "used"}
 
 
 def test_pages_that_did_not_change_are_not_read_again(register: FileRegister, monkeypatch: pytest.MonkeyPatch) -> None:

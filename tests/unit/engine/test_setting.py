@@ -14,6 +14,7 @@ from researchflow_tmux.domain.events import JobRespecified
 from researchflow_tmux.domain.job import Job, JobState
 from researchflow_tmux.domain.wording import describe
 from researchflow_tmux.engine.inbox import handle
+from researchflow_tmux.engine.setting import what_was_set
 from researchflow_tmux.engine.submitting import Draft, Submission, submit
 from researchflow_tmux.engine.workload import Book, Workload
 from tests.unit.engine.samples import NOW, asked, attempt, job, workload
@@ -141,6 +142,13 @@ def test_set_twice_it_is_still_the_files_value_that_counts() -> None:
     tell(work, {"priority": 9})
     tell(work, {"priority": 8})
     assert queued_again(work, priority=2).spec.priority == 8
+
+
+def test_what_was_set_is_said_beside_what_the_file_says() -> None:
+    work = workload(job(1, priority=2))
+    assert what_was_set(work.jobs[1]) == ""
+    tell(work, {"priority": 9, "time_limit_s": 90.0})
+    assert what_was_set(work.jobs[1]) == "priority 9 (its config says 2), time limit 90 s (its config says none)"
 
 
 def test_a_job_is_kept_with_what_was_set() -> None:
