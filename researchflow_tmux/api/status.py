@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -16,12 +16,13 @@ from researchflow_tmux.api.plan_views import PlannedGroup
 from researchflow_tmux.api.planning import Plan
 from researchflow_tmux.api.usage import state_of, usage_view, usages_of
 from researchflow_tmux.api.views import AccountView, GpuView, JobView, SchedulerView, StatusView
-from researchflow_tmux.domain.attempt import Attempt, AttemptKey, Launching, Planned, Running
+from researchflow_tmux.domain.attempt import PREEMPTED, Attempt, AttemptKey, Launching, Planned, Running, Stopping
 from researchflow_tmux.domain.job import Job, JobState
 from researchflow_tmux.domain.reasons import Reason, ReasonCode
 from researchflow_tmux.domain.usage import Usage, Watched
 from researchflow_tmux.domain.workspace import WorkspacePaths
 from researchflow_tmux.engine.accounting import Accounting
+from researchflow_tmux.engine.by_hand import KILL_SLACK_S
 from researchflow_tmux.engine.capacity import Capacity, Seen, capacity
 from researchflow_tmux.engine.planning.choice import Choice
 from researchflow_tmux.engine.workload import Workload
@@ -105,7 +106,17 @@ def build(
         reasons = choice.explain(room, now, only=waiting if few else None)
     known = by_key(foreseen)
     jobs = [
-        job_view(job, last_attempts.get(job.id), reasons.get(job.id), now, room.halted, usages, known) for job in listed
+        job_view(
+            job,
+            last_attempts.get(job.id),
+            reasons.get(job.id),
+            now,
+            room.halted,
+            usages,
+            known,
+            _room_for(last_attempts.get(job.id), workload),
+        )
+        for job in listed
     ]
     return StatusView(
         at=now,
@@ -121,6 +132,14 @@ def build(
         not_queued=list(live.sources.problems) if live is not None else [],
         not_shown=list(live.sources.unwritten) if live is not None else [],
     )
+
+
+def _room_for(attempt: Attempt | None, workload: Workload) -> str | None:
+    """For whom an attempt ends just now."""
+    phase = None if attempt is None else attempt.phase
+    if not isinstance(phase, Stopping) or phase.by != PREEMPTED or phase.room_for not in workload.jobs:
+        return None
+    return workload.jobs[phase.room_for].name
 
 
 def counts(jobs: Iterable[Job]) -> dict[str, int]:
@@ -164,12 +183,16 @@ def job_view(
     halt: Reason | None = None,
     usages: Mapping[AttemptKey, Usage] = MappingProxyType({}),
     known: Known = MappingProxyType({}),
+    room_for: str | None = None,
 ) -> JobView:
     """One job; `waiting` = why it is not running, if it is queued, `halt` = why nothing is launched, if that is so."""
     reason = waiting or job.reason
     phase = attempt.phase if attempt is not None else None
     if job.state is JobState.ACTIVE and isinstance(phase, Planned | Launching):
         reason = halt
+    until = None if reason is None else reason.until
+    if room_for is not None and isinstance(phase, Stopping):
+        until = phase.kill_at - timedelta(seconds=KILL_SLACK_S)
     started = job.started_at
     running = job.state is JobState.ACTIVE and attempt is not None
     eta = eta_of(attempt, known.get(attempt.key), now) if running and attempt is not None else NO_ETA
@@ -180,7 +203,7 @@ def job_view(
         state=str(job.state),
         reason=None if reason is None else str(reason),
         reason_code=None if reason is None else str(reason.code),
-        until=None if reason is None else reason.until,
+        until=until,
         gpus=list(attempt.allocation.indices) if attempt is not None else [],
         gpus_wanted=job.spec.request.gpus,
         session=attempt.session if attempt is not None else None,
@@ -207,6 +230,10 @@ def job_view(
         gpu_memory_mib=job.needs.gpu_memory_mib,
         share=job.needs.share,
         gpu_losses=job.gpu_losses,
+        preemptible=job.spec.preemptible,
+        preemptions=job.preemptions,
+        preempted_gpu_s=job.preempted_gpu_s,
+        room_for=room_for,
         usage=usage_view(attempt, usages.get(attempt.key)) if attempt is not None else None,
         eta_at=eta.at,
         eta_low_at=eta.low_at,

@@ -72,6 +72,14 @@ class JobView(msgspec.Struct, kw_only=True):
     """The part of each GPU that it asks for itself; null = what `max_jobs_per_gpu` makes of one."""
     gpu_losses: int = 0
     """Times it was queued again because its GPU was lost."""
+    preemptible: bool = False
+    """Whether it may be stopped for a job with a deadline."""
+    preemptions: int = 0
+    """Times it was stopped so since it was last queued by hand."""
+    preempted_gpu_s: float = 0.0
+    """GPU-seconds that it had to do again because of that, in all and as far as is known."""
+    room_for: str | None = None
+    """Name of the job for which it saves itself and stops just now."""
     project: str | None = None
     """Whose share of the GPUs it uses; null = nobody's in particular."""
     deadline: datetime | None = None

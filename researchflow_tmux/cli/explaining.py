@@ -81,6 +81,8 @@ def _blocks(found: Why, now: datetime) -> list[Block]:
     job = found.job
     state = WORDS.get(job.state, job.state)
     reason = because(job, now)
+    if job.room_for:
+        reason = f"saves itself and stops (until {moment(job.until, now)} at the latest): makes room for {job.room_for}"
     words = reason if reason.startswith(state) else f"{state}{': ' if reason else ''}{reason}"
     blocks: list[Block] = [Line((Cell(f"{job.name} (job {job.id}) ", "bold"), Cell(words, COLOURS.get(job.state, ""))))]
     blocks += [line(f"  {each}", "dim") for each in found.command.splitlines()]
@@ -89,6 +91,7 @@ def _blocks(found: Why, now: datetime) -> list[Block]:
     facts = f"  asks for {_asked(job)}, priority {job.priority}{owner}{due}, queued {moment(job.queued_at, now)}"
     blocks.append(line(facts, "dim"))
     blocks += [line(f"  {each}", "dim") for each in found.limits]
+    blocks += [line(f"  {each}", "dim") for each in _preempted(job)]
     blocks += _usage(found)
     blocks += [line(f"  {text}") for text in planned_words(found.plan, now)]
     if found.gpus:
@@ -124,6 +127,16 @@ def planned_words(plan: PlannedJob | None, now: datetime) -> Iterator[str]:
     more = f", and to end {end}" if end else ""
     guess = "" if plan.start_known else " (a guess: nothing like what comes before it has succeeded so far)"
     yield f"likely to start {'now' if soon else start}{where}{more}{guess}"
+
+
+def _preempted(job: JobView) -> Iterator[str]:
+    """Whether it may be stopped for others, and what that has cost it."""
+    if job.preemptions or job.preempted_gpu_s:
+        hours = f"{job.preempted_gpu_s / 3600:.3g} GPU-hours" if job.preempted_gpu_s >= 360 else ""
+        lost = hours or f"{job.preempted_gpu_s:.0f} GPU-seconds"
+        yield f"was stopped {count(job.preemptions, 'time')} for more urgent jobs; {lost} had to be done again"
+    elif job.preemptible:
+        yield "may be stopped for a job with a deadline, and goes on later"
 
 
 def _asked(job: JobView) -> str:

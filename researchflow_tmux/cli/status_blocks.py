@@ -190,6 +190,7 @@ def running_table(
         if job.headless:
             where += " (gone; it runs on: `rfsched logs -f`)"
         notes = [f"attempt {job.attempt}" if job.attempt > 1 else "", resumed_words(job.resumed_step, job.lost_s)]
+        notes.append(f"makes room for {job.room_for}" if job.room_for else "")
         attempt = f" ({', '.join(filter(None, notes))})" if any(notes) else ""
         elapsed = "starting" if job.started_at is None else duration(job.elapsed_s)
         gpus = ",".join(map(str, job.gpus)) if job.gpus else "cpu"

@@ -166,6 +166,10 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Times it went back into the queue because its GPU was lost."""
     preemptions: int = 0
     """Times it was stopped for a more urgent job since somebody last queued it."""
+    preempted_gpu_s: float = 0.0
+    """GPU-seconds that it had to do again because of that, in all and as far as is known."""
+    at_stake_gpu_s: float = 0.0
+    """What its attempt had done that was stopped so last, until it is known from where the next one goes on."""
     ooms: int = 0
     """Times it ran out of memory since somebody last queued it."""
     gpu_memory_mib: int | None = None

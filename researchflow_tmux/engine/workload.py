@@ -37,6 +37,7 @@ from researchflow_tmux.engine.choosy import Choosy
 from researchflow_tmux.engine.sharing import Sharing
 from researchflow_tmux.policies import conditions
 from researchflow_tmux.policies.grace import Touched
+from researchflow_tmux.policies.preempted import with_loss, with_stake
 from researchflow_tmux.policies.retry import in_backoff
 
 OrderKey = tuple[int, bool, datetime, int]
@@ -337,6 +338,7 @@ class Workload:
         job = self.jobs[attempt.job_id]
         if attempt.key not in self.attempts:  # else: the same attempt under another session name
             _check(job, JobState.ACTIVE)
+            job = with_loss(job, attempt)
             self._put(replace(job, state=JobState.ACTIVE, attempts=attempt.number, reason=None, not_before=None))
             self._touch_all(attempt, Touched(attempt.planned_at))
         self._set(attempt)
@@ -349,6 +351,10 @@ class Workload:
             self.attempts[(payload.job_id, payload.number)], phase=payload.ended, quarantined=payload.quarantined
         )
         self._set(attempt)
+        job = self.jobs[attempt.job_id]
+        after = with_stake(job, attempt)
+        if after is not job:
+            self._put(after)
         if payload.ended.started_at is not None:
             self._touch_all(attempt, Touched(payload.ended.ended_at, ended=True))
         if not attempt.live:
