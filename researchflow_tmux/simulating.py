@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from statistics import median
 
 import msgspec
 from msgspec.structs import replace
@@ -16,13 +15,12 @@ from msgspec.structs import replace
 from researchflow_tmux.adapters.clock import SystemClock
 from researchflow_tmux.adapters.gpu_inventory import inventory
 from researchflow_tmux.adapters.nvml import NvmlProbe
-from researchflow_tmux.adapters.planning import plan_rules
+from researchflow_tmux.adapters.planning import history, plan_rules
 from researchflow_tmux.adapters.policy_process import PolicyProcess
 from researchflow_tmux.adapters.room_settings import foreseeable
 from researchflow_tmux.adapters.sqlite_reader import SqliteReader
-from researchflow_tmux.domain.attempt import Attempt, Ended, Exited, Running, Stopping, TimedOut
+from researchflow_tmux.domain.attempt import Attempt, Ended, Running, Stopping, TimedOut
 from researchflow_tmux.domain.errors import UsageError
-from researchflow_tmux.domain.events import AttemptEnded
 from researchflow_tmux.domain.gpus import META_CONDITIONS
 from researchflow_tmux.domain.job import Job, JobState
 from researchflow_tmux.domain.plugin import is_plugin
@@ -36,6 +34,8 @@ from researchflow_tmux.engine.room import RoomReader
 from researchflow_tmux.engine.submitting import Submission, Submitted
 from researchflow_tmux.policies.planning.estimates import Estimate, certain
 from researchflow_tmux.policies.planning.orders import Policy
+from researchflow_tmux.policies.prediction.fingerprint import KINDS
+from researchflow_tmux.policies.prediction.history import History
 from researchflow_tmux.simulation.clock import VirtualClock
 from researchflow_tmux.simulation.drive import MemoryWaiter, drive
 from researchflow_tmux.simulation.leases import ScriptedLeases
@@ -47,8 +47,6 @@ from researchflow_tmux.wiring import cpu_places, on_this_machine, room_rules, ru
 ASSUMED_S = 60.0
 """Length of a job of which nothing is known."""
 LEAST_S = 0.001
-HISTORY = 10_000
-"""Ended attempts that are looked at, the latest ones."""
 NO_SWEEP_S = 86_400.0
 """Nothing is overlooked in a simulation: sweeps would only cost time."""
 
@@ -63,7 +61,7 @@ class Stay(msgspec.Struct, frozen=True, kw_only=True):
     start_s: float
     end_s: float
     length_from: str
-    """Where its length comes from: `job` or `workspace` (the median of its history), or `assumed`."""
+    """Where its length comes from: `job` (the same command), `workspace` (what is most like it), or `assumed`."""
     running: bool = False
     """It runs now."""
 
@@ -92,19 +90,18 @@ class Simulation(msgspec.Struct, frozen=True, kw_only=True):
     """About the GPUs."""
 
 
-class History:
-    """How long succeeded attempts took: by job name first, else the whole workspace."""
+class Lengths:
+    """How long jobs take, by what is known of their like, and where that comes from."""
 
-    def __init__(self, lengths: Mapping[str, Sequence[float]]) -> None:
-        self._by_name = {name: median(found) for name, found in lengths.items() if found}
-        everything = [length for found in lengths.values() for length in found]
-        self._median = median(everything) if everything else None
+    def __init__(self, known: History) -> None:
+        self._known = known
 
-    def length(self, name: str) -> tuple[float, str]:
-        """Seconds, and where they come from."""
-        if name in self._by_name:
-            return self._by_name[name], "job"
-        return (ASSUMED_S, "assumed") if self._median is None else (self._median, "workspace")
+    def of(self, job: Job) -> tuple[float, str]:
+        """Seconds without a time limit, and where they come from."""
+        found = self._known.predict(job)
+        if found is None:
+            return ASSUMED_S, "assumed"
+        return found.p50_s, "job" if found.kind == KINDS[0] else "workspace"
 
 
 class _Past(msgspec.Struct):
@@ -112,7 +109,7 @@ class _Past(msgspec.Struct):
 
     jobs: list[Job]
     attempts: list[Attempt]
-    lengths: dict[str, list[float]]
+    known: History
     conditions: str = ""
     """Which GPUs are drained or lost, as it is stored."""
 
@@ -120,10 +117,11 @@ class _Past(msgspec.Struct):
 class _ByHistory(Scripts):
     """Every job succeeds after as long as its like took, or is ended by its time limit."""
 
-    def __init__(self, history: History) -> None:
+    def __init__(self, lengths: Lengths) -> None:
         super().__init__()
-        self._history = history
-        self.limits: dict[str, float | None] = {}
+        self._lengths = lengths
+        self.jobs: dict[str, Job] = {}
+        """By name."""
 
     def of(self, name: str, number: int) -> Script:
         """The script of one attempt."""
@@ -131,8 +129,9 @@ class _ByHistory(Scripts):
 
     def remaining(self, name: str, elapsed_s: float) -> Script:
         """The script of an attempt that has run for a while."""
-        length, _ = self._history.length(name)
-        limit = self.limits.get(name)
+        job = self.jobs[name]
+        length, _ = self._lengths.of(job)
+        limit = job.spec.request.time_limit_s
         if limit is not None and limit < length:
             return Script(duration_s=max(limit - elapsed_s, LEAST_S), outcome=TimedOut(limit_s=limit))
         return Script(duration_s=max(length - elapsed_s, LEAST_S))
@@ -179,35 +178,22 @@ def simulate(
 
 def _past(paths: WorkspacePaths) -> _Past:
     if not os.path.exists(paths.database):
-        return _Past([], [], {})
+        return _Past([], [], History())
     with SqliteReader(paths.database) as reader, reader.snapshot():
         jobs, attempts = reader.all_jobs(), reader.live_attempts()
         conditions = reader.meta().get(META_CONDITIONS, "")
-        ends = [event.payload for event in reader.events(kinds=["attempt_ended"], limit=HISTORY)]
-    names = {job.id: job.name for job in jobs}
-    lengths: dict[str, list[float]] = {}
-    for payload in ends:
-        length = _length(payload.ended) if isinstance(payload, AttemptEnded) else None
-        if length is not None and payload.job_id is not None:
-            lengths.setdefault(names.get(payload.job_id, ""), []).append(length)
-    return _Past(jobs, attempts, lengths, conditions)
-
-
-def _length(ended: Ended) -> float | None:
-    if not (isinstance(ended.outcome, Exited) and ended.outcome.succeeded) or ended.started_at is None:
-        return None
-    return max((ended.ended_at - ended.started_at).total_seconds(), 0.0)
+    return _Past(jobs, attempts, history(paths, {job.id: job for job in jobs}), conditions)
 
 
 class _Expected:
     """What a policy is told of durations: what the simulation lets them be."""
 
-    def __init__(self, history: History) -> None:
-        self._history = history
+    def __init__(self, lengths: Lengths) -> None:
+        self._lengths = lengths
 
     def of(self, job: Job) -> Estimate:
         """As long as its like took."""
-        return certain(self._history.length(job.name)[0], job.spec.request.time_limit_s)
+        return certain(self._lengths.of(job)[0], job.spec.request.time_limit_s)
 
     def learn(self, job: Job, took_s: float) -> None:
         """Nothing: it happens as was expected."""
@@ -219,8 +205,8 @@ class _World:
     def __init__(self, settings: Settings, devices: list[GpuDevice], past: _Past, now: datetime, root: str) -> None:
         self.clock = VirtualClock(now)
         self.begin = now
-        self.history = History(past.lengths)
-        self.scripts = _ByHistory(self.history)
+        self.lengths = Lengths(past.known)
+        self.scripts = _ByHistory(self.lengths)
         self.host = MemoryHost(self.clock, "sim", self.scripts)
         self.store = MemoryStore(workspace_id="sim")
         self.running = [attempt for attempt in past.attempts if not isinstance(attempt.phase, Ended)]
@@ -254,7 +240,7 @@ class _World:
         self.plugin: PolicyProcess | None = None
         if chosen is None:
             return
-        lengths = _Expected(self.history)
+        lengths = _Expected(self.lengths)
         workload = self.engine.workload
 
         def planner(policy: Policy, said: Said | None) -> Planner:
@@ -278,7 +264,7 @@ class _World:
     def _remember(self, jobs: Iterable[Job]) -> None:
         for job in jobs:
             self.store.save_environment(job.spec.env_digest, {})
-            self.scripts.limits[job.name] = job.spec.request.time_limit_s
+            self.scripts.jobs[job.name] = job
 
     def run(self) -> None:
         """Until nothing runs and nothing more can start."""
@@ -305,7 +291,7 @@ class _World:
                         gpus=list(attempt.allocation.indices),
                         start_s=self._offset(attempt.phase.started_at or self.begin),
                         end_s=self._offset(attempt.phase.ended_at),
-                        length_from=self.history.length(name)[1],
+                        length_from=self.lengths.of(self.scripts.jobs[name])[1],
                         running=attempt.key in ran,
                     )
                 )

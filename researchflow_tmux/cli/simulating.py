@@ -81,7 +81,7 @@ def _lengths(found: Simulation) -> str:
     sources = {stay.length_from for stay in found.stays}
     words = {
         "job": "as long as the same jobs took before (median)",
-        "workspace": "as long as this workspace's jobs took before (median)",
+        "workspace": "as long as what is most like them took before (median)",
         "assumed": f"{ASSUMED_S:g} s each, a guess: nothing has succeeded here so far",
     }
     said = [text for source, text in words.items() if source in sources]

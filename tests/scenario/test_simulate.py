@@ -7,7 +7,6 @@ import os
 from datetime import timedelta
 from pathlib import Path
 
-import pytest
 from click.testing import CliRunner
 
 from researchflow_tmux.adapters.clock import SystemClock
@@ -23,13 +22,13 @@ from researchflow_tmux.domain.resources import Allocation, GpuShare, ResourceReq
 from researchflow_tmux.domain.workspace import Settings, WorkspacePaths
 from researchflow_tmux.engine.submitting import Draft, Submission
 from researchflow_tmux.engine.workload import Workload
-from researchflow_tmux.simulating import History, Stay, simulate
+from researchflow_tmux.simulating import Stay, simulate
 
 SETTINGS = Settings(task_name="t", gpu_count="simulated:2")
 
 
 def spec(name: str, **fields: object) -> JobSpec:
-    return JobSpec(source="command", key=name, name=name, shell="true", workdir="/", env_digest="e", **fields)  # type: ignore[arg-type]
+    return JobSpec(source="command", key=name, name=name, shell=name, workdir="/", env_digest="e", **fields)  # type: ignore[arg-type]
 
 
 def paths(root: Path) -> WorkspacePaths:
@@ -173,19 +172,6 @@ def test_time_limits_end_jobs_and_dependencies_follow(tmp_path: Path) -> None:
         ("limited", 1, 0.0, 10.0),
         ("limited", 2, 20.0, 30.0),
     ]
-
-
-@pytest.mark.parametrize(
-    ("lengths", "name", "expected"),
-    [
-        ({}, "a", (60.0, "assumed")),
-        ({"a": [1.0, 2.0, 9.0]}, "a", (2.0, "job")),
-        ({"a": [1.0, 2.0, 9.0]}, "b", (2.0, "workspace")),
-        ({"a": []}, "a", (60.0, "assumed")),
-    ],
-)
-def test_history(lengths: dict[str, list[float]], name: str, expected: tuple[float, str]) -> None:
-    assert History(lengths).length(name) == expected
 
 
 def workspace(root: Path, **configs: str) -> Path:

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from researchflow_tmux.domain.attempt import Running
 from researchflow_tmux.domain.job import Job, JobState
@@ -17,6 +18,9 @@ from researchflow_tmux.engine.workload import Workload
 from researchflow_tmux.policies.planning.orders import POLICIES
 from researchflow_tmux.policies.prediction.history import History
 from researchflow_tmux.simulation.foresight import Foreseen, go_on
+from researchflow_tmux.simulation.replay.guesses import Guesses
+from researchflow_tmux.simulation.replay.replay import replay
+from researchflow_tmux.simulation.replay.synthetic import synthetic
 from tests.unit.engine.samples import NOW, at, attempt, device, job, slots
 
 
@@ -86,3 +90,38 @@ def test_what_can_never_start_ends_it() -> None:
     found = foreseen(job(1, gpus=9), job(2), policy="balanced")
     assert set(found.stays) == {2}
     assert found.complete
+
+
+# -- the plan is what happens ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("policy", ["balanced", "easy_fifo", "makespan"])
+def test_what_is_foreseen_is_what_the_scheduler_then_does(policy: str) -> None:
+    """The whole engine on a virtual clock, with launches and exit records, against the quick look ahead."""
+    made = synthetic(jobs=60, gpus=4, seed=7)
+    trace = replace(
+        made, jobs=tuple(replace(each, submit_s=0.0, project=f"p{n % 3}") for n, each in enumerate(made.jobs))
+    )
+    known = Guesses(trace, noisy=False, seed=0)
+    ran = replay(trace, gpus=4, policy=POLICIES[policy], estimator=known).ran
+    jobs = [
+        job(number, name=each.name, gpus=each.gpus, project=each.project, queued_s=0.0)
+        for number, each in enumerate(trace.jobs, 1)
+    ]
+    workload, devices = Workload(jobs), [device(index) for index in range(4)]
+    choice = Choice(workload)
+    rules = PlanRules(policy=POLICIES[policy])
+    choice.use(Planner(workload, rules, known, devices=devices, share=1.0, now=NOW))
+    lengths = {each.name: each.duration_s for each in trace.jobs}
+    found = go_on(
+        choice,
+        lambda _now: capacity(workload, devices, share=1.0, max_cpu_jobs=4),
+        NOW,
+        lengths=lambda one: lengths[one.name],
+        ends={},
+    )
+    by_name = {workload.jobs[job_id].name: stay for job_id, stay in found.stays.items()}
+    assert len(ran) == len(by_name) == 60
+    for one in ran:
+        start_s = (by_name[one.job.name].start_at - NOW).total_seconds()
+        assert start_s == pytest.approx(one.start_s, abs=1.0), one.job.name
