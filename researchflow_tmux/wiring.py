@@ -166,6 +166,8 @@ class Parts:
         )
         if not listen:
             engine.context.usage = lambda key: self._last_measured().get(key)
+            engine.context.accounting.claims = claims_of(self.settings, None)
+            engine.granting.active = False
         else:
             self._plan(engine)
             self._join(engine)

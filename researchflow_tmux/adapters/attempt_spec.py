@@ -14,7 +14,6 @@ import msgspec
 from researchflow_tmux.adapters import attempt_verify, user_systemd
 from researchflow_tmux.adapters.attempt_bench import Bench, log_paths
 from researchflow_tmux.adapters.job_environment import environment
-from researchflow_tmux.domain.accounts import Grant
 from researchflow_tmux.domain.attempt import Attempt
 from researchflow_tmux.domain.errors import LaunchError, StoreError
 from researchflow_tmux.domain.job import Job, JobSpec
@@ -81,7 +80,7 @@ def build(bench: Bench, attempt: Attempt, job: Job, captured: Mapping[str, Any])
         "completion": attempt_verify.completion(
             bench, spec, bench.directory(attempt), captured.get("env") or {}, _shell()
         ),
-        "grant": grant_facts(attempt.grant),
+        "grant": grant_facts(attempt),
         "limits": {
             "memory_mib": spec.request.memory_mib,
             "cpus": spec.request.cpus,
@@ -94,11 +93,12 @@ def build(bench: Bench, attempt: Attempt, job: Job, captured: Mapping[str, Any])
     }
 
 
-def grant_facts(grant: Grant | None) -> dict[str, Any] | None:
+def grant_facts(attempt: Attempt) -> dict[str, Any] | None:
     """How long the attempt may run by the budgets it is charged to, as its runner reads it; None = for ever."""
+    grant = attempt.grant
     if grant is None or grant.seconds is None:
         return None
-    return {"at": grant.at.timestamp(), "seconds": grant.seconds}
+    return {"at": grant.at.timestamp(), "since_s": grant.since_s, "boot_id": attempt.boot_id, "seconds": grant.seconds}
 
 
 # Parts of the spec ----------------------------------------------------------------------------------------------------

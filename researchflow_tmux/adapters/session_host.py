@@ -103,7 +103,7 @@ class TmuxHost:
         directory = self._bench.directory(attempt)
         try:
             if os.path.isdir(directory):
-                grants.write(directory, grant_facts(attempt.grant))
+                grants.write(directory, grant_facts(attempt))
         except OSError:
             return False
         attempt_files.signal_runner(directory, signal.SIGWINCH)

@@ -126,7 +126,7 @@ def _charge(accounting: Accounting, workload: Workload, charged: dict[AttemptKey
         began = now if attempt.grant is None else attempt.grant.at
         outcome = Exited(code=0, succeeded=True)
         ended = Ended(outcome=outcome, started_at=began, ended_at=now, ran_s=(now - began).total_seconds())
-        accounting.settle(attempt, ended, now)
+        accounting.settle(attempt, ended)
     charged.update(workload.attempts)
 
 

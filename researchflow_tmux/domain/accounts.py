@@ -76,7 +76,9 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The accounts that it is charged to: `project vision`, `user ann`."""
     rate: Rate
     at: datetime
-    """When it began to count."""
+    """When it began to count, and of which periods."""
+    since_s: float = 0.0
+    """The same by the monotonic clock of the attempt's boot: the clock on the wall may be set meanwhile."""
     seconds: float | None = None
     """From `at` on: everything it does must be over by then, its end included. None = no budget limits it."""
 

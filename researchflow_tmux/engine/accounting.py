@@ -8,7 +8,7 @@ from datetime import datetime, tzinfo
 import msgspec
 
 from researchflow_tmux.domain.accounts import NO_HOURS, NO_USE, AccountUse, Hours, Owner, Rate, added, owner_of
-from researchflow_tmux.domain.attempt import Attempt, AttemptKey, Ended
+from researchflow_tmux.domain.attempt import Attempt, Ended
 from researchflow_tmux.domain.job import Job
 from researchflow_tmux.domain.reasons import Reason, ReasonCode
 from researchflow_tmux.engine.workload import Workload
@@ -49,26 +49,25 @@ class Accounting:
         self._workload = workload
         self._settled: dict[Owner, Settled] = dict(kept)
         self._clock = clock
-        self._since: dict[AttemptKey, tuple[float, float]] = {}
-        """When an attempt was first seen here, monotonic, and how long it had been granted something by then."""
 
     def accounts(self, now: datetime) -> Accounts:
         """The accounts for one decision."""
         if not self.claims.bounds:
             return NO_ACCOUNTS
-        uses = self.own_uses(now)
+        uses = self.own_uses()
         for owner, use in self.others.items():
             uses[owner] = uses.get(owner, NO_USE).plus(use)
-        return Accounts(self.claims, now=now, uses=uses, zone=self.zone, unknown=self.unknown)
+        monotonic_s = self._clock.monotonic()
+        return Accounts(self.claims, now=now, monotonic_s=monotonic_s, uses=uses, zone=self.zone, unknown=self.unknown)
 
-    def own_uses(self, now: datetime) -> dict[Owner, AccountUse]:
+    def own_uses(self) -> dict[Owner, AccountUse]:
         """What this workspace uses of each account: what others are to hear of it."""
         running: dict[Owner, Rate] = {}
         granted: dict[Owner, dict[str, Hours]] = {}
         for attempt in self._workload.attempts.values():
             if attempt.grant is None:
                 continue
-            hours = self._granted(attempt, now)
+            hours = self._granted(attempt)
             for owner in map(owner_of, attempt.grant.owners):
                 running[owner] = running.get(owner, Rate()).plus(attempt.grant.rate)
                 granted[owner] = added(granted[owner], hours) if owner in granted else dict(hours)
@@ -81,13 +80,12 @@ class Accounting:
             for owner in self._settled.keys() | running
         }
 
-    def settle(self, attempt: Attempt, ended: Ended, now: datetime) -> dict[str, str]:
+    def settle(self, attempt: Attempt, ended: Ended) -> dict[str, str]:
         """An attempt ended: it is charged for what it used. Returns what is to be saved with its end."""
         grant = attempt.grant
         if grant is None:
             return {}
-        hours = settled(grant, ended, self.elapsed_s(attempt, now), self.zone)
-        self._since.pop(attempt.key, None)
+        hours = settled(grant, ended, self.elapsed_s(attempt), self.zone)
         meta = {}
         for owner in map(owner_of, grant.owners) if hours else ():
             own = self._settled[owner] = pruned(added(self._settled.get(owner, {}), hours))
@@ -99,16 +97,13 @@ class Accounting:
         own = self._settled.get(owner, {}).get(period, NO_HOURS)
         return own.plus(self.others.get(owner, NO_USE).settled.get(period, NO_HOURS))
 
-    def elapsed_s(self, attempt: Attempt, now: datetime) -> float:
-        """Seconds since its grant began to count, whatever was done to the clock meanwhile."""
+    def elapsed_s(self, attempt: Attempt) -> float:
+        """Seconds since its grant began to count, whatever was done to the clock; infinite after a reboot."""
         if attempt.grant is None:
             return 0.0
-        monotonic_s = self._clock.monotonic()
-        seen = self._since.get(attempt.key)
-        if seen is None:
-            before_s = max((now - attempt.grant.at).total_seconds(), 0.0)
-            seen = self._since[attempt.key] = (monotonic_s, before_s)
-        return seen[1] + monotonic_s - seen[0]
+        if attempt.boot_id != self._clock.boot_id:
+            return float("inf")
+        return max(self._clock.monotonic() - attempt.grant.since_s, 0.0)
 
     def why_used_up(self, job: Job, now: datetime) -> Reason:
         """Which budget keeps a job that was stopped for one, as far as it can still be told."""
@@ -118,11 +113,12 @@ class Accounting:
             return refused
         return Reason(code=ReasonCode.BUDGET, text="what it was granted is used up")
 
-    def _granted(self, attempt: Attempt, now: datetime) -> Mapping[str, Hours]:
+    def _granted(self, attempt: Attempt) -> Mapping[str, Hours]:
         """What it may use, by period; without a limit, what it has used so far."""
         grant = attempt.grant
         if grant is None or isinstance(attempt.phase, Ended):  # it is settled; only its processes are left
             return {}
         if grant.seconds is None:
-            return spread.__wrapped__(grant.rate, grant.at, self.elapsed_s(attempt, now), self.zone)
+            so_far_s = self.elapsed_s(attempt)
+            return spread.__wrapped__(grant.rate, grant.at, so_far_s if so_far_s < float("inf") else 0.0, self.zone)
         return spread(grant.rate, grant.at, grant.seconds, self.zone)

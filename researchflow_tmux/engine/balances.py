@@ -44,8 +44,9 @@ def _balance(account: Account, accounting: Accounting, live: list[Attempt], now:
         grant = attempt.grant
         if grant is None or account.owner not in map(owner_of, grant.owners):
             continue
-        elapsed_s = accounting.elapsed_s(attempt, now)
-        so_far_s = elapsed_s if grant.seconds is None else min(elapsed_s, grant.seconds)
+        elapsed_s = accounting.elapsed_s(attempt)
+        so_far_s = min(elapsed_s, float("inf") if grant.seconds is None else grant.seconds)
+        so_far_s = so_far_s if so_far_s < float("inf") else 0.0
         used = used.plus(spread.__wrapped__(grant.rate, grant.at, so_far_s, account.zone).get(span.key, NO_HOURS))
     taken = account.taken(span.key)
     return Balance(

@@ -222,7 +222,7 @@ class Commons:
 
     def _page(self, now: datetime) -> Page:
         workload = self._it.workload
-        uses = self._it.accounting.own_uses(now)
+        uses = self._it.accounting.own_uses()
         planner = self._planner()
         return replace(
             self._me,

@@ -141,7 +141,7 @@ class Context:
         stopping = attempt.phase if isinstance(attempt.phase, Stopping) else None
         ended = with_usage(payload.ended, self.usage(attempt.key))
         payload = replace(payload, ended=replace(ended, outcome=self._told(ended.outcome, stopping)))
-        self.meta |= self.accounting.settle(attempt, payload.ended, now)
+        self.meta |= self.accounting.settle(attempt, payload.ended)
         self.apply(payload, now)
         self.waiter.forget_runner(attempt.key)
         self.kept.add(attempt.session, self.tag(attempt), ok=is_success(payload))

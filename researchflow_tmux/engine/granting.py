@@ -35,6 +35,8 @@ class Granting:
 
     def __init__(self, context: Context) -> None:
         self._it = context
+        self.active = True
+        """One that only stands in for a scheduler leaves budgets as they are."""
         self._held = {job.id for job in context.workload.jobs.values() if _is_held(job.state, job.reason)}
         """Jobs that wait for budget after they were stopped."""
         self._told: dict[AttemptKey, float | None] = {}
@@ -45,6 +47,8 @@ class Granting:
     def look(self, now: datetime) -> None:
         """Change grants by what there is now, and queue what there is budget for again."""
         self._due_s = float("inf")
+        if not self.active:
+            return
         live = [attempt for attempt in self._it.workload.attempts.values() if not isinstance(attempt.phase, Ended)]
         if not self._it.accounting.claims.bounds and not self._held and all(one.grant is None for one in live):
             return
@@ -60,7 +64,7 @@ class Granting:
 
     def tell(self) -> None:
         """Let the runners know what was saved about their grants; call it only then."""
-        attempts = self._it.workload.attempts
+        attempts = self._it.workload.attempts if self.active else {}
         if len(self._told) > len(attempts):
             self._told = {key: told for key, told in self._told.items() if key in attempts}
         for attempt in attempts.values():
@@ -76,7 +80,7 @@ class Granting:
 
     def _adjust(self, attempt: Attempt, accounts: Accounts, now: datetime) -> None:
         claim = accounts.claim(self._it.workload.jobs[attempt.job_id])
-        grant = _widened(attempt.grant, claim, now)
+        grant = _widened(attempt.grant, claim, now, self._it.clock.monotonic())
         if grant is None:
             return
         owners = tuple(map(owner_of, grant.owners))
@@ -105,7 +109,9 @@ class Granting:
         bounds = [account.bounds for owner in owners if (account := accounts.get(owner)) is not None]
         if not any(each.uses_budget(grant.rate) for each in bounds):
             return None
-        elapsed_s = self._it.accounting.elapsed_s(replace(attempt, grant=grant), now)
+        elapsed_s = self._it.accounting.elapsed_s(replace(attempt, grant=grant))
+        if elapsed_s == float("inf"):  # the machine was restarted: it will turn out to be lost
+            return grant.seconds
         stop_s = accounts.stop_s
         has_s = elapsed_s if grant.seconds is None else grant.seconds
         excess_s = max(_excess_s(accounts, owner, grant) for owner in owners)
@@ -157,11 +163,11 @@ def _is_held(state: JobState, reason: Reason | None) -> bool:
     return state is JobState.HELD and reason is not None and reason.code is ReasonCode.BUDGET
 
 
-def _widened(grant: Grant | None, claim: Claim, now: datetime) -> Grant | None:
+def _widened(grant: Grant | None, claim: Claim, now: datetime, monotonic_s: float) -> Grant | None:
     """The grant with the accounts that came into being since; None = it is still on nobody's account."""
     if grant is None:
         owners = tuple(map(str, claim.owners))
-        return Grant(owners=owners, rate=claim.rate, at=now) if owners else None
+        return Grant(owners=owners, rate=claim.rate, at=now, since_s=monotonic_s) if owners else None
     kinds = {owner_of(owner).kind for owner in grant.owners}
     more = tuple(str(owner) for owner in claim.owners if owner.kind not in kinds)
     return replace(grant, owners=(*grant.owners, *more)) if more else grant

@@ -86,7 +86,7 @@ class Engine:
         self._emptiness = Emptiness(self.context)
         self.gpus = GpuWatch(self.context)
         self._guard = RamGuard(self.context)
-        self._granting = Granting(self.context)
+        self.granting = Granting(self.context)
         self.commons: Commons | None = None
         """What is shared with other workspaces of the machine; None = nothing."""
         self._seen_room: Capacity | None = None
@@ -114,7 +114,7 @@ class Engine:
         self._guard.look(self.room.ram, self.room.rules, now)
         self.room.keep_up(self.workload)
         with nullcontext() if self.commons is None else self.commons.turn(now):
-            self._granting.look(now)
+            self.granting.look(now)
             decided = self._decide(now) if self.halted() is None else None
         if decided is not None:
             self._prepare(*decided, now)
@@ -125,7 +125,7 @@ class Engine:
         self.context.step("planned")
         if self._saver.save(now, touched=bool(self.room.rules.grace_s)):
             self.context.step("intent saved")
-            self._granting.tell()
+            self.granting.tell()
             if self._stops:
                 self._observer.pass_on_stops(again=False)
             self._launcher.launch_planned()
@@ -181,7 +181,7 @@ class Engine:
         due = [self._next_sweep - self.clock.monotonic(), self.rules.sweep_s]
         due.append(self.gpus.due_s())
         due.append(self._guard.due_s(self.room.rules))
-        due.append(self._granting.due_s())
+        due.append(self.granting.due_s())
         due.append(float("inf") if self.commons is None else self.commons.due_s())
         waits = None if self.stopping or self._pause.left_s else self._seen_room
         due.append(self.room.due_s(self.workload, waits))

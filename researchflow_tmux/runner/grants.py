@@ -9,14 +9,14 @@ from __future__ import annotations
 import os
 import time
 
-from researchflow_tmux.runner import files, jsontext
+from researchflow_tmux.runner import files, jsontext, kernel
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
 SAVE_S = 5.0
-REAP_S = 1.0
+REAP_S = 2.0
 """For the last signal, for collecting what it ends, and for the record."""
 
 
@@ -36,13 +36,16 @@ def write(attempt_dir: str, grant: dict[str, Any] | None) -> None:
 
 
 class Grant:
-    """What the attempt may use: `seconds` from the wall-clock time `at` on; None = no budget limits it."""
+    """What the attempt may use: `seconds` from the moment of the grant on; None = no budget limits it.
+
+    That moment is `since_s` by the monotonic clock of the boot `boot_id`, and `at` by the clock on the wall.
+    """
 
     def __init__(self, attempt_dir: str, granted: dict[str, Any] | None, grace_s: float) -> None:
         self._dir = attempt_dir
         self._stop_s = stop_s(grace_s)
         self._seconds: float | None = None
-        self._at: float | None = None
+        self._since: tuple[float, float] | None = None
         self._began = 0.0  # monotonic: the clock on the wall may be set while the job runs
         self._take(granted)
         self.look()
@@ -66,10 +69,11 @@ class Grant:
         if granted is None:
             self._seconds = None
             return
-        seconds, at = granted.get("seconds"), granted.get("at")
-        if not isinstance(seconds, int | float) or not isinstance(at, int | float):
+        seconds, at, since_s = (granted.get(name) for name in ("seconds", "at", "since_s"))
+        if not all(isinstance(value, int | float) for value in (seconds, at, since_s)):
             return
-        if at != self._at:
-            self._at = at
-            self._began = time.monotonic() - max(time.time() - at, 0.0)
+        if (at, since_s) != self._since:
+            self._since = (at, since_s)
+            same_boot = granted.get("boot_id") == kernel.boot_id()
+            self._began = since_s if same_boot else time.monotonic() - max(time.time() - at, 0.0)
         self._seconds = float(seconds)

@@ -33,8 +33,6 @@ class Run(msgspec.Struct, kw_only=True):
     """How long its runner gives a job at most to end."""
     granted_until: datetime | None = None
     """By then it must be over; None = no budget limits it."""
-    granted_since: tuple[datetime, datetime] | None = None
-    """When the grant began to count, by the scheduler's clock and by this machine's."""
     own_end: tuple[datetime, Outcome] | None = None
     """How it ends unless its budget is used up before; None = not by itself."""
 

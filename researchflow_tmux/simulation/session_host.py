@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -61,8 +61,6 @@ class MemoryHost:
         self.starts: list[AttemptKey] = []
         self.stop_s = 0.0
         """How long runners give jobs at most to end."""
-        self.wall: Callable[[], datetime] = clock.now
-        """The time that a scheduler says, which may jump."""
         self._clock = clock
         self._workspace_id = workspace_id
         self._runs: dict[AttemptKey, Run] = {}
@@ -217,10 +215,8 @@ class MemoryHost:
         if grant is None or grant.seconds is None:
             run.grant(None, now)
             return
-        if run.granted_since is None or run.granted_since[0] != grant.at:
-            gone_s = max((self.wall() - grant.at).total_seconds(), 0.0)
-            run.granted_since = (grant.at, now - timedelta(seconds=gone_s))
-        run.grant(run.granted_since[1] + timedelta(seconds=grant.seconds), now)
+        until_s = grant.since_s + grant.seconds - self._clock.monotonic()
+        run.grant(now + timedelta(seconds=until_s), now)
 
     def _open(self, name: str, run: Run) -> None:
         if name in self._sessions:

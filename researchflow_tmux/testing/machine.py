@@ -129,7 +129,7 @@ class Machine:
         )
         self.stop_s = self.rules.stop_grace_s * 1.5 + 1.0
         """How long it takes at most to stop a job: to save itself, to end, to be killed."""
-        self.host.stop_s, self.host.wall = self.stop_s, self.clock.now
+        self.host.stop_s = self.stop_s
         self.agenda: list[tuple[float, Callable[[], object]]] = []
         self._idle = 0
         self._woken: Wakeup | None = None

@@ -118,8 +118,11 @@ class World(Machine):
     def _planner(self, engine: Engine, policy: Policy, said: Said | None) -> Planner:
         if self._estimator is None:
             self._estimator = _Scripted(self) if self._known else History()
-        kept = kept_usage(self.store.load().meta.get(META_USAGE))
-        now = self.clock.now()
+        now, before = self.clock.now(), engine.choice.planner
+        if before is None:
+            kept = kept_usage(self.store.load().meta.get(META_USAGE))
+        else:
+            kept = before.index.usage.kept(now.timestamp())
         rules = PlanRules(policy=policy, weights=self._weights)
         return Planner(
             engine.workload,

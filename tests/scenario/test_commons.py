@@ -64,7 +64,7 @@ class Sharer(World):
 
     def taken_hours(self) -> float:
         """GPU-hours of the project that are used or granted here."""
-        use = self.engine.context.accounting.own_uses(self.clock.now()).get(VISION, AccountUse())
+        use = self.engine.context.accounting.own_uses().get(VISION, AccountUse())
         return use.hours("total").gpu
 
 

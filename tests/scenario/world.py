@@ -78,8 +78,11 @@ class World(Machine):
 
     def _planner(self, engine: Engine) -> Planner:
         rules = PlanRules(policy=POLICIES[self.policy or ""], weights={"a": 2.0}, preempt=self.preempt)
-        kept = kept_usage(self.store.load().meta.get(META_USAGE))
-        now = self.clock.now()
+        now, before = self.clock.now(), engine.choice.planner
+        if before is None:
+            kept = kept_usage(self.store.load().meta.get(META_USAGE))
+        else:
+            kept = before.index.usage.kept(now.timestamp())
         return Planner(
             engine.workload,
             rules,

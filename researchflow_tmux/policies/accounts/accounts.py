@@ -110,6 +110,7 @@ class Accounts:
         claims: Claims | None = None,
         *,
         now: datetime | None = None,
+        monotonic_s: float = 0.0,
         uses: Mapping[Owner, AccountUse] | None = None,
         zone: tzinfo | None = None,
         unknown: Mapping[Owner, str] | None = None,
@@ -119,6 +120,7 @@ class Accounts:
         Args:
             claims: Who has an account.
             now: The time of the decision; needed with `claims`.
+            monotonic_s: The same by the clock that nobody sets.
             uses: What is in use of the accounts, of this workspace and all others.
             zone: The calendar by which periods begin; None = that of the machine.
             unknown: Of which accounts the use is not fully known, and why: nothing more is taken of those with limits.
@@ -135,6 +137,7 @@ class Accounts:
                 for owner, own in self._claims.bounds.items()
             }
         self.now = now
+        self._monotonic_s = monotonic_s
         self.grants: dict[int, Grant] = {}
         """What was booked, by job."""
         self._zone = zone
@@ -201,7 +204,8 @@ class Accounts:
             self._accounts[owner].take(claim.rate, hours)
         self._seen.clear()
         self._longest.clear()
-        return Grant(owners=tuple(map(str, claim.owners)), rate=claim.rate, at=self.now, seconds=seconds)
+        owners = tuple(map(str, claim.owners))
+        return Grant(owners=owners, rate=claim.rate, at=self.now, since_s=self._monotonic_s, seconds=seconds)
 
     def affordable_s(self, owners: Iterable[Owner], rate: Rate, begins: datetime, want_s: float) -> float:
         """For how long from `begins` on all these let `rate` go on, at most `want_s`."""

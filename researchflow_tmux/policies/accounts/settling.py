@@ -11,7 +11,7 @@ from researchflow_tmux.policies.accounts.periods import spread
 
 
 def settled(grant: Grant, ended: Ended, elapsed_s: float, zone: tzinfo | None) -> Mapping[str, Hours]:
-    """Hours by period; `elapsed_s` = seconds since `grant.at`, as far as the scheduler knows.
+    """Hours by period; `elapsed_s` = seconds since it was granted, infinite if nobody knows.
 
     Its runner says how long it ran, by a clock that nobody sets. Where it cannot (it was killed), all counts that may
     have been: until now, or until its runner would have ended it. An attempt that never began used nothing.
@@ -22,10 +22,10 @@ def settled(grant: Grant, ended: Ended, elapsed_s: float, zone: tzinfo | None) -
         return {}
     late_s = (ended.started_at - grant.at).total_seconds()
     if ended.ran_s is not None:
-        used_s = ended.ran_s + min(late_s, 0.0)  # it was granted something only when it was running already
+        used_s = min(ended.ran_s, elapsed_s)  # less if it was granted something only when it was running already
     else:
-        used_s = max(elapsed_s, (ended.ended_at - grant.at).total_seconds())
-        used_s = used_s if grant.seconds is None else min(used_s, grant.seconds)
+        used_s = min(elapsed_s, float("inf") if grant.seconds is None else grant.seconds)
+        used_s = used_s if used_s < float("inf") else (ended.ended_at - grant.at).total_seconds()
         late_s = 0.0
     used_s = max(used_s, 0.0)
     if grant.seconds is not None:

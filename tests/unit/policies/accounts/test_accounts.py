@@ -222,14 +222,21 @@ def test_owners_are_read_as_they_are_written() -> None:
 GRANT = Grant(owners=("project vision",), rate=Rate(gpus=2), at=NOW, seconds=3600.0)
 
 
-def charged(grant: Grant, outcome: Any, started_s: float | None, ended_s: float, ran_s: float | None) -> float:
+def charged(
+    grant: Grant,
+    outcome: Any,
+    started_s: float | None,
+    ended_s: float,
+    ran_s: float | None,
+    elapsed_s: float = float("inf"),
+) -> float:
     ended = Ended(
         outcome=outcome,
         started_at=None if started_s is None else NOW + timedelta(seconds=started_s),
         ended_at=NOW + timedelta(seconds=ended_s),
         ran_s=ran_s,
     )
-    return settled(grant, ended, ended_s, UTC).get("total", Hours()).gpu * 3600 / 2
+    return settled(grant, ended, elapsed_s, UTC).get("total", Hours()).gpu * 3600 / 2
 
 
 @pytest.mark.parametrize(
@@ -239,7 +246,7 @@ def charged(grant: Grant, outcome: Any, started_s: float | None, ended_s: float,
         (1.0, 601.0, 600.0, 600.0),
         (1.0, -9000.0, 600.0, 600.0),
         (5000.0, 9.0, 600.0, 600.0),
-        (-100.0, 500.0, 600.0, 500.0),
+        (-100.0, 500.0, 600.0, 600.0),
         (1.0, 3700.0, 3650.0, 3650.0),
     ],
 )
@@ -249,10 +256,17 @@ def test_what_the_runner_says_counts_whatever_the_clock_did(
     assert charged(GRANT, Exited(code=0, succeeded=True), started_s, ended_s, ran_s) == pytest.approx(seconds)
 
 
+def test_what_was_granted_only_while_it_ran_counts_from_then_on() -> None:
+    assert charged(GRANT, Exited(code=0, succeeded=True), -100.0, 500.0, 600.0, 501.0) == pytest.approx(501.0)
+
+
 def test_what_was_lost_is_charged_with_all_it_may_have_used() -> None:
-    assert charged(GRANT, Lost(), 1.0, 600.0, None) == pytest.approx(600.0)
-    assert charged(GRANT, Lost(), 1.0, 90_000.0, None) == pytest.approx(3600.0), "its runner would have ended it"
-    assert charged(replace(GRANT, seconds=None), Lost(), 1.0, 90_000.0, None) == pytest.approx(90_000.0)
+    assert charged(GRANT, Lost(), 1.0, -5.0, None, 600.0) == pytest.approx(600.0)
+    assert charged(GRANT, Lost(), 1.0, 5.0, None, 90_000.0) == pytest.approx(3600.0), "its runner would have ended it"
+    assert charged(GRANT, Lost(), 1.0, 5.0, None) == pytest.approx(3600.0), "the machine was restarted"
+    endless = replace(GRANT, seconds=None)
+    assert charged(endless, Lost(), 1.0, -5.0, None, 90_000.0) == pytest.approx(90_000.0)
+    assert charged(endless, Lost(), 1.0, 700.0, None) == pytest.approx(700.0)
 
 
 @given(
@@ -265,5 +279,5 @@ def test_no_period_is_charged_more_than_it_was_granted(started_s: float, ran_s: 
     began = grant.at + timedelta(seconds=started_s)
     ended = Ended(outcome=Lost(), started_at=began, ended_at=began, ran_s=ran_s)
     granted = spread(grant.rate, grant.at, 3600.0, UTC)
-    for key, hours in settled(grant, ended, 0.0, UTC).items():
+    for key, hours in settled(grant, ended, float("inf"), UTC).items():
         assert hours.gpu <= granted[key].gpu + 1e-9
