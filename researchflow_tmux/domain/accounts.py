@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -21,6 +22,7 @@ class Owner(NamedTuple):
         return f"{self.kind} {self.name}"
 
 
+@lru_cache(maxsize=1024)
 def owner_of(text: str) -> Owner:
     """The owner that is called `project vision` or `user ann`. Raises ValueError for anything else."""
     kind, _, name = text.partition(" ")

@@ -20,6 +20,7 @@ from researchflow_tmux.ports import Clock
 META_ACCOUNT = "account "
 """In the store's meta table, before the name of an owner: what its ended attempts used, by period."""
 
+NOTHING_RUNS = Rate()
 Settled = dict[str, Hours]
 
 
@@ -68,12 +69,16 @@ class Accounting:
             if attempt.grant is None:
                 continue
             hours = self._granted(attempt)
-            for owner in map(owner_of, attempt.grant.owners):
-                running[owner] = running.get(owner, Rate()).plus(attempt.grant.rate)
-                granted[owner] = added(granted[owner], hours) if owner in granted else dict(hours)
+            for name in attempt.grant.owners:
+                owner = owner_of(name)
+                running[owner] = running.get(owner, NOTHING_RUNS).plus(attempt.grant.rate)
+                own = granted.setdefault(owner, {})
+                for period, each in hours.items():
+                    before = own.get(period)
+                    own[period] = each if before is None else before.plus(each)
         return {
             owner: AccountUse(
-                running=running.get(owner, Rate()),
+                running=running.get(owner, NOTHING_RUNS),
                 settled=self._settled.get(owner, {}),
                 granted=granted.get(owner, {}),
             )

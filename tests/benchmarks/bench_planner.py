@@ -8,33 +8,55 @@ from __future__ import annotations
 
 import gc
 import time
-from datetime import timedelta
+from datetime import UTC, timedelta
 
+from researchflow_tmux.domain.accounts import Owner
 from researchflow_tmux.domain.attempt import Attempt, Ended, Exited, Planned
 from researchflow_tmux.domain.events import AttemptEnded, AttemptPlanned, JobChanged
 from researchflow_tmux.domain.job import Job, JobSpec, JobState
 from researchflow_tmux.domain.reasons import Reason, ReasonCode
 from researchflow_tmux.domain.resources import GpuDevice, ResourceRequest
+from researchflow_tmux.engine.accounting import Accounting
 from researchflow_tmux.engine.capacity import Capacity, capacity
 from researchflow_tmux.engine.decide import Start
 from researchflow_tmux.engine.planning.index import PlanRules
 from researchflow_tmux.engine.planning.planner import Planner
 from researchflow_tmux.engine.workload import Workload
+from researchflow_tmux.policies.accounts.account import Bounds
+from researchflow_tmux.policies.accounts.accounts import Claims
 from researchflow_tmux.policies.planning.orders import POLICIES
-from researchflow_tmux.simulation.clock import EPOCH
+from researchflow_tmux.simulation.clock import EPOCH, VirtualClock
 from researchflow_tmux.simulation.replay.guesses import Guesses
 from researchflow_tmux.simulation.replay.synthetic import synthetic
 from tests.benchmarks.measure import Measure, percentile
 
 GPUS, PROJECTS = 64, 8
 TARGETS_MS = {1_000: 1.0, 100_000: 5.0}
+USERS = 2 * PROJECTS  # two in each project
+CASES = (
+    ("balanced", False, False),
+    ("balanced", True, False),
+    ("balanced", False, True),
+    ("easy_fifo", False, False),
+    ("easy_fifo", False, True),
+)
+"""Policy, whether some jobs have deadlines, whether projects and users have caps and budgets."""
+ACCOUNTS = {
+    Owner("project", "p0"): Bounds(gpus=4),
+    Owner("project", "p1"): Bounds(gpu=40.0, period="day"),
+    Owner("project", "p2"): Bounds(gpu=400.0),
+    Owner("project", "p3"): Bounds(gpu=20.0, period="total"),
+    **{Owner("project", f"p{number}"): Bounds(gpus=32, gpu=1e6) for number in range(4, PROJECTS)},
+    **{Owner("user", f"u{number}"): Bounds(gpus=16, gpu=1e5) for number in range(USERS)},
+}
+"""One that has its cap, three whose budgets are used up now and then or for good, and others with plenty."""
 DEVICES = [GpuDevice(uuid=f"g{index:02}", index=index, name="GPU", kind="simulated") for index in range(GPUS)]
 
 
 class Queue:
     """A full machine with a long queue. `turn` ends the oldest running job and starts what takes its place."""
 
-    def __init__(self, waiting: int, policy: str, *, due: bool = False) -> None:
+    def __init__(self, waiting: int, policy: str, *, due: bool = False, accounts: bool = False) -> None:
         trace = synthetic(jobs=waiting + GPUS, gpus=GPUS, seed=1)
         jobs = []
         for number, job in enumerate(trace.jobs, 1):
@@ -42,20 +64,27 @@ class Queue:
             spec = JobSpec(
                 source="trace", key=job.name, name=job.name, argv=("true",), workdir="/", env_digest="e",
                 request=ResourceRequest(gpus=job.gpus), project=f"p{number % PROJECTS}", deadline=deadline,
+                user=f"u{number % USERS}",
             )  # fmt: skip
             jobs.append(Job(id=number, spec=spec, slug=job.name, state=JobState.QUEUED, queued_at=EPOCH))
         self.now = EPOCH
         self.workload = Workload(jobs, [], len(jobs) + 1)
         rules = PlanRules(policy=POLICIES[policy])
         estimator = Guesses(trace, noisy=True, seed=1)
-        self.planner = Planner(self.workload, rules, estimator, devices=DEVICES, share=1.0, now=EPOCH)
+        self.clock = VirtualClock(EPOCH)
+        self.accounting = Accounting(self.workload, {}, self.clock, UTC)
+        if accounts:
+            self.accounting.claims = Claims(ACCOUNTS, stop_s=17.0, known_s=lambda job: estimator.of(job).p80_s)
+        claims = self.accounting.claims
+        self.planner = Planner(self.workload, rules, estimator, devices=DEVICES, share=1.0, now=EPOCH, claims=claims)
         self.workload.watchers.append(self.planner.see)
         while starts := self.planner.decide(self.room(), self.now):
             self.start(starts)
 
     def room(self) -> Capacity:
         """As one decision sees it."""
-        return capacity(self.workload, DEVICES, share=1.0, max_cpu_jobs=0)
+        accounts = self.accounting.accounts(self.now)
+        return capacity(self.workload, DEVICES, share=1.0, max_cpu_jobs=0, accounts=accounts)
 
     def start(self, starts: list[Start]) -> None:
         """What the engine tells when it plans them."""
@@ -63,15 +92,18 @@ class Queue:
             job = start.job
             attempt = Attempt(
                 job_id=job.id, number=job.attempts + 1, allocation=start.allocation, session=job.slug, log=None,
-                planned_at=self.now, boot_id="b", hostname="h", phase=Planned(at=self.now),
+                planned_at=self.now, boot_id=self.clock.boot_id, hostname="h", phase=Planned(at=self.now),
+                grant=start.grant,
             )  # fmt: skip
             self.workload.apply(AttemptPlanned(attempt=attempt), self.now)
 
     def end_one(self) -> None:
         """The oldest running job succeeds; an hour has gone by."""
         self.now += timedelta(hours=1)
+        self.clock.advance_to(self.now)
         attempt = next(iter(self.workload.attempts.values()))
         ended = Ended(outcome=Exited(code=0, succeeded=True), started_at=attempt.planned_at, ended_at=self.now)
+        self.accounting.settle(attempt, ended)
         self.workload.apply(AttemptEnded(job_id=attempt.job_id, number=attempt.number, ended=ended), self.now)
         reason = Reason(code=ReasonCode.SUCCEEDED)
         self.workload.apply(JobChanged(job_id=attempt.job_id, state=JobState.SUCCEEDED, reason=reason), self.now)
@@ -82,6 +114,7 @@ class Queue:
         self.end_one()
         room = self.room()
         looked = time.process_time_ns()
+        room.accounts = self.accounting.accounts(self.now)
         starts = self.planner.decide(room, self.now)
         decided = time.process_time_ns()
         self.start(starts)
@@ -94,11 +127,12 @@ def measures(*, quick: bool = False) -> list[Measure]:
     """p50 and p99 of a decision, and of all that planning does about one end and the start that follows."""
     found = []
     for waiting, target_ms in TARGETS_MS.items():
-        for policy, due in (("balanced", False), ("balanced", True), ("easy_fifo", False)):
-            queue = Queue(waiting, policy, due=due)
+        for policy, due, accounts in CASES:
+            queue = Queue(waiting, policy, due=due, accounts=accounts)
             gc.collect()
             alone, whole = zip(*(queue.turn() for _ in range(150 if quick else 400)), strict=True)
-            words = f"{policy}{', 5 % with deadlines' if due else ''}, {waiting} waiting"
+            words = f"{policy}{', 5 % with deadlines' if due else ''}{', with budgets' if accounts else ''}"
+            words += f", {waiting} waiting"
             for what, took, target in (("decide", alone, target_ms), ("end, decide, start", whole, None)):
                 found.append(
                     Measure(

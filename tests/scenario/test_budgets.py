@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from msgspec.structs import replace
 
 from researchflow_tmux.domain.accounts import Owner
-from researchflow_tmux.domain.attempt import Exited, Lost
+from researchflow_tmux.domain.attempt import AttemptKey, Exited, Lost
 from researchflow_tmux.domain.job import JobState
 from researchflow_tmux.domain.limits import RoomRules
 from researchflow_tmux.policies.accounts.account import Bounds
@@ -338,9 +338,13 @@ class Budgets(RuleBasedStateMachine):
 
     @rule(number=st.integers(0, 5))
     def kill_runner(self, number: int) -> None:
-        runners = self.world.host.runners()
+        runners = [key for key in self.world.host.runners() if self.claimed(key)]
         if runners:
             self.world.host.lose_runner(runners[number % len(runners)], 0)
+
+    def claimed(self, key: AttemptKey) -> bool:
+        """Whether it began: one that dies before may be launched again as the same attempt."""
+        return self.world.host.run_of(key).claimed(self.world.virtual.now())
 
     @rule(kind=st.sampled_from(["cancel", "requeue", "hold", "release"]), number=st.integers(0, 30))
     def ask(self, kind: str, number: int) -> None:
@@ -353,8 +357,7 @@ class Budgets(RuleBasedStateMachine):
 
     @rule()
     def reboot(self) -> None:
-        host, now = self.world.host, self.world.virtual.now()
-        if all(host.run_of(key).claimed(now) for key in host.runners()):  # else one is launched that began nothing
+        if all(map(self.claimed, self.world.host.runners())):
             self.world.reboot()
 
     @rule(times=st.integers(1, 2), full=st.booleans())

@@ -16,8 +16,6 @@ from researchflow_tmux.policies.accounts.periods import Span, parts, span_at
 EPSILON_H = 1e-9
 """Hours are sums of many: equal up to this."""
 EPSILON_S = EPSILON_H * 3600.0
-LONGEST_S = 400 * 86_400.0
-"""Further than this nobody looks ahead."""
 RESOURCES = ("gpu", "cpu", "memory")
 UNITS = {"gpu": "GPU-hours", "cpu": "core-hours", "memory": "GiB-hours"}
 EACH = {"day": " a day", "week": " a week", "month": " a month", "total": ""}
@@ -112,11 +110,19 @@ class Account:
         return Hours(**{name: max(getattr(taken, name) - self._most(name), 0.0) for name in RESOURCES})
 
     def longest_s(self, rate: Rate) -> float:
-        """The longest need that is not refused now; negative = there is none, however short."""
+        """No job that needs longer than this can start now; negative = none at all can, however short it is.
+
+        By this period alone: whether what goes on into the next ones has budget there is up to `refuses`.
+        """
         if self._capped(rate) is not None:
             return -1.0
-        longest_s = self.affordable_s(rate, self.now, LONGEST_S)
-        return float("inf") if longest_s >= min(self._whole_s(rate), LONGEST_S) - EPSILON_S else longest_s + EPSILON_S
+        if not self.bounds.uses_budget(rate):
+            return float("inf")
+        ends = self.span.ends
+        until_s = float("inf") if ends is None else (ends - self.now).total_seconds()
+        longest_s = self._left_s(hours_of(rate, 1.0), self.span.key, until_s)
+        enough = longest_s >= min(self._whole_s(rate), until_s) - EPSILON_S
+        return float("inf") if enough else longest_s + EPSILON_S
 
     def refuses(self, rate: Rate, need_s: float, least_s: float) -> Reason | None:
         """Why a job that needs so much cannot start; None = it can.

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, tzinfo
 from typing import NamedTuple
 
+import msgspec
+
 from researchflow_tmux.domain.accounts import NO_USE, AccountUse, Grant, Owner, Rate
 from researchflow_tmux.domain.job import Job
 from researchflow_tmux.domain.reasons import Reason, ReasonCode
@@ -26,12 +28,18 @@ LAUNCH_S = 60.0
 LEAST_S = 1.0
 
 
+class Purse(msgspec.Struct, frozen=True, eq=False):
+    """Who pays for what at a time: one object for all jobs that are alike in that, equal to itself alone."""
+
+    owners: tuple[Owner, ...]
+    """Those that have an account; none = nobody pays."""
+    rate: Rate
+
+
 class Claim(NamedTuple):
     """What a job asks of the accounts."""
 
-    owners: tuple[Owner, ...]
-    """Those that have an account; none = nothing is asked."""
-    rate: Rate
+    purse: Purse
     need_s: float = 0.0
     """It starts only if the budgets hold so much."""
     least_s: float = 0.0
@@ -41,8 +49,18 @@ class Claim(NamedTuple):
     unknown: bool = False
     """Nothing is known of how long it takes, and it has no time limit."""
 
+    @property
+    def owners(self) -> tuple[Owner, ...]:
+        """Those that have an account; none = nothing is asked."""
+        return self.purse.owners
 
-NOTHING_ASKED = Claim((), Rate())
+    @property
+    def rate(self) -> Rate:
+        """What it has while it runs."""
+        return self.purse.rate
+
+
+NOTHING_ASKED = Claim(Purse((), Rate()))
 
 
 def rate_of(job: Job) -> Rate:
@@ -79,6 +97,7 @@ class Claims:
         self.bounds = bounds
         self.stop_s = stop_s
         self._known_s = known_s
+        self._purses: dict[tuple[tuple[Owner, ...], Rate], Purse] = {}
 
     def of(self, job: Job) -> Claim:
         """What one job asks for."""
@@ -86,20 +105,23 @@ class Claims:
         if not owners:
             return NOTHING_ASKED
         rate = rate_of(job)
+        purse = self._purses.get((owners, rate))
+        if purse is None:
+            purse = self._purses[owners, rate] = Purse(owners, rate)
         if any(self.bounds[owner].uses_budget(rate) for owner in owners):
-            return self._timed(job, owners, rate)
-        return Claim(owners, rate, unknown=True)
+            return self._timed(job, purse)
+        return Claim(purse, unknown=True)
 
-    def _timed(self, job: Job, owners: tuple[Owner, ...], rate: Rate) -> Claim:
+    def _timed(self, job: Job, purse: Purse) -> Claim:
         limit_s, stop_s = job.spec.request.time_limit_s, self.stop_s
         least_s = max(2 * stop_s, LEAST_S)
         if limit_s is not None:
             need_s = max(limit_s, min(limit_s + stop_s, least_s))
-            return Claim(owners, rate, need_s, need_s, limit_s + stop_s + LAUNCH_S)
+            return Claim(purse, need_s, need_s, limit_s + stop_s + LAUNCH_S)
         known_s = self._known_s(job)
         if known_s is None:
-            return Claim(owners, rate, least_s, least_s, ASSUMED_S + stop_s, unknown=True)
-        return Claim(owners, rate, max(known_s, least_s), least_s, known_s + stop_s + LAUNCH_S)
+            return Claim(purse, least_s, least_s, ASSUMED_S + stop_s, unknown=True)
+        return Claim(purse, max(known_s, least_s), least_s, known_s + stop_s + LAUNCH_S)
 
 
 class Accounts:
@@ -142,7 +164,7 @@ class Accounts:
         """What was booked, by job."""
         self._zone = zone
         self._seen: dict[Claim, Reason | None] = {}
-        self._longest: dict[tuple[tuple[Owner, ...], Rate], float] = {}
+        self._longest: dict[Purse, float] = {}
 
     def __bool__(self) -> bool:
         return bool(self._accounts)
@@ -177,13 +199,13 @@ class Accounts:
             self._seen[claim] = self._refuses(claim)
         return self._seen[claim]
 
-    def longest_s(self, claim: Claim) -> float:
-        """What `need_s` the accounts let start now, for the owners and the rate of a claim; negative = none at all."""
-        key = (claim.owners, claim.rate)
-        found = self._longest.get(key)
+    def longest_s(self, purse: Purse) -> float:
+        """No job that needs longer than this can start now on a purse; negative = none at all can."""
+        found = self._longest.get(purse)
         if found is None:
-            found = self._longest[key] = min(
-                (self._longest_of(self._accounts[owner], claim.rate) for owner in claim.owners), default=float("inf")
+            accounts = (self._accounts[owner] for owner in purse.owners)
+            found = self._longest[purse] = min(
+                (self._longest_of(account, purse.rate) for account in accounts), default=float("inf")
             )
         return found
 

@@ -11,13 +11,21 @@ from researchflow_tmux.policies.planning.classes import ClassKey, JobKey, Shelf
 class Frontier:
     """Where a walk stands in each class. It reads the shelves and changes none of them."""
 
-    def __init__(self, shelves: Mapping[str, Mapping[ClassKey, Shelf]], ratio: Callable[[str], float]) -> None:
+    def __init__(
+        self,
+        shelves: Mapping[str, Mapping[ClassKey, Shelf]],
+        ratio: Callable[[str], float],
+        wanted: Callable[[Shelf], bool] | None = None,
+    ) -> None:
+        """`wanted` = which classes to look at; None = all."""
         self._shelves = shelves
         self._ratios = {project: ratio(project) for project in shelves}
         self._places: dict[ClassKey, int] = {}
         self._heads: dict[str, list[tuple[JobKey, ClassKey]]] = {}
         for project, own in shelves.items():
-            heads = self._heads[project] = [(shelf.keys[0], key) for key, shelf in own.items()]
+            heads = self._heads[project] = [
+                (shelf.keys[0], key) for key, shelf in own.items() if wanted is None or wanted(shelf)
+            ]
             heapify(heads)
         self._order()
 

@@ -99,7 +99,6 @@ class Walk:
         self._it = facts
         self._charged: dict[str, float] = {}
         """What projects were charged for starts of this decision."""
-        self._frontier = Frontier(classes.projects, self._ratio)
         self._lane = iter(facts.lane)
         self._urgent = next(self._lane, None)
         self._wide = facts.policy.gathers
@@ -123,8 +122,7 @@ class Walk:
         """Single jobs the walk went past."""
         self.passed_classes: dict[ClassKey, Why] = {}
         """Classes it went past, from where it stood in them on."""
-        if facts.accounts:
-            self._frontier.keep(self._affordable)
+        self._frontier = Frontier(classes.projects, self._ratio, self._affordable if facts.accounts else None)
 
     def offer(self) -> Offer | None:
         """The next job that counting lets start; None = there is none."""
@@ -146,7 +144,7 @@ class Walk:
         self.floor.take(entry.need, uuids, self._it.now_s + entry.estimate.total_s(0.0))
         self._open = self._it.thorough or self.floor.open
         self._step(entry)
-        if entry.claim.owners and self._it.accounts.longest_s(entry.claim) < entry.claim.least_s:
+        if entry.claim.owners and self._it.accounts.longest_s(entry.claim.purse) < entry.claim.least_s:
             self._frontier.keep(self._affordable)
         if self._it.policy.fair:
             charge = entry.gpu_s * self._it.price(entry.project)
@@ -320,7 +318,7 @@ class Walk:
 
     def _affordable(self, shelf: Shelf) -> bool:
         """Whether the accounts could let anything of a class start now."""
-        if not shelf.claim.owners or self._within(shelf.claim, shelf.least_s):
+        if not shelf.claim.purse.owners or self._within(shelf.claim, shelf.least_s):
             return True
         self.passed_classes[shelf.key] = Why.CAP
         return False
@@ -328,7 +326,7 @@ class Walk:
     def _within(self, claim: Claim, least_s: float) -> bool:
         """Whether the accounts let the shortest jobs of a class start, of which this is one's claim."""
         needs_s = claim.need_s if claim.unknown else least_s
-        return needs_s <= self._it.accounts.longest_s(claim)
+        return needs_s <= self._it.accounts.longest_s(claim.purse)
 
     def _ends_in_time(self, entry: Entry) -> bool:
         if self._draining and entry.estimate.limit_s is None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from researchflow_tmux.domain.accounts import NO_USE, AccountUse, Hours, Owner, Rate
 from researchflow_tmux.policies.accounts.account import Bounds
-from researchflow_tmux.policies.accounts.accounts import Accounts, Claim, Claims
+from researchflow_tmux.policies.accounts.accounts import Accounts, Claim, Claims, Purse
 from researchflow_tmux.policies.planning.classes import Entry, class_of
 from researchflow_tmux.policies.planning.floor import Need
 from researchflow_tmux.policies.planning.orders import POLICIES
@@ -106,7 +106,7 @@ def with_left(hours: float) -> Accounts:
 
 
 def on_account(number: int, gpus: int = 1, *, need_s: float = 0.0, **fields: Any) -> Entry:
-    claim = Claim((A,), Rate(gpus=gpus, cpus=1), need_s, need_s, need_s, unknown=not need_s)
+    claim = Claim(Purse((A,), Rate(gpus=gpus, cpus=1)), need_s, need_s, need_s, unknown=not need_s)
     return entry(number, gpus, project="a", claim=claim, **fields)
 
 
