@@ -7,7 +7,7 @@ from datetime import tzinfo
 from typing import NamedTuple
 
 from researchflow_tmux.drawing import svg
-from researchflow_tmux.drawing.axis_ink import AXIS, now_line, time_marks
+from researchflow_tmux.drawing.axis_ink import AXIS, time_labels, time_lines
 from researchflow_tmux.drawing.layers import spread
 from researchflow_tmux.drawing.lettering import shortened, width
 from researchflow_tmux.drawing.looks import DIM, INK, PAPER, RULE
@@ -98,10 +98,9 @@ def areas(it: Areas, description: str, *, width: float = 1200.0, zone: tzinfo | 
             for shape in outlines
         ]
         parts.append(svg.element("g", svg.title(name), *inside, class_="hit"))
-    parts += time_marks(found.axis, found.top, found.bottom, now)
+    parts += time_lines(found.axis, found.top, found.bottom)
     parts += _column(found)
-    if now is not None:
-        parts += now_line(found.axis, found.top, found.bottom, now)
+    parts += time_labels(found.axis, found.top, found.bottom, now)
     return sheet(found.head, description, found.width, found.height, (), parts)
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from researchflow_tmux.drawing import svg
 from researchflow_tmux.drawing.lettering import width
-from researchflow_tmux.drawing.looks import ALARM, DIM, RULE
+from researchflow_tmux.drawing.looks import ALARM, DIM, PAPER, RULE
 from researchflow_tmux.drawing.sheet import MARGIN
 from researchflow_tmux.drawing.timeaxis import Moment, TimeAxis
 
@@ -22,29 +24,48 @@ def readable_marks(axis: TimeAxis, now: float | None) -> list[Moment]:
     return [_readable(mark, axis, None if now is None else axis.place(now)) for mark in axis.marks()]
 
 
-def time_marks(axis: TimeAxis, top: float, bottom: float, now: float | None) -> list[str]:
-    """Lines from top to bottom at round moments, with their labels."""
-    parts = []
-    for mark in readable_marks(axis, now):
-        x = axis.place(mark.at)
-        parts.append(svg.element("line", x1=x, x2=x, y1=top, y2=bottom, stroke=RULE, class_="rule"))
-        look: dict[str, str | float] = {"font_size": FONT, "fill": DIM, "class_": "dim", "text_anchor": "middle"}
-        where = max(x, axis.left - 6 + width(mark.label, FONT) / 2)
-        for y in ends(top, bottom):
-            if mark.label:
-                parts.append(svg.text(mark.label, where, y + 14, **look))
-            if mark.context:
-                parts.append(svg.text(mark.context, where, y, font_weight=600, **look))
+def time_lines(axis: TimeAxis, top: float, bottom: float) -> list[str]:
+    """Lines from top to bottom at round moments: behind everything."""
+    places = [axis.place(mark.at) for mark in axis.marks()]
+    return [svg.element("line", x1=x, x2=x, y1=top, y2=bottom, stroke=RULE, class_="rule") for x in places]
+
+
+def time_labels(axis: TimeAxis, top: float, bottom: float, now: float | None) -> list[str]:
+    """What the moments are called, and where now is. Those at the top stay in sight where one may scroll."""
+    parts = [] if now is None else [_now_line(axis, top, bottom, now)]
+    marks = readable_marks(axis, now)
+    for number, y in enumerate(ends(top, bottom)):
+        labels = [*(label for mark in marks for label in _label(mark, axis, y)), *_now_label(axis, y, now)]
+        parts += labels if number else [staying("y", top - AXIS, 0, axis.right + MARGIN, AXIS - 2, labels)]
     return parts
 
 
-def now_line(axis: TimeAxis, top: float, bottom: float, now: float) -> list[str]:
-    """Where now is."""
+def staying(way: str, at: float, x: float, width: float, height: float, inside: Sequence[str]) -> str:
+    """Parts that a script keeps in sight when what is around them is scrolled: along `y` or `x`, from `at` on."""
+    y = at if way == "y" else at - height
+    shade: dict[str, str | float] = {"fill": PAPER, "opacity": 0, "class_": "paper shade"}
+    back = svg.element("rect", x=x, y=y, width=width, height=height, **shade)
+    return svg.element("g", back, *inside, class_=f"stay-{way}", data_at=at if way == "y" else x)
+
+
+def _label(mark: Moment, axis: TimeAxis, y: float) -> list[str]:
+    look: dict[str, str | float] = {"font_size": FONT, "fill": DIM, "class_": "dim", "text_anchor": "middle"}
+    where = max(axis.place(mark.at), axis.left - 6 + width(mark.label, FONT) / 2)
+    parts = [svg.text(mark.label, where, y + 14, **look)] if mark.label else []
+    return [*parts, *([svg.text(mark.context, where, y, font_weight=600, **look)] if mark.context else [])]
+
+
+def _now_line(axis: TimeAxis, top: float, bottom: float, now: float) -> str:
     x = axis.place(now)
     dashes: dict[str, str | float] = {"stroke": ALARM, "stroke_dasharray": "4 3", "class_": "alarm-line"}
+    return svg.element("line", x1=x, x2=x, y1=top - 3, y2=bottom + 3, **dashes)
+
+
+def _now_label(axis: TimeAxis, y: float, now: float | None) -> list[str]:
+    if now is None:
+        return []
     look: dict[str, str | float] = {"text_anchor": "middle", "font_size": FONT, "fill": ALARM, "class_": "alarm"}
-    line = svg.element("line", x1=x, x2=x, y1=top - 3, y2=bottom + 3, **dashes)
-    return [line, *(svg.text("now", min(x, axis.right), y + 14, **look) for y in ends(top, bottom))]
+    return [svg.text("now", min(axis.place(now), axis.right), y + 14, **look)]
 
 
 def ends(top: float, bottom: float) -> list[float]:

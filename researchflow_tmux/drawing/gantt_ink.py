@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import tzinfo
 
 from researchflow_tmux.drawing import svg
-from researchflow_tmux.drawing.axis_ink import now_line, time_marks
+from researchflow_tmux.drawing.axis_ink import staying, time_labels, time_lines
 from researchflow_tmux.drawing.gantt import Box, Chart, FlagBox, LaneBox, Plan, plan
 from researchflow_tmux.drawing.looks import ALARM, DIM, INK, ZEBRA, face, look, text_on
 from researchflow_tmux.drawing.sheet import Key, sheet
@@ -14,11 +14,13 @@ from researchflow_tmux.drawing.sheet import Key, sheet
 def gantt(chart: Chart, description: str, *, width: float = 1200.0, zone: tzinfo | None = None) -> str:
     """The picture as an SVG document. `description` says in words what is in it."""
     it = plan(chart, sheet_width=width, zone=zone, keys=_keys(chart))
+    names = [part for lane in it.lanes for part in _name(lane, it)]
     parts = [
         *(part for number, lane in enumerate(it.lanes) for part in _ground(lane, it, number)),
-        *time_marks(it.axis, it.top, it.bottom, it.now),
+        *time_lines(it.axis, it.top, it.bottom),
         *(part for lane in it.lanes for part in _content(lane)),
-        *(now_line(it.axis, it.top, it.bottom, it.now) if it.now is not None else []),
+        staying("x", it.bottom, 0, it.left - 4, it.bottom - it.top, names),
+        *time_labels(it.axis, it.top, it.bottom, it.now),
         *_thinned(it),
     ]
     return sheet(it.head, description, it.width, it.height, it.kinds, parts)
@@ -42,16 +44,18 @@ def _keys(chart: Chart) -> list[Key]:
 
 
 def _ground(lane: LaneBox, it: Plan, number: int) -> list[str]:
-    parts = []
-    if number % 2:
-        parts.append(svg.element("rect", x=0, y=lane.y, width=it.width, height=lane.height, fill=ZEBRA, class_="zebra"))
+    if not number % 2:
+        return []
+    return [svg.element("rect", x=0, y=lane.y, width=it.width, height=lane.height, fill=ZEBRA, class_="zebra")]
+
+
+def _name(lane: LaneBox, it: Plan) -> list[str]:
+    end: dict[str, str | float] = {"text_anchor": "end"}
     middle = lane.y + lane.height / 2 + lane.font * 0.36 - (6 if lane.note else 0)
-    name = svg.text(lane.title, it.left - 10, middle, text_anchor="end", font_size=lane.font, fill=INK, class_="ink")
-    parts.append(svg.element("g", svg.title(lane.whole), name) if lane.title != lane.whole else name)
+    name = svg.text(lane.title, it.left - 10, middle, font_size=lane.font, fill=INK, class_="ink", **end)
+    parts = [svg.element("g", svg.title(lane.whole), name) if lane.title != lane.whole else name]
     if lane.note:
-        parts.append(
-            svg.text(lane.note, it.left - 10, middle + 13, text_anchor="end", font_size=10, fill=DIM, class_="dim")
-        )
+        parts.append(svg.text(lane.note, it.left - 10, middle + 13, font_size=10, fill=DIM, class_="dim", **end))
     return parts
 
 

@@ -7,7 +7,7 @@ from datetime import tzinfo
 from typing import NamedTuple
 
 from researchflow_tmux.drawing import svg
-from researchflow_tmux.drawing.axis_ink import AXIS, now_line, time_marks
+from researchflow_tmux.drawing.axis_ink import AXIS, time_labels, time_lines
 from researchflow_tmux.drawing.lettering import shortened, width
 from researchflow_tmux.drawing.looks import DIM, INK, RULE, ZEBRA
 from researchflow_tmux.drawing.sheet import MARGIN, Head, Key, head, sheet
@@ -108,10 +108,9 @@ def strips(it: Strips, description: str, *, width: float = 1200.0, zone: tzinfo 
     found = plan(it, sheet_width=width, zone=zone)
     now = it.now if it.now is not None and it.begin <= it.now <= it.end else None
     parts = [part for number, box in enumerate(found.boxes) for part in _ground(box, found, number)]
-    parts += time_marks(found.axis, found.top, found.bottom, now)
+    parts += time_lines(found.axis, found.top, found.bottom)
     parts += [part for box in found.boxes for part in _content(box, found)]
-    if now is not None:
-        parts += now_line(found.axis, found.top, found.bottom, now)
+    parts += time_labels(found.axis, found.top, found.bottom, now)
     return sheet(found.head, description, found.width, found.height, (), parts)
 
 

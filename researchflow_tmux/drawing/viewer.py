@@ -59,7 +59,16 @@ _SCRIPT = """
     svg.style.height = tall + "px";
     const shape = () => svg.clientHeight / svg.clientWidth;
     const start = () => [full[0], full[1], full[2], full[2] * shape()];
-    const show = () => svg.setAttribute("viewBox", box.join(" "));
+    const stays = [...svg.querySelectorAll(".stay-x, .stay-y")];
+    const show = () => {
+      svg.setAttribute("viewBox", box.join(" "));
+      for (const part of stays) {
+        const down = part.classList.contains("stay-y");
+        const moved = Math.max(box[down ? 1 : 0] - Number(part.dataset.at), 0);
+        part.setAttribute("transform", down ? `translate(0 ${moved})` : `translate(${moved} 0)`);
+        part.querySelector(".shade").setAttribute("opacity", moved ? 0.97 : 0);
+      }
+    };
     const keep = () => {
       box[2] = Math.min(Math.max(box[2], full[2] / 400), full[2] * 2);
       box[3] = box[2] * shape();
@@ -141,7 +150,7 @@ _SCRIPT = """
       said.textContent = wanted ? found.length + " found" : "";
       if (go && found.length) {
         const place = found[(search.next = ((search.next ?? -1) + 1) % found.length)].getBBox();
-        box[2] = Math.min(box[2], full[2]);
+        box[2] = Math.min(box[2], full[2], Math.max(svg.clientWidth, 600));
         box[3] = box[2] * shape();
         box[0] = place.x + place.width / 2 - box[2] / 2;
         box[1] = place.y + place.height / 2 - box[3] / 2;

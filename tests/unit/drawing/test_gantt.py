@@ -142,6 +142,16 @@ def test_everything_that_can_be_in_it_is_painted_and_explained() -> None:
     assert {"x" * 90, "first", "due"} <= {each.text for each in tree.iter(f"{SVG}title")}
 
 
+def test_names_and_times_can_be_kept_in_sight_and_hide_nothing_at_rest() -> None:
+    tree = ElementTree.fromstring(gantt(chart(Lane("GPU 0", [bar(0, 50)])), "d", zone=UTC))
+    groups = [each for each in tree.iter(f"{SVG}g") if each.attrib.get("class", "").startswith("stay-")]
+    assert {each.attrib["class"] for each in groups} == {"stay-x", "stay-y"}
+    for each in groups:
+        (shade,) = [part for part in each if part.attrib.get("class") == "paper shade"]
+        assert shade.attrib["opacity"] == "0"
+        float(each.attrib["data-at"])
+
+
 def test_that_bars_are_drawn_together_is_said() -> None:
     short = [bar(at / 1000, at / 1000 + 0.0005, label=f"n{at}") for at in range(20)]
     assert "20 bars are too short" in gantt(chart(Lane("GPU 0", short)), "d", zone=UTC)
