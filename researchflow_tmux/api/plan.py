@@ -25,7 +25,7 @@ BUDGET_S = 1.0
 """What real decisions may take for all tries; if they would take longer, durations are drawn in the order found."""
 MOST = 5_000
 """Jobs that are laid out at all."""
-NEVER = frozenset({ReasonCode.IMPOSSIBLE, ReasonCode.NO_HARDWARE, ReasonCode.UNKILLED})
+NEVER = frozenset({ReasonCode.IMPOSSIBLE, ReasonCode.UNKILLED})
 
 
 def plan(
@@ -170,6 +170,7 @@ class _Planning:
             group=job.spec.group,
             gpus=list(stay.gpus) if stay is not None else [],
             gpus_wanted=job.needs.gpus,
+            hardware=str(job.needs.hardware) or None,
             start_at=self._at(span.start_s),
             start_low_at=start[0],
             start_high_at=start[1],

@@ -34,6 +34,8 @@ class PlannedJob(msgspec.Struct, kw_only=True):
     deadline: datetime | None = None
     late: bool | None = None
     """Whether it should end after its deadline; null = it has none, or the end is unknown."""
+    hardware: str | None = None
+    """What kind of GPU it needs, in words; null = any."""
     by_order: bool = False
     """So far ahead that its start goes by its place in the queue and not by decisions."""
 

@@ -15,8 +15,9 @@ from researchflow_tmux.api.etas import NO_ETA, eta_of
 from researchflow_tmux.api.plan_views import PlannedGroup
 from researchflow_tmux.api.planning import Plan
 from researchflow_tmux.api.usage import state_of, usage_view, usages_of
-from researchflow_tmux.api.views import AccountView, GpuView, JobView, SchedulerView, StatusView
+from researchflow_tmux.api.views import AccountView, GpuView, HardwareView, JobView, SchedulerView, StatusView
 from researchflow_tmux.domain.attempt import PREEMPTED, Attempt, AttemptKey, Launching, Planned, Running, Stopping
+from researchflow_tmux.domain.hardware import NO_HARDWARE, Hardware
 from researchflow_tmux.domain.job import Job, JobState
 from researchflow_tmux.domain.reasons import Reason, ReasonCode
 from researchflow_tmux.domain.usage import Usage, Watched
@@ -229,6 +230,7 @@ def job_view(
         ooms=job.ooms,
         gpu_memory_mib=job.needs.gpu_memory_mib,
         share=job.needs.share,
+        hardware=hardware_view(job.needs.hardware),
         gpu_losses=job.gpu_losses,
         preemptible=job.spec.preemptible,
         preemptions=job.preemptions,
@@ -239,6 +241,21 @@ def job_view(
         eta_low_at=eta.low_at,
         eta_high_at=eta.high_at,
         progress_pct=eta.progress_pct,
+    )
+
+
+def hardware_view(asked: Hardware) -> HardwareView | None:
+    """What kind of GPU is needed; None = any."""
+    if asked == NO_HARDWARE:
+        return None
+    least = asked.min_capability
+    return HardwareView(
+        words=str(asked),
+        gpu_type=list(asked.types) or None,
+        min_gpu_memory_mib=asked.min_memory_mib,
+        compute_capability=None if least is None else "{}.{}".format(*least),
+        topology=asked.topology,
+        topology_required=asked.connected,
     )
 
 

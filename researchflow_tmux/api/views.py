@@ -30,6 +30,22 @@ class UsageView(msgspec.Struct, kw_only=True):
     """Over its GPUs and its time."""
 
 
+class HardwareView(msgspec.Struct, kw_only=True):
+    """What kind of GPU a job needs. null = any."""
+
+    words: str
+    """All of it, for people."""
+    gpu_type: list[str] | None
+    """One of these, the preferred one first."""
+    min_gpu_memory_mib: int | None
+    compute_capability: str | None
+    """The least one, such as `8.0`."""
+    topology: str | None
+    """How its GPUs should be connected: `nvlink`, `same_switch` or `same_numa`."""
+    topology_required: bool
+    """It waits for GPUs that are connected so."""
+
+
 class JobView(msgspec.Struct, kw_only=True):
     """One job as shown. null = unknown or not yet."""
 
@@ -70,6 +86,8 @@ class JobView(msgspec.Struct, kw_only=True):
     """MiB it asks for on each of its GPUs: as declared, or more after it ran out of them; null = not said."""
     share: float | None = None
     """The part of each GPU that it asks for itself; null = what `max_jobs_per_gpu` makes of one."""
+    hardware: HardwareView | None = None
+    """What kind of GPU it needs; null = it runs on any."""
     gpu_losses: int = 0
     """Times it was queued again because its GPU was lost."""
     preemptible: bool = False

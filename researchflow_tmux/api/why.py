@@ -35,6 +35,7 @@ WAITS_FOR_GPUS = frozenset(
         "gpu_lost",
         "threshold",
         "grace",
+        "hw_none_free",
     }
 )
 """Reasons that have to do with who is on the GPUs."""
@@ -48,6 +49,7 @@ ADVICE = {
     "gpu_lost": "see `rfsched gpus`; `rfsched gpus enable GPU` takes one back",
     "threshold": "nothing to do: it starts as soon as a GPU has room; see `rfsched gpus`",
     "grace": "nothing to do: it starts when the GPU has settled; `grace_period` says for how long that takes",
+    "hw_none_free": "nothing to do: it starts when such a GPU is free; `rfsched gpus` shows who has them",
     "ram": "nothing to do: it starts when memory is free again; `max_ram` and `kill_ram` are the limits",
     "array_limit": "nothing to do: it starts when another job of its array ends; %N in its --array is how many may run",
     "cap": "nothing to do: it starts when another job ends; what is named in brackets is the limit",
@@ -203,7 +205,7 @@ def _advice_waiting(job: Job, shown: JobView, view: StatusView, name: str) -> It
     elif shown.reason_code == "backoff":
         yield f"try now instead: `rfsched requeue {name}`"
     elif shown.reason_code == "impossible":
-        yield f"it will never start like this: `rfsched cancel {name}`, then ask for less"
+        yield f"it waits in case the machine changes; else `rfsched cancel {name}`, then ask for less"
     elif shown.reason_code in ADVICE:
         yield ADVICE[shown.reason_code]
     elif shown.reason_code == "capacity" and job.spec.priority == 0:

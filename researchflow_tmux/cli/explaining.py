@@ -148,7 +148,9 @@ def _asked(job: JobView) -> str:
     of_each = " and ".join(filter(None, (part, memory)))
     gpus = count(job.gpus_wanted, "GPU")
     each = "each" if job.gpus_wanted > 1 else "it"
-    return f"{gpus} ({of_each} of {each})" if of_each else gpus
+    kind = "" if job.hardware is None else job.hardware.words
+    details = "; ".join(filter(None, (kind, f"{of_each} of {each}" if of_each else "")))
+    return f"{gpus} ({details})" if details else gpus
 
 
 def _usage(found: Why) -> Iterator[Block]:

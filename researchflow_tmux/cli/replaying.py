@@ -12,6 +12,7 @@ from researchflow_tmux.cli.output import count, duration, json_option
 
 if TYPE_CHECKING:
     from researchflow_tmux.cli.layout import Block, Cell
+    from researchflow_tmux.domain.resources import GpuDevice
     from researchflow_tmux.policies.planning.orders import Policy
     from researchflow_tmux.simulation.replay.comparing import Run
     from researchflow_tmux.simulation.replay.figures import Figures
@@ -21,6 +22,38 @@ PART = click.FloatRange(0.0, 1.0)
 SCHEMA = "rfsched.simulate/1"
 PATIENCE_S = 60.0
 """For a policy of the user's: nothing waits for its answers here."""
+
+
+def _devices(_ctx: click.Context, _param: click.Parameter, value: str) -> tuple[GpuDevice, ...]:
+    from researchflow_tmux.domain.simulated_gpus import simulated_gpus
+
+    try:
+        return tuple(simulated_gpus(value))
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+def _kinds(given: Sequence[str], gpus: Sequence[GpuDevice]) -> dict[str, tuple[float, int]]:
+    """By type, the part of the jobs that need it, and how many GPUs of it there are."""
+    from researchflow_tmux.policies.hardware import kinds
+
+    parts = _numbers(given, "--gpu-type", "TYPE=PART with PART from 0 to 1")
+    for name, part in parts.items():
+        if part > 1:
+            raise click.BadParameter(f"{name}={part:g}: a part is at most 1", param_hint="--gpu-type")
+        if not _how_many(name, gpus):
+            raise click.BadParameter(f"no GPU is of type {name!r}: there are {kinds(gpus)}", param_hint="--gpu-type")
+    return {name: (part, _how_many(name, gpus)) for name, part in parts.items()}
+
+
+def _how_many(wanted: str, gpus: Sequence[GpuDevice]) -> int:
+    from researchflow_tmux.domain.hardware import hardware
+    from researchflow_tmux.policies.hardware import fitting
+
+    try:
+        return len(fitting(gpus, hardware(gpu_type=wanted)))
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--gpu-type") from None
 
 
 @click.command()
@@ -35,7 +68,17 @@ PATIENCE_S = 60.0
     help="Policy to try, or one of yours as module:object (may be repeated).",
 )
 @click.option("--compare", is_flag=True, help="Try all policies, and those of yours that --policy names.")
-@click.option("--gpus", type=click.IntRange(min=1), default=8, show_default=True, help="GPUs of the machine.")
+@click.option(
+    "--gpus", callback=_devices, default="8", show_default=True, help="GPUs of the machine: a number, or 2xA100,6xT4."
+)
+@click.option(
+    "--gpu-type",
+    "kinds",
+    metavar="TYPE=PART",
+    multiple=True,
+    help="Let this part of made-up jobs need a type: A100=0.3.",
+)
+@click.option("--no-keep-scarce", is_flag=True, help="As with `keep_scarce_gpus: false`.")
 @click.option(
     "--estimates",
     type=click.Choice(["exact", "noisy"]),
@@ -45,6 +88,10 @@ PATIENCE_S = 60.0
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Of everything that is left to chance.")
 @click.option("--jobs", type=click.IntRange(min=1), default=1000, show_default=True, help="Number of made-up jobs.")
+@click.option("--daily", is_flag=True, help="Let made-up jobs come by day, with a peak in the morning.")
+@click.option(
+    "--load", type=float, default=1.2, metavar="PART", help="Made-up work that comes, of what the GPUs can do."
+)
 @click.option("--stretch", type=float, default=1.0, metavar="FACTOR", help="Let every job take FACTOR times as long.")
 @click.option(
     "--projects",
@@ -66,10 +113,14 @@ def simulate(
     path: str | None,
     names: tuple[str, ...],
     compare: bool,
-    gpus: int,
+    gpus: tuple[GpuDevice, ...],
+    kinds: tuple[str, ...],
+    no_keep_scarce: bool,
     estimates: str,
     seed: int,
     jobs: int,
+    daily: bool,
+    load: float,
     stretch: float,
     projects: str,
     weights: tuple[str, ...],
@@ -87,17 +138,20 @@ def simulate(
     \b
     rfsched simulate                                    1000 made-up jobs on 8 GPUs
     rfsched simulate --trace lab.csv --compare          every policy on a trace
+    rfsched simulate --gpus 4xA100,12xT4 --gpu-type A100=0.3 --daily
     rfsched simulate --trace lab.csv --predict          how well durations are known beforehand
     """  # noqa: D301 - \b is click's "keep these lines"
     from researchflow_tmux.domain.plugin import is_plugin
+    from researchflow_tmux.simulation.replay import synthetic
     from researchflow_tmux.simulation.replay import trace as traces
     from researchflow_tmux.simulation.replay.comparing import NAMES, Run, policies
     from researchflow_tmux.simulation.replay.marking import with_deadlines, with_preemptible
     from researchflow_tmux.simulation.replay.reading import read_trace
-    from researchflow_tmux.simulation.replay.synthetic import synthetic
 
-    if not stretch > 0:
-        raise click.UsageError("--stretch must be above 0")
+    if not (stretch > 0 and load > 0):
+        raise click.UsageError("--stretch and --load must be above 0")
+    if kinds and path:
+        raise click.UsageError("--gpu-type is for made-up jobs: a trace has a column gpu_type")
     if predict:
         _predict(path, jobs, seed, processors_per_gpu, as_json=as_json)
         return
@@ -105,12 +159,23 @@ def simulate(
     chosen = policies((*NAMES, *own) if compare else names or ("balanced",), [_cap_s(cap) for cap in _list(caps)])
     if path:
         found = read_trace(path, processors_per_gpu=processors_per_gpu)
+    elif daily:
+        found = synthetic.daily(jobs=jobs, gpus=len(gpus), seed=seed, kinds=_kinds(kinds, gpus))
     else:
-        found = synthetic(jobs=jobs, gpus=gpus, seed=seed)
+        found = synthetic.synthetic(jobs=jobs, gpus=len(gpus), seed=seed, load=load, kinds=_kinds(kinds, gpus))
     found = traces.as_projects(traces.stretched(found, stretch), projects)
-    found, wide = traces.fitting(found, gpus)
+    of_type = {job.gpu_type: _how_many(job.gpu_type, gpus) for job in found.jobs if job.gpu_type}
+    found, wide = traces.fitting(found, len(gpus), of_type)
     found = with_preemptible(with_deadlines(found, deadlines, seed), preemptible, seed)
-    it = Run(trace=found, gpus=gpus, noisy=estimates == "noisy", seed=seed, weights=_weights(weights))
+    it = Run(
+        trace=found,
+        gpus=len(gpus),
+        noisy=estimates == "noisy",
+        seed=seed,
+        weights=_weights(weights),
+        devices=gpus if any(gpu.links or gpu.capability for gpu in gpus) or of_type else (),
+        keep_scarce=not no_keep_scarce,
+    )
     rows = [_run(it, name, policy) for name, policy in chosen]
     if as_json:
         _print_json(rows, found, len(wide), estimates, seed)
@@ -175,15 +240,19 @@ def _cap_s(text: str) -> float:
 
 
 def _weights(given: Sequence[str]) -> dict[str, float]:
+    return _numbers(given, "--weight", "NAME=N with N above 0")
+
+
+def _numbers(given: Sequence[str], option: str, form: str) -> dict[str, float]:
     found = {}
     for text in given:
-        name, equals, number = text.partition("=")
+        name, equals, number = text.rpartition("=")
         try:
             found[name] = float(number)
         except ValueError:
             equals = ""
         if not equals or not 0 < found[name] < float("inf"):
-            raise click.BadParameter(f"{text!r} is not NAME=N with N above 0", param_hint="--weight")
+            raise click.BadParameter(f"{text!r} is not {form}", param_hint=option)
     return found
 
 
@@ -228,6 +297,7 @@ def _blocks(rows: Sequence[Figures], trace: Trace, too_wide: int, estimates: str
     table = Table([head, *map(_row, rows)], right=frozenset(range(1, len(_COLUMNS))))
     shown += [line(), table, line(), *(line(text, "dim") for text in _LEGEND)]
     shown += [line(_shares(row)) for row in rows if len(row.shares) > 1]
+    shown += _types(rows)
     for row in rows:
         if row.deadline_jobs:
             shown.append(line(f"{row.policy}: {row.deadline_misses} of {row.deadline_jobs} deadlines missed"))
@@ -253,6 +323,26 @@ def _row(row: Figures) -> tuple[Cell, ...]:
     parts = (row.utilisation, row.utilisation_of_bound, row.utilisation_under_backlog)
     times = [duration(seconds) for seconds in waits]
     return tuple(Cell(text) for text in (row.policy, *times, *map(_percent, parts)))
+
+
+def _types(rows: Sequence[Figures]) -> list[Block]:
+    """By type of GPU, policy by policy."""
+    from researchflow_tmux.cli.layout import Cell, Table, line
+
+    found = [(row, kind) for row in rows for kind in row.types]
+    if not found:
+        return []
+    cells = [tuple(Cell(text, "dim") for text in _TYPE_COLUMNS)]
+    for row, kind in found:
+        parts = (kind.utilisation, kind.utilisation_under_backlog, kind.utilisation_when_wanted)
+        waits = (kind.mean_wait_s, kind.p99_wait_s)
+        words = [row.policy, kind.gpu_type, str(kind.gpus), *map(_percent, parts), str(kind.jobs)]
+        cells.append(tuple(map(Cell, [*words, *("" if each is None else duration(each) for each in waits)])))
+    return [line(), Table(cells, right=frozenset(range(2, len(_TYPE_COLUMNS)))), line(), line(_TYPE_LEGEND, "dim")]
+
+
+_TYPE_COLUMNS = ("POLICY", "TYPE", "GPUS", "USED", "BACKLOG", "WANTED", "JOBS", "MEAN WAIT", "P99")
+_TYPE_LEGEND = "WANTED: used while a job waited that needs this type; JOBS: such jobs (any: those that run on any GPU)."
 
 
 def _percent(part: float | None) -> str:

@@ -91,6 +91,10 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Free GPUs of which jobs that cannot run on any other had the first choice."""
     scarce: tuple[int, ...] = ()
     """All GPUs of the kinds that those need."""
+    gathered: tuple[int, ...] = ()
+    """GPUs that the first of those which waits for several will get."""
+    gathered_until_s: float = 0.0
+    """When it should."""
     stays: tuple[tuple[int, float, float], ...] = ()
     """What runs, if a reservation was made: GPU, share, and when it should end."""
     first_s: dict[int, float] = {}

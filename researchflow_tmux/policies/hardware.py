@@ -16,7 +16,7 @@ ANY_RANK = 0
 _WORD = re.compile(r"[a-z0-9]+")
 _SEPARATORS = re.compile(r"[\s_.+-]+(?![^\[]*\])")
 """Between words of a type, but not within `[a-c]`."""
-_MAKERS = ("nvidia ", "amd ", "tesla ", "geforce ", "radeon ")
+_MAKERS = ("simulated ", "nvidia ", "amd ", "tesla ", "geforce ", "radeon ")
 _PART = "mig"
 """The word in the name of a MIG device after which its own words come."""
 

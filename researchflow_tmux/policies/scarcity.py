@@ -7,7 +7,8 @@ Jobs that say what kind of GPU they need are choosy, and so are jobs that are pi
   has ever come.
 - *First choice*: a kind is scarce if at most half of the GPUs are of it. While choosy jobs wait, a job that could run
   without any scarce GPU takes none that they could have now; what they leave in the same decision is for all. So no
-  GPU stays idle for a job that does not come.
+  GPU stays idle for a job that does not come. For the first choosy job that waits for several GPUs these are gathered:
+  until then such jobs use them only if they will have ended.
 """
 
 from __future__ import annotations
@@ -47,6 +48,10 @@ class Kept(NamedTuple):
     """GPUs that are free, as many as they ask for."""
     scarce: frozenset[str] = frozenset()
     """All GPUs of scarce kinds that somebody waits for, free or not."""
+    gathered: frozenset[str] = frozenset()
+    """GPUs that the first choosy job which waits for several will get, ..."""
+    until_s: float = 0.0
+    """... and when: who has ended by then may use them."""
 
 
 NOTHING_KEPT = Kept()

@@ -13,7 +13,7 @@ from researchflow_tmux.domain.resources import Allocation
 from researchflow_tmux.domain.units import counted
 from researchflow_tmux.engine.decide import Capacity, fit, gate
 from researchflow_tmux.engine.planning.making_room import Room
-from researchflow_tmux.engine.planning.planner import Planner, Rehearsal
+from researchflow_tmux.engine.planning.planner import CHOOSY, Planner, Rehearsal
 from researchflow_tmux.policies.planning.classes import Entry, JobKey, class_of
 from researchflow_tmux.policies.planning.orders import DAY_S
 from researchflow_tmux.policies.planning.urgency import feasible
@@ -96,6 +96,8 @@ class _Explaining:
             case Why.DRAIN:
                 most = f"{self._planner.rules.policy.cap_s / DAY_S:.3g} d"
                 return Reason(code=ReasonCode.DRAIN, text=f"{self._first()}, which was put off by more than {most}")
+            case Why.KEPT:
+                return Reason(code=ReasonCode.RESERVED, text=CHOOSY)
             case _:
                 return self._no_room(entry) or self._behind(entry)
 

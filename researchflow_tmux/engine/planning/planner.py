@@ -18,7 +18,7 @@ from researchflow_tmux.engine.workload import Workload
 from researchflow_tmux.policies.accounts.accounts import Accounts, Claims
 from researchflow_tmux.policies.planning.classes import Entry
 from researchflow_tmux.policies.planning.estimates import Estimator
-from researchflow_tmux.policies.planning.floor import Floor, Stay
+from researchflow_tmux.policies.planning.floor import Floor, Reservation, Stay
 from researchflow_tmux.policies.planning.usage import Kept as KeptUsage
 from researchflow_tmux.policies.planning.walk import Facts, Offer, Promise, Walk
 from researchflow_tmux.policies.scarcity import NOTHING_KEPT, Kept, kept_for_choosy
@@ -27,7 +27,7 @@ MOST_URGENT = 256
 """So far one decision looks into the lane: many times what can start at once. Those behind wait in the usual order."""
 
 
-CHOOSY = "jobs that can run on no other"
+CHOOSY = "one that can run on no other GPU"
 
 
 class Rehearsal:
@@ -164,7 +164,7 @@ class Planner:
 
     def _decided(self, floor: Floor, room: Capacity, now: datetime, *, thorough: bool = False) -> Rehearsal:
         self.index.settle(now)
-        facts = self._facts(now.timestamp(), room.accounts, self._kept(floor, room), thorough=thorough)
+        facts = self._facts(now.timestamp(), room.accounts, self._kept(floor, room, now.timestamp()), thorough=thorough)
         done = Rehearsal(Walk(self.index.classes, floor, facts), facts)
         self._take(done, room, now)
         return done
@@ -243,13 +243,30 @@ class Planner:
             thorough=thorough,
         )
 
-    def _kept(self, floor: Floor, room: Capacity) -> Kept:
+    def _kept(self, floor: Floor, room: Capacity, now_s: float) -> Kept:
         """What choosy jobs have the first choice of."""
         demand = self.index.classes.demand
         if not demand or not room.rules.keep_scarce_gpus:
             return NOTHING_KEPT
         free = [uuid for uuid, left in floor.free.items() if left > SHARE_TOLERANCE]
-        return kept_for_choosy(free, floor.free.keys(), demand)
+        kept = kept_for_choosy(free, floor.free.keys(), demand)
+        gathered = self._gathered(floor, kept, room, now_s) if kept.scarce else None
+        return kept if gathered is None else kept._replace(gathered=gathered.uuids, until_s=gathered.at_s)
+
+    def _gathered(self, floor: Floor, kept: Kept, room: Capacity, now_s: float) -> Reservation | None:
+        """The scarce GPUs that the first job which waits for several of them will get."""
+        index, fair = self.index, self.rules.policy.fair
+        blocked = [
+            (index.usage.ratio(project) if fair else 0.0, shelf.keys[0], shelf.need)
+            for project, shelves in index.classes.projects.items()
+            for shelf in shelves.values()
+            if shelf.need.may is not None
+            and shelf.need.gpus > 1
+            and shelf.need.may & floor.free.keys() <= kept.scarce
+            and not floor.fits(shelf.need)
+            and room.accounts.refuses(index.classes.entries[shelf.keys[0][-1]].claim) is None
+        ]
+        return floor.reserve(min(blocked, key=lambda each: each[:2])[2], now_s) if blocked else None
 
     def _lane(self, now_s: float, loan: float) -> Iterable[Entry]:
         """The urgent jobs of the projects that are not too far ahead: urgent service is a loan."""

@@ -137,6 +137,8 @@ class Recorder:
             facts=rough.facts,
             choosy=self._all(done.facts.kept.uuids),
             scarce=self._all(done.facts.kept.scarce),
+            gathered=self._all(done.facts.kept.gathered),
+            gathered_until_s=done.facts.kept.until_s,
             stays=()
             if reservation is None
             else tuple((places[stay.uuid], stay.share, stay.ends_s) for stay in stays if stay.uuid in free),

@@ -79,7 +79,7 @@ def _facts(decision: Decision, lane: Iterable[Entry]) -> Facts:
         lane=lane,
         accounts=_accounts(decision.accounts),
         aside=decision.aside,
-        kept=Kept(_gpus(decision.choosy), _gpus(decision.scarce)),
+        kept=Kept(_gpus(decision.choosy), _gpus(decision.scarce), _gpus(decision.gathered), decision.gathered_until_s),
         promises={number: Promise(first_s) for number, first_s in decision.first_s.items()},
         **more,
     )

@@ -117,6 +117,8 @@ class Walk:
         """Whose turn it was when a wide job went before its turn."""
         self.looks: list[Look] = []
         """All jobs that were looked at, in that order."""
+        self._chosen = False
+        """Choosy jobs have chosen."""
         self._kept = facts.kept if facts.policy.backfills else NOTHING_KEPT
         self.passed: dict[int, Why] = {}
         """Single jobs the walk went past."""
@@ -170,8 +172,9 @@ class Walk:
         """Choosy jobs have chosen: what they left is for those that were kept off it. False = nobody was."""
         kept_off = {key for key, why in self.passed_classes.items() if why is Why.KEPT}
         singles = {job_id for job_id, why in self.passed.items() if why is Why.KEPT}
+        again, self._chosen = self._chosen, True
         self._kept = self._kept._replace(uuids=NOTHING)
-        if not kept_off and not singles:
+        if again or (not kept_off and not singles):
             return False
         for key in kept_off:
             del self.passed_classes[key]
@@ -259,7 +262,7 @@ class Walk:
             return Why.CAP, NOTHING
         if not self.floor.fits(need):
             return self._no_room(entry), NOTHING
-        avoid = self._kept.uuids if self._kept.uuids and self._keeps_off(entry) else NOTHING
+        avoid = self._left_to_others(entry)
         if avoid and not self.floor.fits(need, avoid):
             return Why.KEPT, NOTHING
         if self.reservation is None or need.gpus == 0:
@@ -272,6 +275,13 @@ class Walk:
         if self.floor.fits(need, beside):
             return None, beside
         return (Why.KEPT if avoid and self.floor.fits(need, self.reservation.uuids) else Why.WOULD_DELAY), NOTHING
+
+    def _left_to_others(self, entry: Entry) -> frozenset[str]:
+        """The scarce GPUs that it may not have."""
+        if not self._keeps_off(entry):
+            return NOTHING
+        ends_before = self._it.now_s + entry.estimate.most_s <= self._kept.until_s
+        return self._kept.uuids if ends_before else self._kept.uuids | self._kept.gathered
 
     def _keeps_off(self, entry: Entry) -> bool:
         """Whether the job leaves scarce GPUs to others: it can do without, is not urgent, and has not waited for C."""

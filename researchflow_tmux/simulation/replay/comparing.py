@@ -8,8 +8,10 @@ import msgspec
 
 from researchflow_tmux.domain.errors import UsageError
 from researchflow_tmux.domain.plugin import is_plugin
+from researchflow_tmux.domain.resources import GpuDevice
 from researchflow_tmux.policies.planning.orders import POLICIES, Policy
 from researchflow_tmux.ports import PolicyPlugin
+from researchflow_tmux.simulation.replay.by_type import by_type
 from researchflow_tmux.simulation.replay.figures import Figures, measure
 from researchflow_tmux.simulation.replay.guesses import Guesses
 from researchflow_tmux.simulation.replay.replay import replay
@@ -29,6 +31,9 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     """Durations are guessed as people guess; False = they are known."""
     seed: int = 0
     weights: Mapping[str, float] = {}
+    devices: tuple[GpuDevice, ...] = ()
+    """The GPUs, if they are not alike."""
+    keep_scarce: bool = True
 
 
 class Compared(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,5 +81,16 @@ def policies(names: Sequence[str], caps_s: Sequence[float] = ()) -> list[tuple[s
 def run(it: Run, name: str, policy: Policy | None, plugin: PolicyPlugin | None = None) -> Figures:
     """One policy, or a plug-in, on the workload. Raises PolicyError when the plug-in does not do its work."""
     guesses = Guesses(it.trace, noisy=it.noisy, seed=it.seed)
-    done = replay(it.trace, gpus=it.gpus, policy=policy, estimator=guesses, weights=it.weights, plugin=plugin)
-    return measure(name, done.ran, it.gpus, len(done.unfinished))
+    done = replay(
+        it.trace,
+        gpus=it.gpus,
+        devices=it.devices,
+        keep_scarce=it.keep_scarce,
+        policy=policy,
+        estimator=guesses,
+        weights=it.weights,
+        plugin=plugin,
+    )
+    kinds = {device.index: device.name.removeprefix("Simulated ") for device in it.devices}
+    figures = measure(name, done.ran, it.gpus, len(done.unfinished))
+    return msgspec.structs.replace(figures, types=by_type(done.ran, kinds))

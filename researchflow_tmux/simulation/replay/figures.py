@@ -36,6 +36,8 @@ class Ran(msgspec.Struct, frozen=True, kw_only=True):
     """The attempts that were stopped for other jobs."""
     resumed_s: float | None = None
     """Start of its last attempt, if there were others."""
+    on: tuple[int, ...] = ()
+    """Indices of the GPUs of its last attempt."""
 
     @property
     def pieces(self) -> list[Piece]:
@@ -47,6 +49,23 @@ class Ran(msgspec.Struct, frozen=True, kw_only=True):
     def wait_s(self) -> float:
         """From coming to starting."""
         return self.start_s - self.job.submit_s
+
+
+class OfType(msgspec.Struct, frozen=True, kw_only=True):
+    """The GPUs of one type, and the jobs that can run on no other. null = there was nothing to measure."""
+
+    gpu_type: str
+    gpus: int
+    utilisation: float | None
+    """Until the last job came."""
+    utilisation_under_backlog: float | None
+    """Part of these GPUs in use while at least 20 jobs waited."""
+    utilisation_when_wanted: float | None
+    """Part of them in use while a job that needs them waited."""
+    jobs: int
+    """That need this type."""
+    mean_wait_s: float | None
+    p99_wait_s: float | None
 
 
 class Figures(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,6 +105,8 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     """How often a job was stopped for one with a deadline."""
     lost_gpu_hours: float
     """GPU-hours that were done again after that."""
+    types: list[OfType] = []
+    """By type of GPU, if there are several; after them the jobs that run on any, as type `any`."""
 
 
 def measure(policy: str, ran: Sequence[Ran], gpus: int, unfinished: int = 0) -> Figures:
@@ -105,19 +126,19 @@ def measure(policy: str, ran: Sequence[Ran], gpus: int, unfinished: int = 0) -> 
         gpus=gpus,
         jobs=len(ran),
         unfinished=unfinished,
-        utilisation=_part(done, gpus * last_s),
-        utilisation_of_bound=_part(done, bound),
-        utilisation_under_backlog=_part(busy, gpus * backlog_s),
+        utilisation=part(done, gpus * last_s),
+        utilisation_of_bound=part(done, bound),
+        utilisation_under_backlog=part(busy, gpus * backlog_s),
         backlog_s=round(backlog_s, 3),
-        mean_wait_s=_mean(waits),
-        p50_wait_s=_percentile(waits, 50),
-        p99_wait_s=_percentile(waits, 99),
-        max_wait_s=_percentile(waits, 100),
-        mean_jct_s=_mean(jcts),
-        p50_jct_s=_percentile(jcts, 50),
-        p99_jct_s=_percentile(jcts, 99),
+        mean_wait_s=mean(waits),
+        p50_wait_s=percentile(waits, 50),
+        p99_wait_s=percentile(waits, 99),
+        max_wait_s=percentile(waits, 100),
+        mean_jct_s=mean(jcts),
+        p50_jct_s=percentile(jcts, 50),
+        p99_jct_s=percentile(jcts, 99),
         makespan_s=round(makespan_s, 3),
-        makespan_of_bound=_part(makespan_s, least_s),
+        makespan_of_bound=part(makespan_s, least_s),
         shares=_shares(ran, last_s),
         deadline_jobs=len(due),
         deadline_misses=sum(one.end_s > (one.job.deadline_s or 0.0) for one in due),
@@ -162,14 +183,16 @@ def _comes_and_goes(one: Ran) -> Iterator[tuple[float, int, int]]:
         yield piece.end_s, 1, -one.job.gpus
 
 
-def _part(value: float, whole: float) -> float | None:
+def part(value: float, whole: float) -> float | None:
+    """Rounded; None = there is nothing to be a part of."""
     return round(value / whole, 4) if whole > 0 else None
 
 
-def _mean(values: Sequence[float]) -> float | None:
+def mean(values: Sequence[float]) -> float | None:
+    """Rounded; None = of nothing."""
     return round(sum(values) / len(values), 3) if values else None
 
 
-def _percentile(ordered: Sequence[float], pct: int) -> float | None:
+def percentile(ordered: Sequence[float], pct: int) -> float | None:
     """The smallest value that `pct` % of all are not above."""
     return round(ordered[max(-(-len(ordered) * pct // 100), 1) - 1], 3) if ordered else None

@@ -8,10 +8,11 @@ import os
 from collections.abc import Iterator
 
 from researchflow_tmux.domain.errors import ConfigError, Problem
+from researchflow_tmux.domain.hardware import parse_types
 from researchflow_tmux.simulation.replay.trace import Trace, TraceJob, made
 
 REQUIRED = ("job_id", "submit_s", "duration_s", "num_gpus")
-COLUMNS = (*REQUIRED, "user", "vc", "project", "deadline_s", "preemptible")
+COLUMNS = (*REQUIRED, "user", "vc", "project", "deadline_s", "preemptible", "gpu_type")
 SWF_FIELDS = 18
 _YES_OR_NO = {"": False, "false": False, "no": False, "0": False, "true": True, "yes": True, "1": True}
 MOST_PROBLEMS = 20
@@ -119,6 +120,9 @@ class _Csv(_Reader):
         submit_s, duration_s, gpus = figure("submit_s"), figure("duration_s"), figure("num_gpus")
         deadline = row.get("deadline_s", "").strip()
         deadline_s = figure("deadline_s") if deadline else None
+        kind = self._type(
+            row.get("gpu_type", "").strip(), line, header.index("gpu_type") + 1 if "gpu_type" in header else 1
+        )
         if submit_s is None or duration_s is None or gpus is None or not self.unique(row["job_id"], line):
             return None
         if gpus != int(gpus):
@@ -136,7 +140,16 @@ class _Csv(_Reader):
             project=row.get("project") or row.get("vc", ""),
             deadline_s=deadline_s,
             preemptible=may_stop,
+            gpu_type=kind,
         )
+
+    def _type(self, text: str, line: int, column: int) -> str:
+        """The type of GPU, as the setting takes it."""
+        try:
+            return text if text and parse_types(text) else ""
+        except ValueError as error:
+            self.bad(f"gpu_type: {error}", line, column)
+            return ""
 
 
 class _Swf(_Reader):

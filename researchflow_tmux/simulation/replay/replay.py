@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 import msgspec
 
 from researchflow_tmux.domain.accounts import Owner
 from researchflow_tmux.domain.attempt import PREEMPTED, Killed
-from researchflow_tmux.domain.events import AttemptEnded, Payload
+from researchflow_tmux.domain.events import AttemptEnded, AttemptPlanned, Payload
+from researchflow_tmux.domain.hardware import NO_HARDWARE, hardware
 from researchflow_tmux.domain.job import JobSpec
+from researchflow_tmux.domain.limits import RoomRules
 from researchflow_tmux.domain.resources import GpuDevice, ResourceRequest
 from researchflow_tmux.engine.context import Rules
 from researchflow_tmux.engine.loop import Engine
@@ -52,18 +54,22 @@ class Replayed(msgspec.Struct, frozen=True, kw_only=True):
 def replay(
     trace: Trace,
     *,
-    gpus: int,
+    gpus: int = 0,
+    devices: Sequence[GpuDevice] = (),
+    keep_scarce: bool = True,
     policy: Policy | None,
     estimator: Estimator,
     weights: Mapping[str, float] | None = None,
     caps: Mapping[str, int] | None = None,
     plugin: PolicyPlugin | None = None,
 ) -> Replayed:
-    """Let the whole trace run on `gpus` simulated GPUs; without `policy` and `plugin` by the queue's own order.
+    """Let the whole trace run on `gpus` GPUs that are alike, or on `devices`.
+
+    Without `policy` and `plugin` it goes by the queue's own order.
 
     Raises PolicyError when the plug-in does not do its work: nothing takes its place here.
     """
-    machine = _Machine(trace, gpus)
+    machine = _Machine(trace, gpus, devices, keep_scarce=keep_scarce)
     claims = Claims({Owner("project", name): Bounds(gpus=most) for name, most in (caps or {}).items()})
     machine.engine.context.accounting.claims = claims
     if plugin is not None:
@@ -77,14 +83,16 @@ def replay(
 class _Machine:
     """GPUs and a scheduler in memory, and the jobs of a trace as they come."""
 
-    def __init__(self, trace: Trace, gpus: int) -> None:
+    def __init__(
+        self, trace: Trace, gpus: int = 0, devices: Sequence[GpuDevice] = (), *, keep_scarce: bool = True
+    ) -> None:
         self._jobs = trace.jobs
         self._next = 0
         self.clock = VirtualClock(EPOCH)
         self._lengths = _Lengths(trace)
         self.host = MemoryHost(self.clock, WORKSPACE, self._lengths)
         self.waiter = MemoryWaiter(self.host)
-        self.devices = [
+        self.devices = list(devices) or [
             GpuDevice(uuid=f"gpu-{index:04}", index=index, name="simulated", kind="simulated") for index in range(gpus)
         ]
         room = RoomReader(
@@ -93,8 +101,9 @@ class _Machine:
             leases=ScriptedLeases(),
             clock=self.clock,
             share=1.0,
-            max_cpu_jobs=gpus,
+            max_cpu_jobs=len(self.devices),
             own_tag_prefix=f"{WORKSPACE}/",
+            rules=RoomRules(keep_scarce_gpus=keep_scarce),
         )
         store = MemoryStore(workspace_id=WORKSPACE)
         store.save_environment(WORKSPACE, {})
@@ -105,6 +114,8 @@ class _Machine:
         self._ran: dict[int, Ran] = {}
         self._stopped: dict[int, list[Piece]] = {}
         """Attempts of jobs that have not ended yet, by job."""
+        self._on: dict[int, tuple[int, ...]] = {}
+        """The GPUs that each job got."""
         self._by_id: dict[int, TraceJob] = {}
         self.engine.workload.watchers.append(self._see)
 
@@ -159,6 +170,8 @@ class _Machine:
         return self.next_at() is None and not self.host.runners() and not workload.changed and not workload.attempts
 
     def _see(self, payload: Payload, _at: datetime) -> None:
+        if isinstance(payload, AttemptPlanned):
+            self._on[payload.attempt.job_id] = payload.attempt.allocation.indices
         if isinstance(payload, AttemptEnded) and payload.ended.started_at is not None:
             job = self._by_id[payload.job_id]
             start_s = (payload.ended.started_at - EPOCH).total_seconds()
@@ -171,7 +184,14 @@ class _Machine:
             stopped = tuple(self._stopped.pop(payload.job_id, ()))
             first_s = stopped[0].start_s if stopped else start_s
             resumed_s = start_s if stopped else None
-            self._ran[payload.job_id] = Ran(job=job, start_s=first_s, end_s=end_s, stopped=stopped, resumed_s=resumed_s)
+            self._ran[payload.job_id] = Ran(
+                job=job,
+                start_s=first_s,
+                end_s=end_s,
+                stopped=stopped,
+                resumed_s=resumed_s,
+                on=self._on[payload.job_id],
+            )
 
 
 class _Lengths(Scripts):
@@ -208,7 +228,7 @@ def _spec(job: TraceJob) -> JobSpec:
         argv=("true",),
         workdir="/",
         env_digest=WORKSPACE,
-        request=ResourceRequest(gpus=job.gpus),
+        request=ResourceRequest(gpus=job.gpus, hardware=hardware(gpu_type=job.gpu_type) if job.gpus else NO_HARDWARE),
         project=job.project or None,
         deadline=deadline,
         preemptible=job.preemptible,

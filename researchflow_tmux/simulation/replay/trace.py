@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 import msgspec
 
@@ -15,6 +16,8 @@ class TraceJob(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds from the begin of the trace."""
     duration_s: float
     gpus: int = 1
+    gpu_type: str = ""
+    """As the setting of that name; empty = any GPU."""
     user: str = ""
     project: str = ""
     deadline_s: float | None = None
@@ -52,10 +55,12 @@ def stretched(trace: Trace, factor: float) -> Trace:
     return msgspec.structs.replace(trace, jobs=tuple(jobs))
 
 
-def fitting(trace: Trace, gpus: int) -> tuple[Trace, Sequence[TraceJob]]:
-    """The jobs that a machine of so many GPUs can run, and those that it cannot."""
-    wide = [job for job in trace.jobs if job.gpus > gpus]
-    kept = tuple(job for job in trace.jobs if job.gpus <= gpus)
+def fitting(
+    trace: Trace, gpus: int, of_type: Mapping[str, int] = MappingProxyType({})
+) -> tuple[Trace, Sequence[TraceJob]]:
+    """The jobs that a machine of so many GPUs can run, and those that it cannot; `of_type` = how many for a type."""
+    wide = [job for job in trace.jobs if job.gpus > of_type.get(job.gpu_type, gpus)]
+    kept = tuple(job for job in trace.jobs if job.gpus <= of_type.get(job.gpu_type, gpus))
     return msgspec.structs.replace(trace, jobs=kept), wide
 
 

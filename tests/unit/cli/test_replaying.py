@@ -96,9 +96,14 @@ def test_stretch_and_weights(lab: str) -> None:
         (("--weight", "a"), "'a' is not NAME=N"),
         (("--weight", "a=-1"), "'a=-1' is not NAME=N"),
         (("--age-cap", "soon"), "got 'soon'"),
-        (("--stretch", "0"), "--stretch must be above 0"),
-        (("--stretch", "nan"), "--stretch must be above 0"),
-        (("--gpus", "0"), "0 is not in the range"),
+        (("--stretch", "0"), "--stretch and --load must be above 0"),
+        (("--stretch", "nan"), "--stretch and --load must be above 0"),
+        (("--load", "0"), "--stretch and --load must be above 0"),
+        (("--gpus", "0"), "expected a number of GPUs"),
+        (("--gpus", "4xMany"), "'Many' is no type of GPU"),
+        (("--gpus", "2xA100", "--gpu-type", "A100=2"), "a part is at most 1"),
+        (("--gpus", "2xA100", "--gpu-type", "H100=0.5"), "no GPU is of type 'H100': there are 2 × A100"),
+        (("--gpus", "2xA100", "--gpu-type", "A100"), "'A100' is not TYPE=PART"),
         (("--estimates", "good"), "'good' is not one of"),
     ],
 )
@@ -149,3 +154,20 @@ def test_a_policy_of_ones_own_is_simulated_and_one_that_says_the_same_as_a_built
 def test_a_policy_of_ones_own_that_fails_ends_its_simulation(name: str, words: str) -> None:
     with pytest.raises(PolicyError, match=words):
         raise simulate("--jobs", "20", "--policy", name).exception or AssertionError("it did not fail")
+
+
+def test_types_of_gpus_have_rows_of_their_own(tmp_path: Path) -> None:
+    said = data("--gpus", "2xA100,6xT4", "--gpu-type", "A100=0.3", "--daily", "--jobs", "60")
+    assert [(kind["gpu_type"], kind["gpus"]) for kind in said["types"]] == [("A100", 2), ("T4", 6), ("any", 8)]
+    assert said["types"][0]["jobs"] + said["types"][2]["jobs"] == said["jobs"] == 60
+    shown = simulate("--gpus", "2xA100,6xT4", "--gpu-type", "A100=0.3", "--daily", "--jobs", "60").output
+    assert "WANTED" in shown
+    trace = tmp_path / "typed.csv"
+    trace.write_text("job_id,submit_s,duration_s,num_gpus,gpu_type\na,0,60,1,A100\nb,0,60,3,A100\nc,0,60,1,\n")
+    said = data("--trace", str(trace), "--gpus", "2xA100,2xT4")
+    assert (said["jobs"], said["too_wide"]) == (2, 1), "three A100 are more than there are"
+    trace.write_text("job_id,submit_s,duration_s,num_gpus,gpu_type\na,0,60,1,A100|\n")
+    found = simulate("--trace", str(trace)).exception
+    assert isinstance(found, ConfigError)
+    assert "gpu_type: expected types such as" in str(found)
+    assert isinstance(simulate("--trace", str(trace), "--gpu-type", "A100=1").exception, SystemExit)
