@@ -21,6 +21,8 @@ class PolicyState(msgspec.Struct, frozen=True, kw_only=True):
     """As the settings have it."""
     orders: bool
     """Whether it gives the keys."""
+    spoken: list[int] = []
+    """The jobs that it spoke about so far."""
     keys: dict[int, tuple[float, ...]] = {}
     refused: dict[int, str] = {}
 

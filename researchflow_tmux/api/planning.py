@@ -56,7 +56,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         said, rules, who = None, self.rules, estimator or self.history
         if self.own is not None and live is not None and live.policy_trouble is None:
             said = Said(orders=self.own.orders)
-            said.restore(self.own.keys, self.own.refused, workload.jobs)
+            said.restore(self.own.keys, self.own.refused, self.own.spoken)
             rules = replace(rules, policy=ordered_by(self.own.name) if said.orders else rules.policy)
         return Planner(
             workload, rules, who, devices=devices, share=share, now=now, kept=self.kept, said=said, claims=claims

@@ -13,8 +13,9 @@ from researchflow_tmux.engine.loop import Engine
 from researchflow_tmux.engine.planning.recording import Recorder
 from researchflow_tmux.engine.planning.said import Said
 
+FEW = 500
 POLICY_EVERY_S = 1.0
-"""What a plug-in said of thousands of jobs is written no more often than this."""
+"""What a plug-in said of more jobs is written no more often than this."""
 
 
 class Publisher:
@@ -96,7 +97,10 @@ class Publisher:
         now_s = self._engine.clock.monotonic()
         if guest is None or said is None or self._written == (said, said.version):
             return
-        if now_s - self._written_s >= POLICY_EVERY_S:
-            state = policy_file.PolicyState(name=guest.name, orders=said.orders, keys=said.keys, refused=said.refused)
+        spoken = said.spoken
+        if len(spoken) <= FEW or now_s - self._written_s >= POLICY_EVERY_S:
+            state = policy_file.PolicyState(
+                name=guest.name, orders=said.orders, spoken=spoken, keys=said.keys, refused=said.refused
+            )
             policy_file.write(self._paths.policy, state)
             self._written, self._written_s = (said, said.version), now_s

@@ -50,6 +50,11 @@ class Said:
             self.keys.pop(job_id, None)
             self.refused.pop(job_id, None)
 
+    @property
+    def spoken(self) -> list[int]:
+        """The jobs that it spoke about and that wait still."""
+        return sorted(self._answered)
+
     def lets(self, job_id: int) -> bool:
         """Whether it spoke about the job, and not against it."""
         return job_id in self._answered and job_id not in self.refused
