@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from researchflow_tmux.adapters.clock import SystemClock
+from researchflow_tmux.adapters.register import FileRegister
 from tests.support import eventually
 from tests.workspaces import Factory, RealWorkspace, kill9, new_workspace
 
@@ -30,6 +32,8 @@ def machine_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> 
     path.write_text(text)
     monkeypatch.setenv("RFSCHED_PROJECTS", str(path))
     monkeypatch.setenv("ALONE", str(tmp_path))
+    monkeypatch.setenv("RFSCHED_LEASE_DIR", str(tmp_path / "leases"))
+    (tmp_path / "leases").mkdir()
     return path
 
 
@@ -39,30 +43,42 @@ def queue(workspace: RealWorkspace, jobs: int) -> None:
         workspace.ok("add", "--no-start", "--project", "vision", "--name", f"j{number}", "--", program)
 
 
-def test_a_shared_cap_holds_whoever_is_killed_when(
-    new_workspace: Factory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("limit", ["max_gpus: 1", "gpu_hours: 0.05, period: total"])
+def test_a_shared_cap_or_budget_holds_whoever_is_killed_when(
+    new_workspace: Factory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str
 ) -> None:
-    machine_file(tmp_path, monkeypatch, "projects: {vision: {max_gpus: 1}}\n")
+    machine_file(tmp_path, monkeypatch, f"projects: {{vision: {{{limit}}}}}\n")
     both = [new_workspace(name, task_name=name, check_interval=0.5) for name in ("one", "two")]
     for each in both:
-        queue(each, 5)
+        queue(each, 3)
     chance = random.Random(7)
     running = [each.scheduler() for each in both]
     done: list[str] = []
-    for _ in range(12):
+    while len(done) < 5:
         which = chance.randrange(2)
         # Until something new has happened; where the scheduler is by then is anybody's guess.
-        before = len(done)
-        done = eventually(partial(_ran, tmp_path, before), 60.0, what="a job has run")
-        if len(done) >= 9:
-            break
+        done = eventually(partial(_ran, tmp_path, len(done)), 60.0, what="a job has run")
+        assert taken_hours() <= 0.05 + 1e-9 or "max_gpus" in limit
         kill9(running[which].pid)
         running[which].wait()
         running[which] = both[which].scheduler()
     for each in both:
         assert set(each.settled(60.0).values()) == {"succeeded"}
-    assert not (tmp_path / "crowded").exists(), (tmp_path / "crowded").read_text()
-    assert len((tmp_path / "ran").read_text().splitlines()) == 10
+    if "max_gpus" in limit:
+        assert not (tmp_path / "crowded").exists(), (tmp_path / "crowded").read_text()
+    assert len((tmp_path / "ran").read_text().splitlines()) == 6
+    assert 0 < taken_hours() <= 0.05 + 1e-9
+
+
+def taken_hours() -> float:
+    """GPU-hours that are used or granted, by the pages as they are while nobody books."""
+    register = FileRegister(os.environ["RFSCHED_LEASE_DIR"], SystemClock().boot_id)
+    assert register.lock(30.0) is None
+    try:
+        pages = [seen.page for seen in register.read(SystemClock().now()) if seen.page is not None]
+    finally:
+        register.unlock()
+    return sum(use.hours("total").gpu for page in pages for use in page.uses.values())
 
 
 def _ran(tmp_path: Path, so_far: int) -> list[str]:
