@@ -12,8 +12,10 @@ from researchflow_tmux.adapters.files import write_atomic
 from researchflow_tmux.domain.errors import UsageError
 from researchflow_tmux.drawing.viewer import Table
 
-FORMATS = ("svg", "html", "json", "png", "csv", "txt")
-SUFFIXES = {f".{form}": form for form in FORMATS} | {".htm": "html"}
+FORMATS = ("svg", "html", "json", "png", "csv", "txt", "vega")
+SUFFIXES = {f".{form}": form for form in FORMATS if form != "vega"} | {".htm": "html", ".vl.json": "vega"}
+FOREIGN = (".pdf", ".ps", ".eps", ".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tiff", ".xlsx", ".ods", ".md", ".tex")
+"""Names of files that somebody may wish for and cannot have: no jobs."""
 MARK = b"rfsched"
 """What files of ours have near their beginning."""
 LOOK_BYTES = 2_048
@@ -28,6 +30,8 @@ class Export(NamedTuple):
     """In one line."""
     svg: Callable[[], str] | None = None
     html: Callable[[], str] | None = None
+    vega: Callable[[], dict[str, Any]] | None = None
+    """A specification for Vega-Lite."""
     rows: Callable[[], tuple[Sequence[str], Sequence[Sequence[Any]]]] | None = None
     """Header and rows, for CSV."""
     tables: Callable[[], Sequence[Table]] | None = None
@@ -39,6 +43,7 @@ class Export(NamedTuple):
             "svg": self.svg,
             "html": self.html,
             "json": lambda: msgspec.json.encode(self.data).decode() + "\n",
+            "vega": None if self.vega is None else self._vega,
             "csv": None if self.rows is None else self._csv,
         }
         if form == "png" and self.svg is not None:
@@ -50,6 +55,10 @@ class Export(NamedTuple):
             have = [name for name, each in {**makers, "png": self.svg, "txt": self.tables}.items() if each is not None]
             raise UsageError(f"a {self.what} cannot be made {form}", hint="choose one of " + ", ".join(have))
         return maker().encode("utf-8", "replace")
+
+    def _vega(self) -> str:
+        assert self.vega is not None
+        return msgspec.json.encode(self.vega()).decode() + "\n"
 
     def _csv(self) -> str:
         import csv
@@ -68,12 +77,17 @@ def format_of(path: str | None, wanted: str | None) -> str | None:
     """The format that was said, else that of the file's name; None = neither says one. Raises UsageError."""
     if wanted is not None or path is None or path == "-":
         return wanted
-    suffix = os.path.splitext(path)[1].lower()
+    suffix = suffix_of(path)
     if suffix not in SUFFIXES:
         raise UsageError(
             f"{path}: the name does not say in which format", hint=f"end it in {', '.join(SUFFIXES)}, or give --format"
         )
     return SUFFIXES[suffix]
+
+
+def suffix_of(path: str) -> str:
+    """How the name ends: `.svg`, `.vl.json`."""
+    return ".vl.json" if path.lower().endswith(".vl.json") else os.path.splitext(path)[1].lower()
 
 
 def write(path: str, content: bytes, form: str, *, force: bool) -> None:

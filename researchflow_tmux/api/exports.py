@@ -18,6 +18,7 @@ from researchflow_tmux.hindsight.pictures.graph import graph_svg
 from researchflow_tmux.hindsight.pictures.report import heading, report_tables
 from researchflow_tmux.hindsight.pictures.timeline import description, timeline_svg
 from researchflow_tmux.hindsight.pictures.utilisation import shares_svg, utilisation_svg
+from researchflow_tmux.hindsight.pictures.vega import vega_lite
 from researchflow_tmux.hindsight.report import Tally
 from researchflow_tmux.hindsight.timeline import By, TimelineBar
 
@@ -37,7 +38,8 @@ def timeline_export(
         found = [(lane.title, bar) for lane in data.lanes for bar in lane.bars]
         return header, [[title, *(_cell(getattr(bar, field.name)) for field in fields)] for title, bar in found]
 
-    return Export("timeline", data, description(data), svg, lambda: viewer("Timeline", svg()), rows)
+    said = description(data)
+    return Export("timeline", data, said, svg, lambda: viewer("Timeline", svg()), lambda: vega_lite(data), rows)
 
 
 def graph_export(past: Past, *, stack: str = "auto", width: float = 1200.0) -> Export:
@@ -56,7 +58,7 @@ def graph_export(past: Past, *, stack: str = "auto", width: float = 1200.0) -> E
             [*(_cell(getattr(node, name)) for name in fields), _cell(needs.get(node.id, []))] for node in data.nodes
         ]
 
-    return Export("graph", data, graphs.description(data), svg, lambda: viewer("What needs what", svg()), rows)
+    return Export("graph", data, graphs.description(data), svg, lambda: viewer("What needs what", svg()), rows=rows)
 
 
 def utilisation_export(past: Past, *, width: float = 1200.0) -> Export:
@@ -74,7 +76,7 @@ def utilisation_export(past: Past, *, width: float = 1200.0) -> Export:
         ]
 
     said = uses.description(data)
-    return Export("utilisation", data, said, svg, lambda: viewer("How GPUs were used", svg()), rows)
+    return Export("utilisation", data, said, svg, lambda: viewer("How GPUs were used", svg()), rows=rows)
 
 
 def report_export(past: Past, *, width: float = 1200.0) -> Export:
@@ -105,7 +107,7 @@ def report_export(past: Past, *, width: float = 1200.0) -> Export:
             [by, *(_cell(getattr(tally, name)) for name in fields)] for by, found in groups.items() for tally in found
         ]
 
-    return Export("report", data, heading(data), None, html, rows, lambda: report_tables(data))
+    return Export("report", data, heading(data), html=html, rows=rows, tables=lambda: report_tables(data))
 
 
 def _cell(value: Any) -> Any:

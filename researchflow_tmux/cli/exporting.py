@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -17,8 +16,7 @@ if TYPE_CHECKING:
     from researchflow_tmux.api.exporting import Export
     from researchflow_tmux.api.hindsight import Past
 
-FORMATS = ("svg", "html", "json", "png", "csv", "txt")
-ENDINGS = (".svg", ".html", ".htm", ".json", ".png", ".csv", ".txt")
+FORMATS = ("svg", "html", "json", "png", "csv", "txt", "vega")
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -54,7 +52,7 @@ def common(function: F) -> F:
     return function
 
 
-@export.command()
+@export.command(short_help="What ran when, on which GPU.")
 @common
 @click.option(
     "--by", type=click.Choice(["gpu", "job", "project"]), default="gpu", show_default=True, help="What a lane is."
@@ -79,7 +77,7 @@ def timeline(chosen: Chosen, /, by: str, waiting: bool, plan: bool, width: int, 
     _export(chosen, make, **given)
 
 
-@export.command()
+@export.command(short_help="What needs what, and the critical path.")
 @common
 @click.option(
     "--stack",
@@ -101,7 +99,7 @@ def graph(chosen: Chosen, /, stack: str, width: int, **given: Any) -> None:
     _export(chosen, lambda past: graph_export(past, stack=stack, width=width), **given)
 
 
-@export.command()
+@export.command(short_help="How busy GPUs were over time.")
 @common
 @pass_chosen
 def utilisation(chosen: Chosen, /, width: int, **given: Any) -> None:
@@ -115,7 +113,7 @@ def utilisation(chosen: Chosen, /, width: int, **given: Any) -> None:
     _export(chosen, lambda past: utilisation_export(past, width=width), **given)
 
 
-@export.command()
+@export.command(short_help="GPU-hours, waits, failures, wasted work.")
 @common
 @pass_chosen
 def report(chosen: Chosen, /, width: int, **given: Any) -> None:
@@ -189,6 +187,8 @@ def _text(made: Export, *, printed: bool) -> bytes:
 
 def _file_and_jobs(words: tuple[str, ...], output: str | None) -> tuple[str | None, tuple[str, ...]]:
     """The first word is the file if it ends like one and no other was named."""
-    if output is None and words and os.path.splitext(words[0])[1].lower() in ENDINGS:
+    from researchflow_tmux.api.exporting import FOREIGN, SUFFIXES, suffix_of
+
+    if output is None and words and suffix_of(words[0]) in (*SUFFIXES, *FOREIGN):
         return words[0], words[1:]
     return output, words

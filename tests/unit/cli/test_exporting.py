@@ -43,6 +43,18 @@ def test_the_name_of_the_file_says_the_format(
     assert f"{tmp_path}/t.svg: " in capsys.readouterr().out
 
 
+def test_a_specification_for_other_renderers_holds_its_data(workspace: Path, tmp_path: Path) -> None:
+    path = tmp_path / "t.vl.json"
+    assert export(workspace, "timeline", path) == 0
+    spec = json.loads(path.read_text())
+    assert spec["$schema"].endswith("/vega-lite/v5.json")
+    rows = spec["data"]["values"]
+    fields = {each["field"] for each in spec["encoding"].values() if isinstance(each, dict)}
+    assert fields <= set(rows[0])
+    assert {row["state"] for row in rows} == set(spec["encoding"]["color"]["scale"]["domain"])
+    assert export(workspace, "timeline", path) == 0
+
+
 def test_only_the_jobs_that_are_meant(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert export(workspace, "timeline", "--format", "json", "train*", "--state", "succeeded") == 0
     bars = [bar for lane in json.loads(capsys.readouterr().out)["lanes"] for bar in lane["bars"]]
@@ -74,6 +86,8 @@ def test_only_the_time_that_is_meant(workspace: Path, capsys: pytest.CaptureFixt
         (["timeline", "x.svg", "--since", "whenever"], "is no time"),
         (["timeline", "x.svg", "--since", "1h", "--until", "2h"], "ends before it begins"),
         (["timeline", "x.txt"], "cannot be made txt"),
+        (["timeline", "x.pdf"], "x.pdf: the name does not say in which format"),
+        (["graph", "x.vl.json"], "cannot be made vega"),
         (["timeline", "/nowhere/x.svg"], "cannot be written"),
     ],
 )
