@@ -10,9 +10,11 @@ import gc
 import time
 from datetime import UTC, timedelta
 
+from msgspec.structs import replace
+
 from researchflow_tmux.domain.accounts import Owner
 from researchflow_tmux.domain.attempt import Attempt, Ended, Exited, Planned
-from researchflow_tmux.domain.events import AttemptEnded, AttemptPlanned, JobChanged
+from researchflow_tmux.domain.events import AttemptEnded, AttemptPlanned, JobChanged, JobRespecified
 from researchflow_tmux.domain.job import Job, JobSpec, JobState
 from researchflow_tmux.domain.reasons import Reason, ReasonCode
 from researchflow_tmux.domain.resources import GpuDevice, ResourceRequest
@@ -31,6 +33,7 @@ from researchflow_tmux.simulation.replay.synthetic import synthetic
 from tests.benchmarks.measure import Measure, percentile
 
 GPUS, PROJECTS = 64, 8
+CHANGE_MS = 100.0
 TARGETS_MS = {1_000: 1.0, 100_000: 5.0}
 USERS = 2 * PROJECTS  # two in each project
 CASES = (
@@ -68,6 +71,7 @@ class Queue:
             )  # fmt: skip
             jobs.append(Job(id=number, spec=spec, slug=job.name, state=JobState.QUEUED, queued_at=EPOCH))
         self.now = EPOCH
+        self.highest = 0
         self.workload = Workload(jobs, [], len(jobs) + 1)
         rules = PlanRules(policy=POLICIES[policy])
         estimator = Guesses(trace, noisy=True, seed=1)
@@ -108,6 +112,24 @@ class Queue:
         reason = Reason(code=ReasonCode.SUCCEEDED)
         self.workload.apply(JobChanged(job_id=attempt.job_id, state=JobState.SUCCEEDED, reason=reason), self.now)
 
+    def preferred_ms(self) -> float:
+        """Milliseconds from giving a job in the middle of the queue the highest priority until it is decided on."""
+        self.highest += 1
+        jobs = list(self.planner.index.classes.entries)
+        job = self.workload.jobs[jobs[len(jobs) // 2]]
+        self.end_one()
+        room = self.room()
+        begin = time.process_time_ns()
+        first = replace(job, spec=replace(job.spec, priority=self.highest, request=replace(job.spec.request, gpus=1)))
+        self.workload.apply(JobRespecified(job_id=job.id, job=first), self.now)
+        starts = self.planner.decide(room, self.now)
+        took = (time.process_time_ns() - begin) / 1e6
+        shelves = self.planner.index.classes.projects[job.spec.project or ""].values()
+        assert min(shelf.keys[0] for shelf in shelves)[-1] == job.id or job.id in [start.job.id for start in starts]
+        self.start(starts)
+        self.workload.changes_saved()
+        return took
+
     def turn(self) -> tuple[float, float]:
         """Milliseconds of the decision alone, and of everything that planning does about one end and its starts."""
         begin = time.process_time_ns()
@@ -133,6 +155,10 @@ def measures(*, quick: bool = False) -> list[Measure]:
             alone, whole = zip(*(queue.turn() for _ in range(150 if quick else 400)), strict=True)
             words = f"{policy}{', 5 % with deadlines' if due else ''}{', with budgets' if accounts else ''}"
             words += f", {waiting} waiting"
+            if not accounts:
+                changed = max(queue.preferred_ms() for _ in range(5 if quick else 20))
+                what = f"a job is given priority, decide: {words}, most"
+                found.append(Measure(bench="P", what=what, value=changed, unit="ms CPU", target=CHANGE_MS))
             for what, took, target in (("decide", alone, target_ms), ("end, decide, start", whole, None)):
                 found.append(
                     Measure(
