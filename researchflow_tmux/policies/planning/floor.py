@@ -53,6 +53,8 @@ class Floor:
         self._free = dict(free)
         self._stays = list(stays)
         self._counts: dict[float, int] = {}
+        self._answers: dict[tuple[Need, frozenset[str]], bool] = {}
+        """Of `fits`, until the next start: classes ask for the same again and again."""
 
     @property
     def open(self) -> bool:
@@ -77,10 +79,11 @@ class Floor:
         """Whether it could start now, on GPUs that are not among `without`."""
         if need.gpus == 0:
             return self.cpu_places > 0
-        if need.groups:
-            return any(self._fits_some(need.within(group), without) for group in need.groups)
-        if need.must or need.may is not None or without:
-            return self._fits_some(need, without)
+        if need.groups or need.must or need.may is not None or without:
+            found = self._answers.get((need, without))
+            if found is None:
+                found = self._answers[need, without] = self._fits_chosen(need, without)
+            return found
         return self.count(need.share) >= need.gpus
 
     def count(self, share: float) -> int:
@@ -109,6 +112,7 @@ class Floor:
             self._free[uuid] = self._free.get(uuid, 0.0) - need.share
             self._stays.append(Stay(uuid, need.share, ends_s))
         self._counts.clear()
+        self._answers.clear()
 
     def reserve(self, need: Need, now_s: float) -> Reservation | None:
         """The earliest time at which there is room, by the expected ends; None = there never is.
@@ -147,6 +151,11 @@ class Floor:
                 if free[stay.uuid] >= least:
                     opens.setdefault(stay.uuid, max(stay.ends_s, now_s))
         return opens
+
+    def _fits_chosen(self, need: Need, without: frozenset[str]) -> bool:
+        if need.groups:
+            return any(self._fits_some(need.within(group), without) for group in need.groups)
+        return self._fits_some(need, without)
 
     def _fits_some(self, need: Need, without: frozenset[str]) -> bool:
         least = need.share - SHARE_TOLERANCE

@@ -22,8 +22,8 @@ m = 2, of 400 small sets of jobs whose deadlines could all be met, 12 % had a mi
 LEAD = 0.25
 """Part of P80 that room is made for an urgent job before it has to be: it may take longer than believed, too."""
 
-Due = tuple[float, int, float, float, float, str]
-"""(d, id, g·P50, P50, P80, project) of one job: what every decision looks at, without looking anything up."""
+Due = tuple[float, int, float, float, float, float, str]
+"""(d, id, g·P50, d − P50, d − m·P80, s*, project) of one job: what every decision looks at, without working it out."""
 
 
 class Deadlines:
@@ -67,14 +67,13 @@ class Deadlines:
         Use it before anything changes.
         A decision rarely needs more than the first few: they come off a heap, and the others are not sorted.
         """
-        work = 0.0
+        work, part = 0.0, KAPPA / gpus
         urgent: list[tuple[float, int]] = []
-        for deadline_s, job_id, gpu_s, p50_s, p80_s, project in self._due[bisect_left(self._due, (now_s,)) :]:
-            slack_s = deadline_s - now_s
-            if p50_s <= slack_s:  # else it cannot make it, whatever is done
+        for _, job_id, gpu_s, latest_s, early_s, start_s, project in self._due[bisect_left(self._due, (now_s,)) :]:
+            if now_s <= latest_s:  # else it cannot make it, whatever is done
                 work += gpu_s
-                if slack_s < KAPPA * work / gpus + MARGIN * p80_s and project not in without:
-                    urgent.append((deadline_s - p80_s, job_id))
+                if early_s - part * work < now_s and project not in without:
+                    urgent.append((start_s, job_id))
         heapify(urgent)
         while urgent:
             yield self._entries[heappop(urgent)[1]]
@@ -95,4 +94,6 @@ def _start(entry: Entry, deadline_s: float) -> tuple[float, int]:
 
 
 def _due(entry: Entry, deadline_s: float) -> Due:
-    return (deadline_s, entry.id, entry.gpu_s, entry.estimate.p50_s, entry.estimate.p80_s, entry.project)
+    p50_s, p80_s = entry.estimate.p50_s, entry.estimate.p80_s
+    early_s, start_s = deadline_s - MARGIN * p80_s, deadline_s - p80_s
+    return (deadline_s, entry.id, entry.gpu_s, deadline_s - p50_s, early_s, start_s, entry.project)
