@@ -32,6 +32,8 @@ def really_used(world: World, owner: Owner, period: Period = "total") -> dict[st
 def ran(world: World, key: AttemptKey) -> tuple[datetime, datetime]:
     """From when to when a run used its GPUs, as far as time has come."""
     run, now = world.host.run_of(key), world.virtual.now()
+    if run.fenced:  # its runner found the claim taken
+        return now, now
     began = min(run.claims_at or now, now)
     return began, max(min(run.ends_at or now, now), began)
 
