@@ -45,6 +45,7 @@ from researchflow_tmux.domain.workspace import Settings, WorkspacePaths
 from researchflow_tmux.engine.commons import Commons
 from researchflow_tmux.engine.context import Rules
 from researchflow_tmux.engine.loop import Engine
+from researchflow_tmux.engine.pages import Pages
 from researchflow_tmux.engine.planning.choice import META_USAGE, kept_usage
 from researchflow_tmux.engine.planning.guest import Guest
 from researchflow_tmux.engine.planning.index import PlanRules
@@ -215,14 +216,14 @@ class Parts:
         register = FileRegister(FileLeases().directory, self.clock.boot_id)
         register.tidy()
         private = not leased and "RFSCHED_LEASE_DIR" not in self.environ
-        engine.commons = Commons(
+        pages = Pages(
             engine.context,
-            register,
             self._page(devices),
             shared=frozenset() if private else shared_owners(machine_projects.load(self.environ)),
             leased=leased,
             planner=lambda: engine.choice.planner,
         )
+        engine.commons = Commons(engine.context, register, pages, lambda: engine.choice.planner)
 
     def _page(self, devices: Sequence[GpuDevice]) -> Page:
         """What of this workspace's page in the machine register never changes."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from itertools import islice
 
@@ -29,17 +29,29 @@ def wants_of(planner: Planner | None, shared: Collection[str], now: datetime) ->
     return tuple(found)
 
 
-def want_of(planner: Planner | None, job: Job, shared: Collection[str], now: datetime) -> Want:
-    """A job of ours that could start now, to be compared with what others want."""
-    project = project_of(job)
-    gpus = job.needs.gpus
+def latest_starts(planner: Planner | None, now: datetime) -> dict[int, float]:
+    """When the urgent jobs that wait must start (seconds since 1970), by job."""
     if planner is None:
-        return Want(project=project, gpus=gpus)
-    for entry in islice(planner.urgent(now), LOOKED_AT * LOOKED_AT):
-        if entry.id == job.id and entry.deadline_s is not None:
-            return Want(project=project, gpus=gpus, latest_start_s=entry.deadline_s - entry.estimate.p80_s)
-    ratio = _ratio(planner, project, now) if project in shared else None
-    return Want(project=project, gpus=gpus, ratio=ratio)
+        return {}
+    return {
+        entry.id: entry.deadline_s - entry.estimate.p80_s
+        for entry in planner.urgent(now)
+        if entry.deadline_s is not None
+    }
+
+
+def want_of(
+    planner: Planner | None, job: Job, shared: Collection[str], urgent: Mapping[int, float], now: datetime
+) -> Want:
+    """A job of ours that could start now, to be compared with what others want; `urgent` = the `latest_starts`."""
+    project = project_of(job)
+    fair = planner is not None and project in shared and job.id not in urgent
+    return Want(
+        project=project,
+        gpus=job.needs.gpus,
+        latest_start_s=urgent.get(job.id),
+        ratio=_ratio(planner, project, now) if fair and planner is not None else None,
+    )
 
 
 def _waiting(planner: Planner, project: str, now: datetime) -> Want | None:

@@ -15,6 +15,7 @@ from researchflow_tmux.domain.reasons import ReasonCode
 from researchflow_tmux.domain.register import Page, Want
 from researchflow_tmux.engine.commons import Commons
 from researchflow_tmux.engine.loop import Engine
+from researchflow_tmux.engine.pages import Pages
 from researchflow_tmux.policies.accounts.account import Bounds
 from researchflow_tmux.policies.commons.yielding import YIELD_S
 from researchflow_tmux.simulation.register import MemoryRegister
@@ -45,14 +46,14 @@ class Sharer(World):
             boot_id="b",
             at=self.clock.now(),
         )
-        engine.commons = Commons(
+        pages = Pages(
             engine.context,
-            self.register,
             me,
             shared=frozenset({VISION, Owner("project", "text")}),
             leased=frozenset(device.uuid for device in self.devices if device.leased),
             planner=lambda: engine.choice.planner,
         )
+        engine.commons = Commons(engine.context, self.register, pages, lambda: engine.choice.planner)
 
     def used_gpus(self) -> int:
         """GPUs that really run a job of the project, whatever any scheduler knows."""
@@ -182,8 +183,11 @@ def test_a_stuck_gate_or_a_full_disk_stops_only_what_is_shared() -> None:
     machine.register.stuck = "another scheduler of this machine holds the register's gate"
     a.add("limited", project="vision")
     a.add("private")
-    machine.run(5.0)
+    machine.run(4.0)
     assert a.states() == {"limited": "queued", "private": "running"}
+    assert not any("is not known" in text for text in a.notices()), "somebody may just be busy"
+    machine.run(6.0)
+    assert sum("holds the register's gate" in text for text in a.notices()) == 1
     machine.register.stuck, machine.register.full = None, True
     machine.run(5.0)
     assert a.states()["limited"] == "queued", "a start that cannot be said is none"
@@ -271,7 +275,7 @@ def test_a_register_that_cannot_be_read_is_unknown(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(machine.register, "read", broken)
     a.add("limited", project="vision")
-    machine.run(2.0)
+    machine.run(8.0)
     assert a.states() == {"limited": "queued"}
     assert any("cannot be read: Input/output error" in text for text in a.notices())
     monkeypatch.undo()
