@@ -27,7 +27,7 @@ ROOMY = 100
 @click.option(
     "--most", type=click.IntRange(min=1), default=20, show_default=True, metavar="N", help="List so many jobs."
 )
-@click.option("--all", "everything", is_flag=True, help="List every job.")
+@click.option("--full", "everything", is_flag=True, help="List every job.")
 @click.option("--quick", is_flag=True, help="Only the next jobs, without intervals: quicker where very many wait.")
 @click.option("--accuracy", is_flag=True, help="Show how good predictions have been so far.")
 @json_option
@@ -120,7 +120,7 @@ def blocks(found: PlanView, listed: Sequence[PlannedJob], *, width: int | None) 
         shown += [line()] if shown else []
         shown.append(Table(rows, give=(0, len(heads) - 1)))
         if len(listed) < len(found.jobs):
-            shown.append(line(f"… and {len(found.jobs) - len(listed)} more; --all lists them", "dim"))
+            shown.append(line(f"… and {len(found.jobs) - len(listed)} more; --full lists them", "dim"))
     shown += [line(), *_totals(found)] if found.jobs else []
     for job in found.not_planned[:10]:
         shown.append(Line((Cell(f"{job.name} ({job.id}) would not start: ", "yellow"), Cell(job.reason))))

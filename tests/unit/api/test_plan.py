@@ -383,11 +383,11 @@ def test_the_table_says_when_and_where(bench: Bench) -> None:
     bench.add("late", deadline=NOW + timedelta(seconds=1))
     bench.add("held", state=JobState.HELD)
     shown = run(bench)
-    assert "… and 6 more; --all lists them" in shown
+    assert "… and 6 more; --full lists them" in shown
     assert "held (27) would not start: held" in shown
     assert "group g" in shown
     assert "everything  26 jobs" in shown.replace("   ", "  ")
-    assert "late: due" in run(bench, "--all")
+    assert "late: due" in run(bench, "--full")
     assert len(run(bench, "--quick", "--most", "2").splitlines()) < 12
 
 
