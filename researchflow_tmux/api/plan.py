@@ -22,7 +22,8 @@ from researchflow_tmux.policies.prediction.forward import TRIES, Span, spread
 DECIDED = 500
 """Starts that are found by real decisions; those beyond go by the order of the queue."""
 BUDGET_S = 1.0
-"""What real decisions may take for all tries; if they would take longer, durations are drawn in the order found."""
+"""What real decisions may take for all tries; if that is too little for FEW, durations run in the order found."""
+FEW = 10
 MOST = 5_000
 """Jobs that are laid out at all."""
 NEVER = frozenset({ReasonCode.IMPOSSIBLE, ReasonCode.UNKILLED})
@@ -113,8 +114,9 @@ class _Planning:
 
     def drawn(self, tries: int) -> list[dict[int, Span]]:
         """Each try: by decisions if there is time for it, else in the order that was found."""
-        if tries * self._took_s <= BUDGET_S and self.found.complete:
-            return [self._tries.decided(self._tries.drawn(number)) for number in range(tries)]
+        possible = min(tries, int(BUDGET_S / max(self._took_s, 1e-6)))
+        if self.found.complete and possible >= min(tries, FEW):
+            return [self._tries.decided(self._tries.drawn(number)) for number in range(possible)]
         laid = self._tries.laid_out(self._order, self._tries.middle())
         return [self._moved(laid, self._tries.laid_out(self._order, self._tries.drawn(n))) for n in range(tries)]
 

@@ -127,6 +127,26 @@ def test_the_same_state_gives_the_same_plan(bench: Bench) -> None:
         assert seconds(first, one.eta_high_at) == pytest.approx(seconds(second, other.eta_high_at), abs=0.01)
 
 
+def test_with_little_time_there_are_fewer_tries_and_with_less_they_keep_the_order(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.took(50.0, 100.0, 200.0)
+    for number in range(6):
+        bench.add(f"j{number}")
+    monkeypatch.setattr("researchflow_tmux.api.plan.BUDGET_S", 0.0)
+    by_order = bench.plan()
+    monkeypatch.setattr("researchflow_tmux.api.plan.BUDGET_S", 1e9)
+    decided = bench.plan()
+    assert (by_order.tries, decided.tries) == (50, 50)
+    for one, other in zip(by_order.jobs, decided.jobs, strict=True):
+        assert seconds(by_order, one.start_at) == pytest.approx(seconds(decided, other.start_at), abs=0.01)
+        assert one.eta_high_at is not None
+        assert other.eta_high_at is not None
+    monkeypatch.setattr("researchflow_tmux.api.plan.FEW", 51)
+    monkeypatch.setattr("researchflow_tmux.api.plan.BUDGET_S", 0.0)
+    assert bench.plan(tries=3).tries == 3
+
+
 def test_what_nothing_is_known_of_has_no_end(bench: Bench) -> None:
     bench.add("a")
     view = bench.plan()
