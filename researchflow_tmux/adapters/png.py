@@ -5,13 +5,17 @@ from __future__ import annotations
 import re
 import struct
 import zlib
+from collections.abc import Callable, Sequence
 
 from researchflow_tmux.domain.errors import UsageError
+from researchflow_tmux.drawing.looks import FONT
+from researchflow_tmux.drawing.svg import element, text
 
 MAGIC = b"\x89PNG\r\n\x1a\n"
 MADE_BY = b"Software\0rfsched"
 """A note in the file: such a file may be replaced by a newer picture."""
 MOST_PIXELS = 100_000_000
+_TINY = {"xmlns": "http://www.w3.org/2000/svg", "viewBox": "0 0 16 16"}
 DENSITY = 2
 """Pixels to each unit of the SVG, so that small letters can be read."""
 
@@ -19,7 +23,7 @@ DENSITY = 2
 def png_of(svg: str) -> bytes:
     """The picture with two pixels to each unit of length, fewer if it is very large.
 
-    Raises UsageError when the library is missing or cannot draw it.
+    Raises UsageError when the library or any font is missing, or it cannot be drawn.
     """
     try:
         import resvg_py
@@ -28,6 +32,7 @@ def png_of(svg: str) -> bytes:
             "PNG needs the library resvg-py, which is not installed",
             hint="pip install 'researchflow_tmux[png]' (or: uv pip install resvg-py); SVG and HTML need nothing",
         ) from None
+    _check_fonts(resvg_py.svg_to_bytes)
     width, height = _size(svg)
     density = min(DENSITY, (MOST_PIXELS / max(width * height, 1.0)) ** 0.5)
     try:
@@ -35,6 +40,19 @@ def png_of(svg: str) -> bytes:
     except Exception as error:
         raise UsageError(f"the picture cannot be made a PNG: {error}", hint="export it as SVG or HTML") from error
     return signed(bytes(made))
+
+
+def _check_fonts(render: Callable[..., Sequence[int]]) -> None:
+    """Without any font all text would be left out, silently."""
+    with_text, without = (
+        bytes(render(svg_string=element("svg", inside, **_TINY)))
+        for inside in (text("M", 1, 12, font_family=FONT), " ")
+    )
+    if with_text == without:
+        raise UsageError(
+            "none of the usual fonts is on this machine: a PNG would have no text",
+            hint="install one (such as the package fonts-dejavu-core), or export SVG or HTML",
+        )
 
 
 def _size(svg: str) -> tuple[float, float]:

@@ -11,7 +11,11 @@ from typing import NamedTuple
 
 from researchflow_tmux.drawing import svg
 
-FONT = "system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', 'Noto Sans', sans-serif"
+FONT = (
+    "system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', 'Noto Sans', 'Liberation Sans', Ubuntu, Cantarell, "
+    "'Open Sans', Roboto, Arial, Helvetica, sans-serif"
+)
+"""By name too: some renderers know no generic family."""
 INK, DIM, RULE, PAPER, ZEBRA = "#212529", "#5c636a", "#dee2e6", "#ffffff", "#f6f7f9"
 ALARM = "#c2410c"
 

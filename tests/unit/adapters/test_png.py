@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import zlib
+from typing import Any
 
 import pytest
 
@@ -39,6 +40,21 @@ def test_it_is_a_png_of_twice_the_size_that_says_who_made_it() -> None:
 def test_without_the_library_one_is_told_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "resvg_py", None)
     with pytest.raises(UsageError, match=r"researchflow_tmux\[png\]"):
+        png_of(SVG)
+
+
+def test_without_a_font_one_is_told_instead_of_getting_a_picture_without_words(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import resvg_py
+
+    drawn = resvg_py.svg_to_bytes
+
+    def without_fonts(**given: Any) -> Any:
+        return drawn(skip_system_fonts=True, **given)
+
+    monkeypatch.setattr(resvg_py, "svg_to_bytes", without_fonts)
+    with pytest.raises(UsageError, match="none of the usual fonts"):
         png_of(SVG)
 
 

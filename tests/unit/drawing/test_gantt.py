@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC
 from itertools import pairwise
 from xml.etree import ElementTree
@@ -90,6 +91,16 @@ def test_markup_in_names_is_text() -> None:
     assert "<script" not in picture
     assert "\x1b" not in picture
     assert "\u202e" not in picture
+
+
+def test_it_needs_nothing_from_anywhere() -> None:
+    picture = gantt(chart(Lane("a", [bar(0, 50, "failed"), bar(60, 70, "lost")])), "d", zone=UTC)
+    tree = ElementTree.fromstring(picture)
+    assert not any(name.endswith("href") for each in tree.iter() for name in each.attrib)
+    assert all(part.startswith("#rf-") for part in re.findall(r"url\(([^)]*)\)", picture))
+    assert set(re.findall(r"https?://[^\"]+", picture)) == {"http://www.w3.org/2000/svg"}
+    defined = {each.attrib["id"] for each in tree.iter(f"{SVG}pattern")}
+    assert set(re.findall(r"url\(#([^)]*)\)", picture)) <= defined
 
 
 def test_short_bars_are_one_and_a_failure_among_them_is_seen() -> None:
