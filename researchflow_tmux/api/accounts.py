@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime
 
@@ -56,6 +57,8 @@ def _hear_of_others(found: Accounting, meta: Mapping[str, str]) -> None:
         return
     heard = others(seen, own_id, now, HALF_LIFE_S)
     found.others = {owner: use for owner in shared if (use := heard.uses.get(str(owner))) is not None}
+    projects = {owner.name for owner in shared if owner.kind == "project"}
+    found.others_used = {name: used for name, used in heard.used_gpu_s.items() if name in projects}
     found.unknown = dict.fromkeys(shared, "; ".join(heard.unknown)) if heard.unknown else {}
 
 
@@ -66,10 +69,11 @@ def account_views(
     if accounting is None:
         return []
     kept = kept_usage(meta.get(META_USAGE))
-    lately = {} if kept is None else kept.used
+    lately = Counter({} if kept is None else kept.used)
+    lately.update(accounting.others_used)
     total = sum(lately.values())
     return [
-        _view(each, settings, lately.get(each.owner.name, 0.0) / total if total else None)
+        _view(each, settings, lately[each.owner.name] / total if total else None)
         for each in balances(accounting, workload, now)
     ]
 

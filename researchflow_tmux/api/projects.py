@@ -10,13 +10,17 @@ import msgspec
 
 from researchflow_tmux.adapters.clock import SystemClock
 from researchflow_tmux.adapters.deadlines import parse_deadline
+from researchflow_tmux.api import asking
+from researchflow_tmux.api.accounts import account_views, accounting_of
 from researchflow_tmux.api.views import AccountView, HoursView
 from researchflow_tmux.api.workspace import Workspace
+from researchflow_tmux.domain.attempt import Attempt
 from researchflow_tmux.domain.errors import UsageError
 from researchflow_tmux.domain.job import Job, JobState
 from researchflow_tmux.domain.projects import Allowance, Project
 from researchflow_tmux.domain.units import parse_size
 from researchflow_tmux.engine.planning.choice import META_USAGE, kept_usage
+from researchflow_tmux.engine.workload import Workload
 from researchflow_tmux.policies.planning.usage import Usage
 
 GPU_HOUR_S = 3600.0
@@ -66,7 +70,9 @@ class ProjectView(msgspec.Struct, kw_only=True):
 def projects_of(workspace: Workspace) -> list[ProjectView]:
     """Every project and user that is described or has jobs, in the order of their names; projects first."""
     settings, machine = workspace.settings, workspace.loaded.machine
-    jobs, meta = _read(workspace)
+    if asking.scheduler(workspace.paths) is None:
+        workspace.settle()
+    jobs, attempts, meta = _read(workspace)
     views: dict[tuple[str, str], ProjectView] = {}
     for name, project in settings.projects.items():
         views["project", name] = _described("project", name, project, shared=bool(machine and name in machine.projects))
@@ -75,22 +81,24 @@ def projects_of(workspace: Workspace) -> list[ProjectView]:
     for job in jobs:
         _count(views, "project", job.spec.project or "", job, always=True)
         _count(views, "user", job.spec.user or "", job, always=False)
-    for account in workspace.projects():
+    workload, now = Workload(jobs, attempts), SystemClock().now()
+    accounting = accounting_of(workspace.paths, settings, workload, meta)
+    for account in account_views(accounting, settings, workload, meta, now):
         _fill(views[account.kind, account.name], account)
     projects = {name: view for (kind, name), view in views.items() if kind == "project"}
-    _shares(projects, meta.get(META_USAGE))
+    _shares(projects, meta.get(META_USAGE), {} if accounting is None else accounting.others_used, now)
     none = views.get(("project", ""))
     if none is not None and not (none.running or none.waiting or none.used_gpu_hours):
         del views["project", ""]
     return [views[key] for key in sorted(views)]
 
 
-def _read(workspace: Workspace) -> tuple[list[Job], Mapping[str, str]]:
+def _read(workspace: Workspace) -> tuple[list[Job], list[Attempt], Mapping[str, str]]:
     try:
         with workspace.reader() as reader, reader.snapshot():
-            return reader.all_jobs(), reader.meta()
+            return reader.all_jobs(), reader.live_attempts(), reader.meta()
     except UsageError:  # nothing was queued so far
-        return [], {}
+        return [], [], {}
 
 
 def _described(kind: Literal["project", "user"], name: str, allowance: Allowance, *, shared: bool) -> ProjectView:
@@ -130,18 +138,21 @@ def _count(
         view.waiting += 1
 
 
-def _shares(projects: Mapping[str, ProjectView], kept: str | None) -> None:
-    """Shares by weight among those that want something, and of what all used lately."""
+def _shares(
+    projects: Mapping[str, ProjectView], kept: str | None, others_used: Mapping[str, float], now: datetime
+) -> None:
+    """Shares by weight among those that want something, and of what all used lately, in other workspaces too."""
     active = sum(view.weight or 0.0 for view in projects.values() if view.running or view.waiting)
     for view in projects.values():
         if active and (view.running or view.waiting) and view.weight is not None:
             view.share_by_weight = view.weight / active
     known = kept_usage(kept)
-    if known is None:
+    if known is None and not others_used:
         return
-    usage = Usage()
-    usage.restore(known)
-    now_s = SystemClock().now().timestamp()
+    usage, now_s = Usage(), now.timestamp()
+    if known is not None:
+        usage.restore(known)
+    usage.set_others(others_used, now_s)
     for name, view in projects.items():
         view.used_gpu_hours = usage.used(name, now_s) / GPU_HOUR_S
     total = sum(view.used_gpu_hours or 0.0 for view in projects.values())

@@ -103,7 +103,10 @@ def build(
         found = None if room.halted is not None else plan()  # nothing starts: who would be next says nothing
         if found is not None:
             claims = None if accounting is None else accounting.claims
-            choice.use(found.planner(workload, live, now, claims=claims))
+            planner = found.planner(workload, live, now, claims=claims)
+            if accounting is not None:
+                planner.index.usage.set_others(accounting.others_used, now.timestamp())
+            choice.use(planner)
         reasons = choice.explain(room, now, only=waiting if few else None)
     known = by_key(foreseen)
     jobs = [

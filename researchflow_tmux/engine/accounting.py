@@ -44,6 +44,8 @@ class Accounting:
         """Who has an account. Put others in when the settings change."""
         self.others: Mapping[Owner, AccountUse] = {}
         """What other workspaces use of the same accounts, as last heard."""
+        self.others_used: Mapping[str, float] = {}
+        """Decayed GPU-seconds that other workspaces used lately of the machine's projects, as last heard."""
         self.unknown: Mapping[Owner, str] = {}
         """Of which accounts that is not fully known, and why."""
         self.zone = zone

@@ -193,10 +193,10 @@ class Commons:
         accounting, shared = self._it.accounting, self._pages.shared
         accounting.others = {owner: use for owner in shared if (use := found.uses.get(str(owner))) is not None}
         accounting.unknown = dict.fromkeys(shared, "; ".join(found.unknown)) if found.unknown else {}
+        accounting.others_used = {project: found.used_gpu_s.get(project, 0.0) for project in self._pages.projects}
         planner = self._planner()
         if planner is not None:
-            used = {project: found.used_gpu_s.get(project, 0.0) for project in self._pages.projects}
-            planner.index.usage.set_others(used, now.timestamp())
+            planner.index.usage.set_others(accounting.others_used, now.timestamp())
 
     def _tell(self, unknown: tuple[str, ...], now: datetime) -> None:
         """Once for each trouble."""

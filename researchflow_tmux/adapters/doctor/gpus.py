@@ -7,10 +7,12 @@ import os
 import stat
 import tempfile
 
-from researchflow_tmux.adapters import gpu_inventory
+from researchflow_tmux.adapters import gpu_inventory, machine_projects
+from researchflow_tmux.adapters.clock import SystemClock
 from researchflow_tmux.adapters.doctor.check import Check, Context, fail, ok, warn
 from researchflow_tmux.adapters.leases import FileLeases
 from researchflow_tmux.adapters.nvml import NoDriver, NvmlProbe
+from researchflow_tmux.adapters.register import FileRegister
 from researchflow_tmux.domain.errors import ConfigError, ProbeError
 from researchflow_tmux.domain.resources import GpuReading
 from researchflow_tmux.mounts import is_network_fs
@@ -89,3 +91,27 @@ def leases(context: Context) -> list[Check]:
         advice = f"if others use this machine's GPUs: `chmod 1777 {directory}`"
         return [warn(name, f"{directory} (mode {mode:o}) is not open to other users", advice)]
     return [ok(name, f"{directory} can be used by everybody")]
+
+
+def projects(context: Context) -> list[Check]:
+    """The projects and users that the machine's workspaces share can be read, and so can the others' pages."""
+    name = "projects of the machine"
+    try:
+        machine = machine_projects.load(context.environ)
+    except ConfigError as error:
+        return [fail(name, str(error), "no scheduler starts with it: correct it")]
+    if machine is None:
+        return [ok(name, "none are described: each workspace is on its own")]
+    lease_dir = FileLeases(context.environ.get("RFSCHED_LEASE_DIR") or None).directory
+    clock = SystemClock()
+    try:
+        seen = FileRegister(lease_dir, clock.boot_id).read(clock.now())
+    except OSError as error:
+        message = f"the register in {lease_dir} cannot be read: {error.strerror}"
+        return [fail(name, message, "until it can be, jobs of shared projects with a limit wait")]
+    bad = [f"{each.name}: {each.problem}" for each in seen if each.problem is not None]
+    if bad:
+        advice = f"jobs of shared projects with a limit wait: have their owners remove them from {lease_dir}/register"
+        return [warn(name, "pages of other workspaces cannot be read: " + "; ".join(bad), advice)]
+    shared = ", ".join(sorted([*machine.projects, *(f"user {user}" for user in machine.users)])) or "nobody"
+    return [ok(name, f"{machine.path}: {shared}")]

@@ -21,6 +21,7 @@ CHECKS: tuple[CheckFunction, ...] = (
     machine.python,
     gpus.driver,
     gpus.leases,
+    gpus.projects,
     workspace.file_system,
     workspace.space,
     workspace.state,

@@ -317,3 +317,20 @@ def test_after_a_reboot(tmp_path: Path) -> None:
 def test_the_boot_id(tmp_path: Path) -> None:
     assert only(machine.clock(context())).status == "ok"
     assert only(machine.clock(context(tmp_path))).status == "fail"
+
+
+def test_the_projects_of_the_machine(tmp_path: Path) -> None:
+    file = tmp_path / "machine.yml"
+    here = context(RFSCHED_LEASE_DIR=str(tmp_path), RFSCHED_PROJECTS=str(file))
+    assert "none are described" in only(gpus.projects(context(RFSCHED_LEASE_DIR=str(tmp_path)))).fact
+    assert only(gpus.projects(here)).status == "fail"
+    file.write_text("projects: {vision: {}}\nusers: {ann: {}}\n")
+    good = only(gpus.projects(here))
+    assert (good.status, good.fact) == ("ok", f"{file}: user ann, vision")
+    (tmp_path / "register").mkdir()
+    (tmp_path / "register" / f"{os.geteuid()}.x.json").write_text("garbage")
+    assert "cannot be understood" in only(gpus.projects(here)).fact
+    (tmp_path / "register" / f"{os.geteuid()}.x.json").unlink()
+    (tmp_path / "register").rmdir()
+    (tmp_path / "register").write_text("a file")
+    assert "cannot be read" in only(gpus.projects(here)).fact

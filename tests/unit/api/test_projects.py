@@ -6,11 +6,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from researchflow_tmux import UsageError, Workspace
+from researchflow_tmux.adapters.clock import SystemClock
+from researchflow_tmux.adapters.register import FileRegister
 from researchflow_tmux.api.project_setting import ProjectSet, set_allowance
 from researchflow_tmux.api.projects import ProjectView, projects_of
+from researchflow_tmux.domain.accounts import AccountUse, Hours, Rate
 from researchflow_tmux.domain.errors import ConfigError
+from tests.contract.test_register import page
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 CONFIG = """task_name: t  # ours
@@ -106,3 +111,20 @@ def test_the_list_counts_jobs_by_project_and_user(ws: Workspace) -> None:
         ("vision", 2, 0.75),
     ]
     assert (found["nobody"].max_cpus, found["nobody"].weight, found["nobody"].waiting) == (3, None, 0)
+
+
+def test_what_other_workspaces_have_of_a_shared_project_is_part_of_the_list(
+    ws: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RFSCHED_LEASE_DIR", str(tmp_path / "leases"))
+    put(ws, "vision", "max_gpus=4", "gpu_hours=10", "period=total", machine=True)
+    use = AccountUse(running=Rate(gpus=3, cpus=3), settled={"total": Hours(gpu=2.5)})
+    other = page("other", uses={"project vision": use}, used_gpu_s={"vision": 7200.0, "private": 9e9})
+    boot = SystemClock()
+    FileRegister(str(tmp_path / "leases"), boot.boot_id).publish(replace(other, boot_id=boot.boot_id, at=boot.now()))
+    view = by_name(ws)["vision"]
+    assert (view.running_gpus, view.max_gpus, view.running) == (3, 4, 0)
+    assert view.gpu_hours is not None
+    assert (view.gpu_hours.used + view.gpu_hours.granted, view.gpu_hours.limit) == (2.5, 10.0)
+    assert view.used_gpu_hours == pytest.approx(2.0, rel=1e-3)
+    assert view.share_of_use == 1.0
