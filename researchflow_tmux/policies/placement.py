@@ -172,7 +172,8 @@ def _of_hardware(request: ResourceRequest, reason: Reason) -> Reason:
     if reason.code in (ReasonCode.IMPOSSIBLE, ReasonCode.RESERVED):
         return reason
     why = reason.text if reason.code in (ReasonCode.SLOTS_FULL, ReasonCode.THRESHOLD) else str(reason)
-    text = f"needs {request.hardware}; {why or 'those that are free are not connected so'}"
+    needed = f"needs {counted(request.gpus, 'GPU')} ({request.hardware})"
+    text = f"{needed}; {why or 'those that are free are not connected so'}"
     return Reason(code=ReasonCode.NO_HARDWARE, text=text, until=reason.until)
 
 
