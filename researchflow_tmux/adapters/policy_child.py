@@ -184,7 +184,7 @@ class Policy:
         for number, job in jobs.items():
             self.about = job.name
             answer = self._admit(job, *more)
-            if answer is True:
+            if answer is True or (getattr(answer, "dtype", None) == "bool" and bool(answer)):  # NumPy's True, too
                 if self._refused.pop(number, None) is not None:
                     changed[number] = None
                 continue

@@ -7,22 +7,31 @@ jobs have 8 projects, 1 to 8 GPUs and durations from 30 minutes to a week, so th
 from __future__ import annotations
 
 import gc
+import tempfile
 import time
 from datetime import UTC, timedelta
+from pathlib import Path
+from typing import Any
 
+import msgspec
 from msgspec.structs import replace
 
+from researchflow_tmux.adapters.policy_process import DEADLINE_S, PolicyProcess
 from researchflow_tmux.domain.accounts import Owner
 from researchflow_tmux.domain.attempt import Attempt, Ended, Exited, Planned
 from researchflow_tmux.domain.events import AttemptEnded, AttemptPlanned, JobChanged, JobRespecified
 from researchflow_tmux.domain.job import Job, JobSpec, JobState
+from researchflow_tmux.domain.plugin import Question
 from researchflow_tmux.domain.reasons import Reason, ReasonCode
 from researchflow_tmux.domain.resources import GpuDevice, ResourceRequest
 from researchflow_tmux.engine.accounting import Accounting
 from researchflow_tmux.engine.capacity import Capacity, capacity
 from researchflow_tmux.engine.decide import Start
+from researchflow_tmux.engine.planning import telling
+from researchflow_tmux.engine.planning.guest import MOST_JOBS
 from researchflow_tmux.engine.planning.index import PlanRules
 from researchflow_tmux.engine.planning.planner import Planner
+from researchflow_tmux.engine.planning.recording import Recorder
 from researchflow_tmux.engine.workload import Workload
 from researchflow_tmux.policies.accounts.account import Bounds
 from researchflow_tmux.policies.accounts.accounts import Claims
@@ -54,6 +63,15 @@ ACCOUNTS = {
 }
 """One that has its cap, three whose budgets are used up now and then or for good, and others with plenty."""
 DEVICES = [GpuDevice(uuid=f"g{index:02}", index=index, name="GPU", kind="simulated") for index in range(GPUS)]
+OWN = """
+class Policy:
+    def order(self, job, facts):
+        return (-job.priority, job.expected_s * max(job.gpus, 1))
+
+    def admit(self, job, facts):
+        has = sum(run.gpus for run in facts.running if run.project == job.project)
+        return True if has < len(facts.gpus) / 2 else "half of the machine is enough"
+"""
 
 
 class Queue:
@@ -145,6 +163,54 @@ class Queue:
         return (decided - looked) / 1e6, (done - begin) / 1e6
 
 
+def noting() -> list[Measure]:
+    """What the decision log costs a decision (noting it), and what is done after the launches (writing it)."""
+    queue, recorder = Queue(1_000, "balanced"), Recorder()
+    spent = [0, 0]
+
+    def see(*decision: Any) -> None:
+        begin = time.process_time_ns()
+        recorder.see(*decision)
+        spent[0] += time.process_time_ns() - begin
+
+    queue.planner.on_decided = see
+    decided_ms = sum(queue.turn()[0] for _ in range(300))
+    begin = time.process_time_ns()
+    written = [msgspec.json.encode(each) for each in recorder.take()]
+    spent[1] = time.process_time_ns() - begin
+    part = 100 * spent[0] / 1e6 / (decided_ms - spent[0] / 1e6)
+    words = f"{sum(map(len, written)) / len(written):.0f} bytes each"
+    return [
+        Measure(bench="P", what="noting a decision, part of deciding", value=part, unit="%", target=5.0),
+        Measure(
+            bench="P", what="writing it, afterwards", value=spent[1] / 1e6 / len(written), unit="ms CPU", note=words
+        ),
+    ]
+
+
+def asking() -> list[Measure]:
+    """A plug-in with `order(job, facts)` and `admit(job, facts)`, asked about 10 000 jobs that it knows."""
+    queue = Queue(10_000, "balanced")
+    index, workload = queue.planner.index, queue.workload
+    ready = [job for job in workload.jobs.values() if job.state is JobState.QUEUED]
+    facts = telling.facts(workload, index, queue.room(), queue.now)
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "own.py").write_text(OWN)
+        plugin = PolicyProcess("own:Policy", folder, patient=True, deadline_s=60.0)
+        plugin.hooks()
+        for start in range(0, len(ready), MOST_JOBS):
+            told = [telling.job_view(index, job) for job in ready[start : start + MOST_JOBS]]
+            plugin.ask(Question(facts=facts, jobs=told))
+        took = []
+        for _ in range(15):
+            begin = time.perf_counter()
+            plugin.ask(Question(facts=facts))
+            took.append((time.perf_counter() - begin) * 1e3)
+        plugin.close()
+    what = "a plug-in asked about 10 000 jobs that it knows"
+    return [Measure(bench="P", what=what, value=percentile(took, 50), unit="ms", target=DEADLINE_S * 1e3)]
+
+
 def measures(*, quick: bool = False) -> list[Measure]:
     """p50 and p99 of a decision, and of all that planning does about one end and the start that follows."""
     found = []
@@ -170,4 +236,4 @@ def measures(*, quick: bool = False) -> list[Measure]:
                         note=f"p50 {percentile(took, 50):.2f}",
                     )
                 )
-    return found
+    return [*found, *noting(), *asking()]
