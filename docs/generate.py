@@ -111,11 +111,8 @@ JSON_OUTPUTS: tuple[tuple[str, str, tuple[type[msgspec.Struct], ...]], ...] = (
         "export utilisation --format json",
         (utilisation.Utilisation, utilisation.GpuUse, utilisation.StepPoint, timeline.CountPoint),
     ),
-    (
-        report.SCHEMA,
-        "export report --format json",
-        (report.Report, report.Tally, shares.Shares, shares.ProjectShare),
-    ),
+    (report.SCHEMA, "export report --format json", (report.Report, report.Tally)),
+    (shares.SCHEMA, "export shares --format json, and `shares` in the report", (shares.Shares, shares.ProjectShare)),
     ("rfsched.clean/1", "clean --json", (cleaning.Cleaned,)),
     ("rfsched.diff/1", "results diff --json", (Comparison, Difference)),
     ("rfsched.prune/1", "results prune --json", (Pruned,)),

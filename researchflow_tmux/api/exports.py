@@ -79,16 +79,33 @@ def utilisation_export(past: Past, *, width: float = 1200.0) -> Export:
     return Export("utilisation", data, said, svg, lambda: viewer("How GPUs were used", svg()), rows=rows)
 
 
+def shares_export(past: Past, *, width: float = 1200.0) -> Export:
+    """Who had how much of the GPUs, beside what the weights say."""
+    data = report_of(past).shares
+
+    def svg() -> str:
+        return shares_svg(data, width=width)
+
+    def rows() -> tuple[list[str], list[list[Any]]]:
+        return ["project", "at", "gpu_hours", "part", "due"], [
+            [each.project, _cell(at), hours, _cell(part), _cell(each.due)]
+            for each in data.projects
+            for at, hours, part in zip(data.at, each.gpu_hours, each.part, strict=True)
+        ]
+
+    return Export("shares", data, uses.shares_said(data), svg, lambda: viewer("Shares of projects", svg()), rows=rows)
+
+
 def report_export(past: Past, *, width: float = 1200.0) -> Export:
     """Statistics, and all pictures in one page."""
     data = report_of(past)
 
     def html() -> str:
-        graph = graph_of(past)
+        graph, several = graph_of(past), len(data.shares.projects) > 1
         figures = [
             Figure("What ran when", timeline_svg(timeline_of(past, "gpu", waiting=True), width=width)),
             Figure("How GPUs were used", utilisation_svg(utilisation_of(past), width=width)),
-            *([Figure("Shares of projects", shares_svg(data, width=width))] if len(data.shares.projects) > 1 else []),
+            *([Figure("Shares of projects", shares_svg(data.shares, width=width))] if several else []),
             *([Figure("What needs what", graph_svg(graph, width=width))] if graph.links else []),
         ]
         tables = report_tables(data)

@@ -23,7 +23,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 @click.group()
 def export() -> None:
-    """Draw what ran, and count what it cost: timeline, graph, utilisation, report.
+    """Draw what ran, and count what it cost.
 
     FILE says by its name in which format: .svg, .html (one page that needs no network), .json, .png, .csv.
 
@@ -111,6 +111,20 @@ def utilisation(chosen: Chosen, /, width: int, **given: Any) -> None:
     from researchflow_tmux.api.exports import utilisation_export
 
     _export(chosen, lambda past: utilisation_export(past, width=width), **given)
+
+
+@export.command(short_help="Who had how much of the GPUs, beside the weights.")
+@common
+@pass_chosen
+def shares(chosen: Chosen, /, width: int, **given: Any) -> None:
+    """Draw what part of the GPUs each project had over time, beside the part that its weight gives it.
+
+    \b
+    rfsched export shares month.svg --since 30d
+    """  # noqa: D301 - as above
+    from researchflow_tmux.api.exports import shares_export
+
+    _export(chosen, lambda past: shares_export(past, width=width), **given)
 
 
 @export.command(short_help="GPU-hours, waits, failures, wasted work.")

@@ -11,6 +11,7 @@ import msgspec
 from researchflow_tmux.hindsight.spans import Span
 from researchflow_tmux.hindsight.timeline import NO_PROJECT, Window
 
+SCHEMA = "rfsched.shares/1"
 STRETCHES = 96
 """The time is divided into so many equal parts."""
 
@@ -31,9 +32,12 @@ class ProjectShare(msgspec.Struct, kw_only=True):
     """Its part of what all used in all the time."""
 
 
-class Shares(msgspec.Struct, kw_only=True):
+class Shares(msgspec.Struct, kw_only=True, rename={"schema_name": "schema"}):
     """All projects over time."""
 
+    schema_name: str = SCHEMA
+    since: datetime
+    until: datetime
     at: list[datetime]
     """Beginnings of the stretches; all are of the same length."""
     stretch_s: float
@@ -53,6 +57,8 @@ def shares(spans: Iterable[Span], weights: Mapping[str, float], window: Window, 
     sums = [sum(column) for column in zip(*used.values(), strict=True)] if used else [0.0] * count
     total, weighed = sum(sums), sum(weights.get(project, 1.0) for project in used)
     return Shares(
+        since=window.since,
+        until=max(last, window.since),
         at=[window.since + timedelta(seconds=number * length_s) for number in range(count)],
         stretch_s=length_s,
         projects=[

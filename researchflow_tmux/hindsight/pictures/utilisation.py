@@ -9,7 +9,7 @@ from researchflow_tmux.drawing.areas import Areas, Part, areas
 from researchflow_tmux.drawing.steps import Profile
 from researchflow_tmux.drawing.strips import CountStrip, GpuStrip, Strips, strips
 from researchflow_tmux.hindsight.pictures.words import counted, stretch
-from researchflow_tmux.hindsight.report import Report
+from researchflow_tmux.hindsight.shares import Shares
 from researchflow_tmux.hindsight.timeline import CountPoint
 from researchflow_tmux.hindsight.utilisation import GpuUse, Utilisation
 
@@ -42,13 +42,20 @@ def description(data: Utilisation) -> str:
     return ", ".join(parts) + "."
 
 
-def shares_svg(data: Report, *, width: float = 1200.0, zone: tzinfo | None = None) -> str:
+def shares_said(data: Shares) -> str:
+    """In words, for those who do not see it."""
+    hours = sum(sum(each.gpu_hours) for each in data.projects)
+    parts = [f"{each.project} {100 * each.whole:.0f} %" for each in data.projects if each.whole is not None]
+    had = f": {', '.join(parts)}" if parts else ""
+    return f"{counted(len(data.projects), 'project')}, {hours:.1f} GPU-hours{had}."
+
+
+def shares_svg(data: Shares, *, width: float = 1200.0, zone: tzinfo | None = None) -> str:
     """Who had how much of the GPUs, beside what the weights say."""
-    parts = [Part(each.project, each.part, each.whole, each.due) for each in data.shares.projects]
-    hours = sum(sum(each.gpu_hours) for each in data.shares.projects)
-    said = f"{counted(len(parts), 'project')}, {hours:.1f} GPU-hours."
+    parts = [Part(each.project, each.part, each.whole, each.due) for each in data.projects]
+    said = shares_said(data)
     notes = [f"{stretch(data.since, data.until, zone)} · {said} The column shows what the weights give each."]
-    it = Areas("Shares of projects", notes, parts, data.since.timestamp(), data.until.timestamp(), data.at.timestamp())
+    it = Areas("Shares of projects", notes, parts, data.since.timestamp(), data.until.timestamp())
     return areas(it, said, width=width, zone=zone)
 
 

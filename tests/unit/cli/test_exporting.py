@@ -148,6 +148,17 @@ def test_utilisation_says_when_nothing_was_measured(workspace: Path, capsys: pyt
     assert all(gpu["given_pct"] > 0 for gpu in data["gpus"])
 
 
+def test_shares_of_projects_have_a_picture_of_their_own(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert export(workspace, "shares", "--format", "svg") == 0
+    assert "vision" in capsys.readouterr().out
+    assert export(workspace, "shares", "--format", "json") == 0
+    data = json.loads(capsys.readouterr().out)
+    assert data["schema"] == "rfsched.shares/1"
+    assert [each["project"] for each in data["projects"]] == ["language", "vision", "(no project)"]
+    assert export(workspace, "shares", "--format", "csv") == 0
+    assert len(capsys.readouterr().out.splitlines()) == 1 + 3 * len(data["at"])
+
+
 def test_a_report_is_printed_as_tables(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert export(workspace, "report") == 0
     lines = capsys.readouterr().out.splitlines()

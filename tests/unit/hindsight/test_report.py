@@ -180,7 +180,7 @@ def test_slots_are_known_without_any_sample() -> None:
 
 def test_it_can_be_drawn_and_sent() -> None:
     data, use = made(past(60), vision=2.0), used(two(), samples(9, 8, 7))
-    assert "vision" in shares_svg(data, zone=UTC)
+    assert "vision" in shares_svg(data.shares, zone=UTC)
     assert "A100" in utilisation_svg(use, zone=UTC)
     assert msgspec.json.decode(msgspec.json.encode(data), type=Report) == data
     assert msgspec.json.decode(msgspec.json.encode(use), type=Utilisation) == use
