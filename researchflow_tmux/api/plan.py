@@ -80,9 +80,12 @@ class _Planning:
         for job in self.beyond:
             self.lengths[job.id]  # known from now on
         self.spans = self._spans(self._tries.middle())
-        unknown = (span.start_s for job_id, span in self.spans.items() if not self.lengths[job_id].known)
-        self._sure_until_s = max(min(unknown, default=float("inf")), 0.0)
+
+    @property
+    def _sure_until_s(self) -> float:
         """From then on starts depend on jobs of which nothing is known."""
+        unknown = (span.start_s for job_id, span in self.spans.items() if not self.lengths[job_id].known)
+        return max(min(unknown, default=float("inf")), 0.0)
 
     def _length(self, job_id: int) -> Length:
         job, attempt = self.jobs[job_id], self.live.get(job_id)
@@ -130,19 +133,31 @@ class _Planning:
                 found[job_id] = Span(start_s, whole.end_s + span.end_s - by.end_s)
         return found
 
+    def _in_the_middle(self, drawn: Sequence[Mapping[int, Span]]) -> dict[int, Span]:
+        """The medians of enough tries: jobs that each take their median do not, one after another, take that of all."""
+        found, sure_until_s = dict(self.spans), self._sure_until_s
+        for job_id, span in self.spans.items() if len(drawn) >= FEW else ():
+            starts = sorted(one[job_id].start_s for one in drawn if job_id in one)
+            if starts and job_id not in self.live and span.start_s <= sure_until_s:
+                start_s = starts[len(starts) // 2]
+                found[job_id] = Span(start_s, start_s + self.lengths[job_id].middle_s)
+        return found
+
     # -- the view
 
     def view(self, wanted: Collection[int] | None, tries: int) -> PlanView:
         drawn = self.drawn(tries)
+        self.spans = self._in_the_middle(drawn)
         shown = [job_id for job_id in sorted(self.spans, key=self._place) if wanted is None or job_id in wanted]
         groups = [] if self._first is not None else self._groups(drawn, shown if wanted is not None else None)
+        sure_until_s = self._sure_until_s
         machine, settings = self._scene.machine, self._workspace.usable_settings
         return PlanView(
             at=self._scene.now,
             workspace=self._workspace.paths.root,
             running=self._scene.running,
             policy=settings.policy,
-            jobs=[self._job(job_id, drawn) for job_id in shown],
+            jobs=[self._job(job_id, drawn, sure_until_s) for job_id in shown],
             groups=groups,
             queue=self._group("everything", "queue", self.spans, drawn),
             not_planned=[] if self._first is not None else list(self._not_planned(wanted)),
@@ -154,12 +169,12 @@ class _Planning:
     def _place(self, job_id: int) -> tuple[bool, float, int]:
         return (job_id not in self.live, self.spans[job_id].start_s, job_id)
 
-    def _job(self, job_id: int, drawn: Sequence[Mapping[int, Span]]) -> PlannedJob:
+    def _job(self, job_id: int, drawn: Sequence[Mapping[int, Span]], sure_until_s: float) -> PlannedJob:
         job, span, length = self.jobs[job_id], self.spans[job_id], self.lengths[job_id]
         stay = self.found.stays.get(job_id)
         runs = job_id in self.live
         starts = [one[job_id].start_s for one in drawn if job_id in one]
-        sure = span.start_s <= self._sure_until_s
+        sure = span.start_s <= sure_until_s
         start = self._between(span.start_s, starts) if starts and not runs and sure else (None, None)
         end = self._end(job_id, drawn) if length.known and sure else (None, None)
         eta_at = self._at(span.end_s) if length.known and sure else None

@@ -109,7 +109,7 @@ def test_a_queue_is_foreseen_with_intervals(bench: Bench) -> None:
     assert [each.gpus for each in view.jobs] == [[0], [1], [0]]
     assert seconds(view, jobs["a"].start_at) == 0.0
     assert seconds(view, jobs["a"].eta_at) == 100.0
-    assert seconds(view, jobs["c"].start_at) == 100.0
+    assert seconds(view, jobs["c"].start_at) == pytest.approx(96.0, abs=8.0), "the first of two that take 90 to 110 s"
     low_s, high_s = (seconds(view, each) for each in (jobs["c"].eta_low_at, jobs["c"].eta_high_at))
     assert 150.0 < low_s <= 200.0 <= high_s < 250.0
     assert [(group.kind, group.name, group.jobs) for group in view.groups] == [("group", "g", 3), ("project", "p", 3)]
@@ -289,7 +289,7 @@ def test_what_runs_goes_by_its_progress(bench: Bench) -> None:
     jobs = by_name(view)
     assert (jobs["a"].source, jobs["a"].progress_pct) == ("progress", 40.0)
     assert seconds(view, jobs["a"].eta_at) == pytest.approx(600.0, abs=30.0)
-    assert seconds(view, jobs["b"].start_at) == pytest.approx(seconds(view, jobs["a"].eta_at), abs=0.01)
+    assert seconds(view, jobs["b"].start_at) == pytest.approx(seconds(view, jobs["a"].eta_at), abs=30.0)
     assert seconds(view, jobs["b"].start_high_at) > seconds(view, jobs["b"].start_at)
 
 
