@@ -10,6 +10,7 @@ import msgspec
 from researchflow_tmux.domain.accounts import NO_HOURS, NO_USE, AccountUse, Hours, Owner, Rate, added, owner_of
 from researchflow_tmux.domain.attempt import Attempt, Ended
 from researchflow_tmux.domain.job import Job
+from researchflow_tmux.domain.projects import Period
 from researchflow_tmux.domain.reasons import Reason, ReasonCode
 from researchflow_tmux.engine.workload import Workload
 from researchflow_tmux.policies.accounts.accounts import NO_ACCOUNTS, Accounts, Claims
@@ -57,7 +58,7 @@ class Accounting:
         """The accounts for one decision."""
         if not self.claims.bounds:
             return NO_ACCOUNTS
-        uses = self.own_uses()
+        uses = self._uses(thorough=False)
         for owner, use in self.others.items():
             uses[owner] = uses.get(owner, NO_USE).plus(use)
         monotonic_s = self._clock.monotonic()
@@ -65,17 +66,24 @@ class Accounting:
 
     def own_uses(self) -> dict[Owner, AccountUse]:
         """What this workspace uses of each account: what others are to hear of it."""
+        return self._uses(thorough=True)
+
+    def _uses(self, *, thorough: bool) -> dict[Owner, AccountUse]:
+        """By owner; `thorough` = in periods of every kind, and not only of those that budgets have."""
         running: dict[Owner, Rate] = {}
         granted: dict[Owner, dict[str, Hours]] = {}
         for attempt in self._workload.attempts.values():
             if attempt.grant is None:
                 continue
-            hours = self._granted(attempt)
             for name in attempt.grant.owners:
                 owner = owner_of(name)
                 running[owner] = running.get(owner, NOTHING_RUNS).plus(attempt.grant.rate)
+                bounds = self.claims.bounds.get(owner)
+                if not thorough and (bounds is None or not bounds.hourly):
+                    continue
                 own = granted.setdefault(owner, {})
-                for period, each in hours.items():
+                kind = None if thorough or bounds is None else bounds.period
+                for period, each in self._granted(attempt, kind).items():
                     before = own.get(period)
                     own[period] = each if before is None else before.plus(each)
         return {
@@ -120,12 +128,14 @@ class Accounting:
             return refused
         return Reason(code=ReasonCode.BUDGET, text="what it was granted is used up")
 
-    def _granted(self, attempt: Attempt) -> Mapping[str, Hours]:
+    def _granted(self, attempt: Attempt, kind: Period | None) -> Mapping[str, Hours]:
         """What it may use, by period; without a limit, what it has used so far."""
         grant = attempt.grant
         if grant is None or isinstance(attempt.phase, Ended):  # it is settled; only its processes are left
             return {}
         if grant.seconds is None:
             so_far_s = self.elapsed_s(attempt)
-            return spread.__wrapped__(grant.rate, grant.at, so_far_s if so_far_s < float("inf") else 0.0, self.zone)
-        return spread(grant.rate, grant.at, grant.seconds, self.zone)
+            return spread.__wrapped__(
+                grant.rate, grant.at, so_far_s if so_far_s < float("inf") else 0.0, self.zone, kind
+            )
+        return spread(grant.rate, grant.at, grant.seconds, self.zone, kind)

@@ -109,20 +109,20 @@ class Account:
         taken = self.taken(key)
         return Hours(**{name: max(getattr(taken, name) - self._most(name), 0.0) for name in RESOURCES})
 
-    def longest_s(self, rate: Rate) -> float:
-        """No job that needs longer than this can start now; negative = none at all can, however short it is.
+    def range_s(self, rate: Rate) -> tuple[float, float]:
+        """A job that needs no longer than the first can start now, one that needs longer than the second cannot.
 
-        By this period alone: whether what goes on into the next ones has budget there is up to `refuses`.
+        By this period alone; what is between the two is up to `refuses`. Negative = none can, however short it is.
         """
         if self._capped(rate) is not None:
-            return -1.0
+            return -1.0, -1.0
         if not self.bounds.uses_budget(rate):
-            return float("inf")
+            return float("inf"), float("inf")
         ends = self.span.ends
         until_s = float("inf") if ends is None else (ends - self.now).total_seconds()
-        longest_s = self._left_s(hours_of(rate, 1.0), self.span.key, until_s)
-        enough = longest_s >= min(self._whole_s(rate), until_s) - EPSILON_S
-        return float("inf") if enough else longest_s + EPSILON_S
+        surely_s = self._left_s(hours_of(rate, 1.0), self.span.key, until_s)
+        enough = surely_s >= min(self._whole_s(rate), until_s) - EPSILON_S
+        return surely_s, float("inf") if enough else surely_s + EPSILON_S
 
     def refuses(self, rate: Rate, need_s: float, least_s: float) -> Reason | None:
         """Why a job that needs so much cannot start; None = it can.

@@ -164,7 +164,7 @@ class Accounts:
         """What was booked, by job."""
         self._zone = zone
         self._seen: dict[Claim, Reason | None] = {}
-        self._longest: dict[Purse, float] = {}
+        self._ranges: dict[Purse, tuple[float, float]] = {}
 
     def __bool__(self) -> bool:
         return bool(self._accounts)
@@ -201,12 +201,23 @@ class Accounts:
 
     def longest_s(self, purse: Purse) -> float:
         """No job that needs longer than this can start now on a purse; negative = none at all can."""
-        found = self._longest.get(purse)
+        return self._range_s(purse)[1]
+
+    def admits(self, claim: Claim) -> bool:
+        """Whether the accounts let it start: `refuses`, sooner."""
+        if not claim.purse.owners or 0.0 <= claim.need_s <= self._range_s(claim.purse)[0]:
+            return True
+        return self.refuses(claim) is None
+
+    def _range_s(self, purse: Purse) -> tuple[float, float]:
+        found = self._ranges.get(purse)
         if found is None:
-            accounts = (self._accounts[owner] for owner in purse.owners)
-            found = self._longest[purse] = min(
-                (self._longest_of(account, purse.rate) for account in accounts), default=float("inf")
-            )
+            surely_s = longest_s = float("inf")
+            for owner in purse.owners:
+                account = self._accounts[owner]
+                low_s, high_s = account.range_s(purse.rate) if self._not_known(account) is None else (-1.0, -1.0)
+                surely_s, longest_s = min(surely_s, low_s), min(longest_s, high_s)
+            found = self._ranges[purse] = (surely_s, longest_s)
         return found
 
     def book(self, job: Job) -> Grant | None:
@@ -225,7 +236,7 @@ class Accounts:
         for owner in claim.owners:
             self._accounts[owner].take(claim.rate, hours)
         self._seen.clear()
-        self._longest.clear()
+        self._ranges.clear()
         owners = tuple(map(str, claim.owners))
         return Grant(owners=owners, rate=claim.rate, at=self.now, since_s=self._monotonic_s, seconds=seconds)
 
@@ -244,9 +255,6 @@ class Accounts:
         if not claim.want_s:
             return None
         return self.affordable_s(claim.owners, claim.rate, self.now, claim.want_s)
-
-    def _longest_of(self, account: Account, rate: Rate) -> float:
-        return account.longest_s(rate) if self._not_known(account) is None else -1.0
 
     def _not_known(self, account: Account) -> Reason | None:
         why = self._unknown.get(account.owner)

@@ -62,13 +62,15 @@ def parts(period: Period, begins: datetime, seconds: float, zone: tzinfo | None)
         at, left_s = span.ends, left_s - until_s
 
 
-@lru_cache(maxsize=4096)
-def spread(rate: Rate, begins: datetime, seconds: float, zone: tzinfo | None) -> dict[str, Hours]:
-    """What `rate` uses in that time, by period of every kind. Do not change what it returns: it is kept."""
+@lru_cache(maxsize=8192)
+def spread(
+    rate: Rate, begins: datetime, seconds: float, zone: tzinfo | None, kind: Period | None = None
+) -> dict[str, Hours]:
+    """What `rate` uses in that time, by period of one kind, or of every. Do not change what it returns: it is kept."""
     found: dict[str, Hours] = {}
     if seconds <= 0:
         return found
-    for period in PERIODS:
+    for period in PERIODS if kind is None else (kind,):
         for span, part_s in parts(period, begins, seconds, zone):
             found[span.key] = found.get(span.key, NO_HOURS).plus(hours_of(rate, part_s))
     return found

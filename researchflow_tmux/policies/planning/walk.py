@@ -258,9 +258,12 @@ class Walk:
     def _judge(self, entry: Entry) -> tuple[Why | None, frozenset[str]]:
         """None and the GPUs to avoid, or why not."""
         need = entry.need
-        if entry.claim.owners and self._it.accounts.refuses(entry.claim) is not None:
+        fits = self.floor.fits(entry.need)
+        if not fits and self.reservation is not None:
+            return Why.CAPACITY, NOTHING
+        if self._it.accounts and not self._it.accounts.admits(entry.claim):
             return Why.CAP, NOTHING
-        if not self.floor.fits(need):
+        if not fits:
             return self._no_room(entry), NOTHING
         avoid = self._left_to_others(entry)
         if avoid and not self.floor.fits(need, avoid):
