@@ -7,7 +7,7 @@ from datetime import datetime, tzinfo
 
 import msgspec
 
-from researchflow_tmux.domain.accounts import AccountUse, Hours, Owner, Rate, hours_of
+from researchflow_tmux.domain.accounts import NO_HOURS, AccountUse, Hours, Owner, Rate, hours_of
 from researchflow_tmux.domain.projects import Allowance, Period
 from researchflow_tmux.domain.reasons import Reason, ReasonCode
 from researchflow_tmux.domain.units import counted, parse_size
@@ -73,13 +73,17 @@ class Account:
         self.zone = zone
         self.running = use.running
         self.span: Span = span_at(bounds.period, now, zone)
-        self._hours: dict[str, Hours] = dict(use.settled)
-        for key, hours in use.granted.items():
-            self._add(key, hours)
+        self._settled, self._granted = use.settled, use.granted
+        self._hours: dict[str, Hours] = {}
+        """What is taken of the periods that were asked about."""
 
     def taken(self, key: str) -> Hours:
         """What is used or granted of a period."""
-        return self._hours.get(key) or Hours()
+        found = self._hours.get(key)
+        if found is None:
+            settled, granted = self._settled.get(key, NO_HOURS), self._granted.get(key, NO_HOURS)
+            found = self._hours[key] = settled if granted is NO_HOURS else settled.plus(granted)
+        return found
 
     def take(self, rate: Rate, hours: Mapping[str, Hours]) -> None:
         """Something starts."""
@@ -203,8 +207,7 @@ class Account:
         return most_s
 
     def _add(self, key: str, hours: Hours) -> None:
-        found = self._hours.get(key)
-        self._hours[key] = hours if found is None else found.plus(hours)
+        self._hours[key] = self.taken(key).plus(hours)
 
 
 def _gib(mib: int) -> str:

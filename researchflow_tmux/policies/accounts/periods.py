@@ -32,6 +32,9 @@ class Span(NamedTuple):
     """`inf` for `total`."""
 
 
+FOR_EVER = Span(TOTAL, None, float("inf"))
+
+
 class Part(NamedTuple):
     """What of a stretch of time falls into one period."""
 
@@ -41,9 +44,11 @@ class Part(NamedTuple):
 
 def span_at(period: Period, at: datetime, zone: tzinfo | None) -> Span:
     """The period of that kind in which `at` (aware) lies; `zone` None = the calendar of the machine."""
-    if period == "total":
-        return Span(TOTAL, None, float("inf"))
-    day = at.astimezone(zone).date()
+    return FOR_EVER if period == "total" else _span(period, at.astimezone(zone).date(), zone)
+
+
+@lru_cache(maxsize=1024)
+def _span(period: Period, day: date, zone: tzinfo | None) -> Span:
     first, after = _bounds(period, day)
     begins, ends = _midnight(first, zone), _midnight(after, zone)
     return Span(f"{period} {first.isoformat()}", ends, (ends - begins).total_seconds())
