@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from researchflow_tmux.adapters.policy_process import DEADLINE_S, PolicyProcess
 from researchflow_tmux.domain.accounts import Owner
 from researchflow_tmux.domain.attempt import Attempt, Ended, Exited, Planned
-from researchflow_tmux.domain.events import AttemptEnded, AttemptPlanned, JobChanged, JobRespecified
+from researchflow_tmux.domain.events import AttemptEnded, AttemptPlanned, AttemptStarted, JobChanged, JobRespecified
 from researchflow_tmux.domain.job import Job, JobSpec, JobState
 from researchflow_tmux.domain.plugin import Question
 from researchflow_tmux.domain.reasons import Reason, ReasonCode
@@ -46,13 +46,16 @@ CHANGE_MS = 100.0
 TARGETS_MS = {1_000: 1.0, 100_000: 5.0}
 USERS = 2 * PROJECTS  # two in each project
 CASES = (
-    ("balanced", False, False),
-    ("balanced", True, False),
-    ("balanced", False, True),
-    ("easy_fifo", False, False),
-    ("easy_fifo", False, True),
+    ("balanced", False, False, False),
+    ("balanced", True, False, False),
+    ("balanced", True, False, True),
+    ("balanced", False, True, False),
+    ("easy_fifo", False, False, False),
+    ("easy_fifo", False, True, False),
 )
-"""Policy, whether some jobs have deadlines, whether projects and users have caps and budgets."""
+"""Policy, whether some jobs have deadlines, whether projects and users have caps and budgets, whether jobs may be
+stopped for others with a deadline (then it is looked for whom to stop, and nobody is, so that the next look has as much
+to do)."""
 ACCOUNTS = {
     Owner("project", "p0"): Bounds(gpus=4),
     Owner("project", "p1"): Bounds(gpu=40.0, period="day"),
@@ -77,7 +80,9 @@ class Policy:
 class Queue:
     """A full machine with a long queue. `turn` ends the oldest running job and starts what takes its place."""
 
-    def __init__(self, waiting: int, policy: str, *, due: bool = False, accounts: bool = False) -> None:
+    def __init__(
+        self, waiting: int, policy: str, *, due: bool = False, accounts: bool = False, may_stop: bool = False
+    ) -> None:
         trace = synthetic(jobs=waiting + GPUS, gpus=GPUS, seed=1)
         jobs = []
         for number, job in enumerate(trace.jobs, 1):
@@ -85,11 +90,12 @@ class Queue:
             spec = JobSpec(
                 source="trace", key=job.name, name=job.name, argv=("true",), workdir="/", env_digest="e",
                 request=ResourceRequest(gpus=job.gpus), project=f"p{number % PROJECTS}", deadline=deadline,
-                user=f"u{number % USERS}",
+                user=f"u{number % USERS}", preemptible=may_stop,
             )  # fmt: skip
             jobs.append(Job(id=number, spec=spec, slug=job.name, state=JobState.QUEUED, queued_at=EPOCH))
         self.now = EPOCH
         self.highest = 0
+        self.may_stop, self.waves = may_stop, 0
         self.workload = Workload(jobs, [], len(jobs) + 1)
         rules = PlanRules(policy=POLICIES[policy])
         estimator = Guesses(trace, noisy=True, seed=1)
@@ -118,6 +124,8 @@ class Queue:
                 grant=start.grant,
             )  # fmt: skip
             self.workload.apply(AttemptPlanned(attempt=attempt), self.now)
+            started = AttemptStarted(job_id=job.id, number=attempt.number, runner_pid=1, started_at=self.now)
+            self.workload.apply(started, self.now)
 
     def end_one(self) -> None:
         """The oldest running job succeeds; an hour has gone by."""
@@ -156,6 +164,8 @@ class Queue:
         looked = time.process_time_ns()
         room.accounts = self.accounting.accounts(self.now)
         starts = self.planner.decide(room, self.now)
+        if self.may_stop:
+            self.waves += self.planner.make_room(room, self.now, lambda _attempt: None) is not None
         decided = time.process_time_ns()
         self.start(starts)
         done = time.process_time_ns()
@@ -215,12 +225,12 @@ def measures(*, quick: bool = False) -> list[Measure]:
     """p50 and p99 of a decision, and of all that planning does about one end and the start that follows."""
     found = []
     for waiting, target_ms in TARGETS_MS.items():
-        for policy, due, accounts in CASES:
-            queue = Queue(waiting, policy, due=due, accounts=accounts)
+        for policy, due, accounts, may_stop in CASES:
+            queue = Queue(waiting, policy, due=due, accounts=accounts, may_stop=may_stop)
             gc.collect()
             alone, whole = zip(*(queue.turn() for _ in range(150 if quick else 400)), strict=True)
             words = f"{policy}{', 5 % with deadlines' if due else ''}{', with budgets' if accounts else ''}"
-            words += f", {waiting} waiting"
+            words += f"{', running jobs may be stopped' if may_stop else ''}, {waiting} waiting"
             if not accounts:
                 changed = max(queue.preferred_ms() for _ in range(5 if quick else 20))
                 what = f"a job is given priority, decide: {words}, most"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
+from itertools import islice
 from typing import NamedTuple
 
 from researchflow_tmux.domain.attempt import Attempt, Stopping
@@ -20,6 +21,8 @@ from researchflow_tmux.policies.planning.preemption import PreemptRules, Running
 
 Saved = Callable[[Attempt], datetime | None]
 """When the last checkpoint of an attempt was saved; None = none is known."""
+MOST_LOOKED_AT = 64
+"""So far one decision looks into the lane for jobs to make room for."""
 MOST_BLOCKED = 8
 """So many urgent jobs are looked at in one decision whose room comes too late, by the expected ends."""
 
@@ -77,11 +80,10 @@ class Preemption:
 
     def wave(self, lane: Iterable[Entry], floor: Floor, aside: Mapping[int, Room], saved: Saved) -> Wave | None:
         """What to stop for the first of `lane` that needs it now; `floor` = after all starts of this decision."""
-        running = list(self._running())
-        if not running:
-            return None
         self.again_s = self._next_begin_s()
-        for entry in self._blocked(lane, floor, aside):
+        running: list[Running] | None = None
+        for entry in self._blocked(islice(lane, MOST_LOOKED_AT), floor, aside):
+            running = list(self._running()) if running is None else running
             found = self._for(entry, floor, running, saved)
             if found is not None:
                 return found

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
 from datetime import datetime
-from itertools import chain, islice
+from itertools import chain, islice, tee
 
 from researchflow_tmux.domain.events import Payload
 from researchflow_tmux.domain.reasons import Reason
@@ -88,6 +88,8 @@ class Planner:
         """Told of each decision with what it went by, right after it."""
         self._promises: dict[int, Promise] = {}
         self._look_at_s: float | None = None
+        self._shared: Iterator[Entry] | None = None
+        """The lane of the last decision."""
         self._make_room_at_s = float("inf")
         """When to look again whether room has to be made."""
         self._rooms: dict[int, Room] = {}
@@ -106,7 +108,7 @@ class Planner:
 
     def decide(self, room: Capacity, now: datetime) -> list[Start]:
         """The jobs to start now, in the policy's order, decide again when `goes_on` says so."""
-        self._look_at_s = None
+        self._look_at_s = self._shared = None
         floor = self._floor(room, now.timestamp())
         if room.halted is not None or not floor.open:
             return []
@@ -139,9 +141,8 @@ class Planner:
             return None
         now_s = now.timestamp()
         floor = self._floor(room, now_s)
-        lane = self._facts(now_s, room.accounts, thorough=False).lane
         look = Preemption(self.index, self.rules.preempt, self.workload, room, now)
-        wave = look.wave(lane, floor, self._rooms, saved)
+        wave = look.wave(self._shared_lane(now_s), floor, self._rooms, saved)
         self._make_room_at_s = look.again_s
         return wave
 
@@ -235,7 +236,7 @@ class Planner:
             now_s=now_s,
             ratio=usage.ratio,
             price=lambda project: inflation / usage.weight(project),
-            lane=self._lane(now_s, index.loan_gpu_s * inflation),
+            lane=self._lane(now_s, index.loan_gpu_s * inflation) if thorough else self._shared_lane(now_s),
             accounts=accounts,
             promises=self._promises,
             aside=self._rooms,
@@ -267,6 +268,13 @@ class Planner:
             and room.accounts.refuses(index.classes.entries[shelf.keys[0][-1]].claim) is None
         ]
         return floor.reserve(min(blocked, key=lambda each: each[:2])[2], now_s) if blocked else None
+
+    def _shared_lane(self, now_s: float) -> Iterable[Entry]:
+        """The lane of this decision, from its beginning: found out once, for what starts and for whom room is made."""
+        if self._shared is None:
+            self._shared = iter(self._lane(now_s, self.index.loan_gpu_s * self.index.usage.inflation(now_s)))
+        mine, self._shared = tee(self._shared)
+        return mine
 
     def _lane(self, now_s: float, loan: float) -> Iterable[Entry]:
         """The urgent jobs of the projects that are not too far ahead: urgent service is a loan."""

@@ -43,6 +43,10 @@ TOGETHER = 10
 """Jobs that share GPUs with each other of which all sets are tried; of more, the cheapest ones."""
 
 
+MOST_TRIES = 16
+"""Sets that are looked at if the cheapest ones take too much of a project: then nobody is stopped for now."""
+
+
 class PreemptRules(msgspec.Struct, frozen=True, kw_only=True):
     """What people decide about it."""
 
@@ -79,6 +83,10 @@ class Victim(NamedTuple):
 
     running: Running
     cost_gpu_s: float
+
+
+Best = dict[int, tuple[float, tuple[Victim, ...]]]
+"""By how many GPUs it opens: the cheapest set, after what it costs."""
 
 
 def must_begin_s(entry: Entry, rules: PreemptRules) -> float:
@@ -173,8 +181,8 @@ def _total(victims: Iterable[Victim]) -> float:
 def _within(
     need: Need, free: Mapping[str, float], victims: list[Victim], left: Mapping[str, int]
 ) -> tuple[Victim, ...] | None:
-    able = victims
-    while True:
+    able = [each for each in victims if len(each.running.gpus) <= left.get(each.running.project, 0)]
+    for _ in range(MOST_TRIES):
         found = _cheapest(need, free, able)
         if found is None:
             return None
@@ -183,6 +191,7 @@ def _within(
             return found
         dearest = max((each for each in found if each.running.project == over), key=lambda each: each.cost_gpu_s)
         able = [each for each in able if each is not dearest]
+    return None
 
 
 def _overdrawn(victims: Iterable[Victim], left: Mapping[str, int]) -> str | None:
@@ -203,28 +212,26 @@ def _cheapest(need: Need, free: Mapping[str, float], victims: list[Victim]) -> t
     others = {uuid for uuid in free if uuid not in need.must and (need.may is None or uuid in need.may)}
     wanted = max(need.gpus - len(need.must) - len(opened & others), 0)
     missing = need.must - opened
-    best: dict[int, tuple[Victim, ...]] = {0: ()}
+    best: Best = {0: (0.0, ())}
     for group in _groups(victims):
         touched = frozenset().union(*(each.running.gpus for each in group))
-        options = []
+        options: list[tuple[int, float, tuple[Victim, ...]]] = []
         for some in _sets(group):
             opens = _opens(free, some, least) - opened
             if missing & touched <= opens:
-                options.append((len(opens & others), some))
+                options.append((len(opens & others), _total(some), some))
         best = _merged(best, options, wanted)
         missing -= touched
-    return best.get(wanted) if not missing else None
+    return best[wanted][1] if wanted in best and not missing else None
 
 
-def _merged(
-    best: Mapping[int, tuple[Victim, ...]], options: Iterable[tuple[int, tuple[Victim, ...]]], wanted: int
-) -> dict[int, tuple[Victim, ...]]:
-    merged: dict[int, tuple[Victim, ...]] = {}
-    for more, some in options:
-        for gpus, before in best.items():
-            together, reached = before + some, min(gpus + more, wanted)
-            if reached not in merged or _total(together) < _total(merged[reached]):
-                merged[reached] = together
+def _merged(best: Best, options: Iterable[tuple[int, float, tuple[Victim, ...]]], wanted: int) -> Best:
+    merged: Best = {}
+    for more, cost, some in options:
+        for gpus, (cost_before, before) in best.items():
+            reached, together = min(gpus + more, wanted), cost_before + cost
+            if reached not in merged or together < merged[reached][0]:
+                merged[reached] = (together, before + some)
     return merged
 
 

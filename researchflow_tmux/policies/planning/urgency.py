@@ -76,7 +76,9 @@ class Deadlines:
                     urgent.append((start_s, job_id))
         heapify(urgent)
         while urgent:
-            yield self._entries[heappop(urgent)[1]]
+            entry = self._entries.get(heappop(urgent)[1])
+            if entry is not None:  # else: it started meanwhile
+                yield entry
 
 
 def feasible(entry: Entry, now_s: float) -> bool:
