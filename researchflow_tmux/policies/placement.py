@@ -75,7 +75,7 @@ def _candidates(
     must_have, may_have = ([], chosen) if len(chosen) >= request.gpus else (chosen, others)
     if request.hardware != NO_HARDWARE:
         good = [view for view in may_have if hardware.fits(view.device, request.hardware)]
-        reason = _unfit(request, must_have, good, views)
+        reason = _unfit(request, chosen, must_have + good, views)
         if reason is not None:
             return reason
         may_have = good
@@ -87,15 +87,15 @@ def _candidates(
 
 
 def _unfit(
-    request: ResourceRequest, must: list[GpuView], good: list[GpuView], views: Sequence[GpuView]
+    request: ResourceRequest, pinned: list[GpuView], usable: list[GpuView], views: Sequence[GpuView]
 ) -> Reason | None:
     """Why too few GPUs here are of the kind that the job needs; None = there are enough."""
     asked = request.hardware
-    bad = [view.device for view in must if not hardware.fits(view.device, asked)]
-    if bad:
+    bad = [view.device for view in pinned if not hardware.fits(view.device, asked)]
+    if bad and (len(pinned) < request.gpus or len(usable) < request.gpus):
         text = f"it is pinned to GPU {bad[0].index} ({hardware.short(bad[0].name)}) and needs {asked}"
         return Reason(code=ReasonCode.IMPOSSIBLE, text=text)
-    if len(must) + len(good) >= request.gpus:
+    if len(usable) >= request.gpus:
         return None
     text = hardware.lacking([view.device for view in views], asked, request.gpus)
     return Reason(code=ReasonCode.IMPOSSIBLE, text=text)

@@ -10,6 +10,7 @@ from researchflow_tmux.policies.planning.estimates import Estimate, certain
 from researchflow_tmux.policies.planning.floor import Floor, Need, Stay
 from researchflow_tmux.policies.planning.orders import POLICIES, Policy, work_of
 from researchflow_tmux.policies.planning.walk import Facts, Promise, Walk, Why
+from researchflow_tmux.policies.scarcity import NOTHING_KEPT, Kept
 
 HOUR = 3600.0
 DAY = 86_400.0
@@ -70,7 +71,9 @@ class Outcome:
             assert len(self.started) < 1000
             self.started.append(offer.entry.id)
             self.avoided[offer.entry.id] = offer.avoid
+            may = offer.entry.need.may
             able = [uuid for uuid, free in room._free.items() if free > 0.5 and uuid not in offer.avoid]
+            able = [uuid for uuid in able if may is None or uuid in may]
             assert len(able) >= offer.entry.need.gpus, "an offer fits"
             if offer.entry.claim.owners:
                 accounts.commit(offer.entry.claim)
@@ -95,6 +98,7 @@ def walk(
     accounts: Accounts = NO_ACCOUNTS,
     lane: Sequence[Entry] = (),
     promises: Mapping[int, Promise] | None = None,
+    kept: Kept = NOTHING_KEPT,
 ) -> Outcome:
     facts = Facts(
         policy=policy,
@@ -104,5 +108,6 @@ def walk(
         accounts=accounts,
         lane=lane,
         promises=promises or {},
+        kept=kept,
     )
     return Outcome(Walk(classes(*waiting), room, facts), room, accounts)
