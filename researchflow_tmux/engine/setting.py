@@ -12,9 +12,10 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from researchflow_tmux.domain.events import JobRespecified
+from researchflow_tmux.domain.events import JobRespecified, Notice
 from researchflow_tmux.domain.job import Job, JobSpec, JobState
 from researchflow_tmux.domain.setting import Setting
+from researchflow_tmux.engine.oddities import oddities
 from researchflow_tmux.engine.workload import Book
 
 _FIXED_AT_START = {
@@ -30,6 +31,7 @@ def set_by_hand(book: Book, job_ids: Iterable[int], wanted: Setting, by: str) ->
     Those that have ended have the new values when they are queued again; whose it was cannot be changed.
     """
     done: dict[str, list[str]] = {"changed": [], "unchanged": [], "refused": []}
+    changed: list[int] = []
     for job_id in job_ids:
         job = book.workload.jobs.get(job_id)
         if job is None:
@@ -43,6 +45,10 @@ def set_by_hand(book: Book, job_ids: Iterable[int], wanted: Setting, by: str) ->
         else:
             _change(book, job, new, by)
             done["changed"].append(job.name)
+            changed.append(job_id)
+    jobs = book.workload.jobs
+    for note in oddities((jobs[job_id] for job_id in changed), jobs, book.now):
+        book.apply(Notice(text=note, level="warning"))
     return done
 
 

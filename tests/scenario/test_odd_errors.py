@@ -158,6 +158,7 @@ IMPOSSIBLE: list[dict[str, Any]] = [
     {"gpus": 8},
     {"gpu_memory_mib": 10**6},
     {"pinned": (7,)},
+    {"gpu_type": "H999"},
     {"cpus": 500},
     {"memory_mib": 10**8},
     {"project": "none", "gpus": 1},
@@ -206,3 +207,17 @@ def test_needs_in_a_circle_and_needs_that_are_not_there_are_refused_and_the_othe
     assert reply is not None
     assert reply["problems"] == ["jobs wait for each other in a circle: y → y"]
     assert isinstance(world.engine.workload, Workload)
+
+
+def test_what_is_set_by_hand_and_contradicts_is_told(rfsched_world: Make) -> None:
+    world = rfsched_world(gpus=1, policy="fifo")
+    world.submit("now", takes="1h")
+    world.advance("1m")
+    world.submit("prepare")
+    world.submit("between", priority=1)
+    world.submit("last", after=["prepare"])
+    world.advance("1m")
+    world.ask("set", {"ids": [world.job("last").id], "values": {"priority": 5}})
+    world.run_until_idle()
+    assert len(said(world, "last (priority 5) needs prepare (priority 0)")) == 1
+    assert world.started == ["now", "prepare", "last", "between"]

@@ -134,3 +134,13 @@ def test_a_pipeline_with_mistakes_is_refused_as_ever(tmp_path: Path, rfsched_wor
     path.write_text("jobs:\n  a: {command: 'true', needs: b}\n  b: {command: 'true', needs: a}\n")
     with pytest.raises(ConfigError, match=r"circle|each other"):
         submit_pipeline(rfsched_world(), path)
+
+
+def test_a_pipeline_runs_by_its_file(tmp_path: Path, rfsched_world: Make) -> None:
+    path = tmp_path / "study.yml"
+    path.write_text("jobs:\n  a: {command: 'true'}\n  b: {command: 'true', needs: a, priority: 3}\n")
+    world = rfsched_world(gpus=1)
+    assert submit_pipeline(world, path) == ["study_a", "study_b"]
+    world.run_until_idle()
+    assert world.started == ["study_a", "study_b"]
+    assert any("study_b (priority 3) needs study_a (priority 0)" in line for line in world.history())
