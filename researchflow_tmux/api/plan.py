@@ -74,6 +74,8 @@ class _Planning:
             most=DECIDED if first is None else first,
         )
         self._took_s = monotonic() - began_s
+        self._left_out: set[int] = set()
+        """Jobs so far behind that nothing is said of them."""
         self.beyond = [] if self.found.complete or first is not None else self._beyond()
         self._order = [self._tries.task(self.jobs[job_id]) for job_id in self.found.stays]
         self._order += [self._tries.task(job) for job in self.beyond]
@@ -94,7 +96,9 @@ class _Planning:
     def _beyond(self) -> list[Job]:
         """What is too far ahead for decisions, in the order of the queue."""
         choice, room = self._choice, self._scene.room(self._choice.workload)
-        waiting = list(choice.workload.queued())[:MOST]
+        waiting = list(choice.workload.queued())
+        self._left_out |= {job.id for job in waiting[MOST:]}
+        waiting = waiting[:MOST]
         reasons = choice.explain(room(self._scene.now), self._scene.now, len(waiting))
         can = [job for job in waiting if (reason := reasons.get(job.id)) is None or reason.code not in NEVER]
         planner = choice.planner
@@ -227,8 +231,8 @@ class _Planning:
         choice, now = self._choice, self._scene.now
         reasons = choice.explain(self._scene.room(choice.workload)(now), now, MOST)
         for job in choice.workload.jobs.values():
-            left = job.id not in self.spans and job.state in (JobState.QUEUED, JobState.HELD)
-            if left and (wanted is None or job.id in wanted):
+            left = job.id not in self.spans and job.id not in self._left_out
+            if left and job.state in (JobState.QUEUED, JobState.HELD) and (wanted is None or job.id in wanted):
                 reason = str(reasons.get(job.id) or job.reason or job.state)
                 yield NotPlanned(id=job.id, name=job.name, state=str(job.state), reason=reason)
 
@@ -244,6 +248,8 @@ class _Planning:
             yield "?: a guess: nothing like it (or like what comes before it) has succeeded so far; an hour each"
         if self.beyond:
             yield f"the first {len(self.found.stays)} by real decisions, {len(self.beyond)} after them by their order"
+        if self._left_out:
+            yield f"nothing is said of the last {counted(len(self._left_out), 'job')} of the queue"
 
     def _between(self, middle_s: float, tries: Sequence[float]) -> tuple[datetime, datetime]:
         low_s, high_s = spread(tries)

@@ -350,6 +350,19 @@ def test_far_ahead_it_goes_by_the_order(tmp_path: Path, monkeypatch: pytest.Monk
     assert view.jobs[-1].gpus == []
 
 
+def test_of_a_very_long_queue_the_end_is_left_out_and_said_to_be(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("researchflow_tmux.api.plan.DECIDED", 2)
+    monkeypatch.setattr("researchflow_tmux.api.plan.MOST", 3)
+    bench.took(10.0, 10.0, 10.0)
+    for number in range(9):
+        bench.add(f"j{number}")
+    bench.add("held", state=JobState.HELD)
+    view = bench.plan()
+    assert len(view.jobs) == view.queue.jobs == view.decided + 3
+    assert [each.name for each in view.not_planned] == ["held"]
+    assert f"nothing is said of the last {9 - len(view.jobs)} jobs of the queue" in view.notes
+
+
 def test_jobs_come_after_those_they_need() -> None:
     jobs = [job(1, after=(3,)), job(2), job(3, after=(2, 9)), job(4, after=(5,)), job(5, after=(4,))]
     by_id = {each.id: each for each in jobs}
