@@ -322,9 +322,8 @@ class Parts:
         if self.waiter is None:
             return frozenset()
         register = os.path.join(FileLeases().directory, DIRECTORY)
-        path = machine_projects.path_of(self.environ)
-        files = [] if path is None else [os.path.dirname(path)]
-        watched = [place for place in (register, *files) if os.path.isdir(place) and self.waiter.watch_directory(place)]
+        places = [register, *machine_projects.directories(self.environ)]
+        watched = [place for place in places if os.path.isdir(place) and self.waiter.watch_directory(place)]
         return frozenset(watched) - {register}
 
     def tmux_sessions(self) -> TmuxSessions:

@@ -68,6 +68,13 @@ def beside_leases(environ: Mapping[str, str]) -> str:
     return os.path.join(environ.get("RFSCHED_LEASE_DIR") or tickets.default_dir(), NAME)
 
 
+def directories(environ: Mapping[str, str]) -> list[str]:
+    """Where that file is, or may appear."""
+    chosen = environ.get(VARIABLE)
+    places = [chosen] if chosen else [SYSTEM, beside_leases(environ)]
+    return [os.path.dirname(os.path.abspath(place)) for place in places]
+
+
 def load(environ: Mapping[str, str]) -> MachineWide | None:
     """What the machine's file says; None = there is none. Raises ConfigError with every problem of it."""
     path = path_of(environ)

@@ -79,8 +79,10 @@ class FileRegister:
         write_atomic(os.path.join(self.directory, name), msgspec.json.encode(page), 0o644, durable=False)
 
     def tidy(self) -> None:
-        """Remove the own pages of workspaces that are gone and that used nothing of a shared account."""
+        """Have the directory, without the own pages of workspaces that are gone and used nothing of shared accounts."""
         with contextlib.suppress(OSError):
+            tickets.make_shared_dir(self.lease_dir)
+            tickets.make_shared_dir(self.directory)
             for name in os.listdir(self.directory):
                 page = self._page(name)[0] if _NAME.fullmatch(name) else None
                 if page is not None and page.uid == self._uid and not page.uses and not os.path.isdir(page.path):

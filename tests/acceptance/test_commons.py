@@ -104,3 +104,31 @@ def test_the_file_of_the_machine_counts_in_running_schedulers(
     ]
     found = {page["path"]: page for page in pages}
     assert found[str(two.root)]["uses"]["project vision"]["running"]["gpus"] == 1
+
+
+def test_a_scheduler_notices_at_once_that_another_one_gave_something_back(
+    new_workspace: Factory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine_file(tmp_path, monkeypatch, "projects: {vision: {max_gpus: 1}}\n")
+    one, two = (new_workspace(name, task_name=name, check_interval=3600.0) for name in ("one", "two"))
+    one.ok("add", "--project", "vision", "--name", "first", "--", f"until [ -e {tmp_path}/go ]; do sleep 0.05; done")
+    one.wait_for("first", "running")
+    two.ok("add", "--project", "vision", "--name", "next", "--", "true")
+    assert "project vision has 1 of 1 GPU" in two.ok("why", "next")
+    (tmp_path / "go").touch()
+    two.wait_for("next", "succeeded")  # no sweep will help
+
+
+def test_a_file_of_the_machine_that_appears_is_noticed(
+    new_workspace: Factory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine_file(tmp_path, monkeypatch, "")
+    monkeypatch.delenv("RFSCHED_PROJECTS")
+    one, two = (new_workspace(name, task_name=name, check_interval=3600.0) for name in ("one", "two"))
+    two.ok("start", "--no-configs")
+    one.ok("project", "set", "--machine", "vision", "max_gpus=1")
+    assert (tmp_path / "leases" / "projects.yml").exists()
+    eventually(lambda: "settings taken over" in two.ok("history"), 20.0, what="the other scheduler took it over")
+    assert "vision" in two.ok("project", "list")
+    found = json.loads(two.ok("status", "--all", "--json"))
+    assert str(two.root) in {each["path"] for each in found["workspaces"] if each["scheduler"]}
