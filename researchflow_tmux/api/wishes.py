@@ -115,6 +115,8 @@ def _read_by(parse: Callable[[Any], object]) -> Callable[[Any], str]:
 
 def _types(value: Any) -> str:
     """`"A100|H100"`, or a list of them."""
+    if not isinstance(value, str | list | tuple):
+        raise ValueError(f"expected {hardware.TYPE_WORDS}, or a list of them, got {value!r}")
     text = value if isinstance(value, str) else "|".join(map(_text, value))
     hardware.parse_types(text)
     return text
