@@ -52,6 +52,7 @@ ADVICE = {
     "hw_none_free": "nothing to do: it starts when such a GPU is free; `rfsched gpus` shows who has them",
     "ram": "nothing to do: it starts when memory is free again; `max_ram` and `kill_ram` are the limits",
     "array_limit": "nothing to do: it starts when another job of its array ends; %N in its --array is how many may run",
+    "refused": "nothing to do: your policy lets it start when it sees fit; `policy` in scheduler_config.yml names it",
     "cap": "nothing to do: it starts when another job ends; what is named in brackets is the limit",
     "budget": "nothing to do: it starts when there is budget again; `rfsched project set NAME gpu_hours=N` gives more",
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -144,3 +146,16 @@ def test_a_pipeline_runs_by_its_file(tmp_path: Path, rfsched_world: Make) -> Non
     world.run_until_idle()
     assert world.started == ["study_a", "study_b"]
     assert any("study_b (priority 3) needs study_a (priority 0)" in line for line in world.history())
+
+
+def test_the_fixture_costs_nothing_where_it_is_not_used() -> None:
+    code = (
+        "import sys, researchflow_tmux.testing.fixtures as found\n"
+        "print([name for name in sys.modules if name.startswith('researchflow_tmux.') and 'testing' not in name])\n"
+        "from researchflow_tmux.testing import World\n"
+        "print(World.__name__)\n"
+        "from researchflow_tmux import testing\n"
+        "print(hasattr(testing, 'Nothing'))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["[]", "World", "False"]
