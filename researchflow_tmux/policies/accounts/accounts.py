@@ -16,6 +16,7 @@ import msgspec
 from researchflow_tmux.domain.accounts import NO_USE, AccountUse, Grant, Owner, Rate
 from researchflow_tmux.domain.job import Job
 from researchflow_tmux.domain.reasons import Reason, ReasonCode
+from researchflow_tmux.domain.resources import ResourceRequest
 from researchflow_tmux.policies.accounts.account import Account, Bounds
 from researchflow_tmux.policies.accounts.periods import spread
 
@@ -26,6 +27,8 @@ ASSUMED_S = 3600.0
 LAUNCH_S = 60.0
 """Granted on top: a grant counts from its decision on, and what was not used is given back."""
 LEAST_S = 1.0
+MOST_ALIKE = 20_000
+"""Kinds of jobs of which the claim is remembered: many jobs are alike, and share the very object that says so."""
 
 
 class Purse(msgspec.Struct, frozen=True, eq=False):
@@ -98,30 +101,49 @@ class Claims:
         self.stop_s = stop_s
         self._known_s = known_s
         self._purses: dict[tuple[tuple[Owner, ...], Rate], Purse] = {}
+        self._alike: dict[tuple[str | None, str | None, int], tuple[ResourceRequest, Claim | None]] = {}
 
     def of(self, job: Job) -> Claim:
         """What one job asks for."""
-        owners = tuple(owner for owner in owners_of(job) if owner in self.bounds) if self.bounds else ()
-        if not owners:
+        if not self.bounds:
             return NOTHING_ASKED
-        rate = rate_of(job)
-        purse = self._purses.get((owners, rate))
-        if purse is None:
-            purse = self._purses[owners, rate] = Purse(owners, rate)
-        if any(self.bounds[owner].uses_budget(rate) for owner in owners):
-            return self._timed(job, purse)
-        return Claim(purse, unknown=True)
+        needs = job.needs
+        key = (job.spec.project, job.spec.user, id(needs))
+        found = self._alike.get(key)
+        if found is None or found[0] is not needs:
+            found = (needs, self._of(job))
+            if len(self._alike) < MOST_ALIKE:
+                self._alike[key] = found
+        claim = found[1]
+        return claim if claim is not None else self._guessed(job, self._purse(job))
 
-    def _timed(self, job: Job, purse: Purse) -> Claim:
-        limit_s, stop_s = job.spec.request.time_limit_s, self.stop_s
-        least_s = max(2 * stop_s, LEAST_S)
-        if limit_s is not None:
-            need_s = max(limit_s, min(limit_s + stop_s, least_s))
-            return Claim(purse, need_s, need_s, limit_s + stop_s + LAUNCH_S)
-        known_s = self._known_s(job)
+    def _of(self, job: Job) -> Claim | None:
+        """The claim of all jobs that are alike in who pays and in what they ask for; None = it differs."""
+        purse = self._purse(job)
+        if not any(self.bounds[owner].uses_budget(purse.rate) for owner in purse.owners):
+            return Claim(purse, unknown=True) if purse.owners else NOTHING_ASKED
+        limit_s = job.spec.request.time_limit_s
+        if limit_s is None:
+            return None
+        need_s = max(limit_s, min(limit_s + self.stop_s, self._least_s))
+        return Claim(purse, need_s, need_s, limit_s + self.stop_s + LAUNCH_S)
+
+    def _guessed(self, job: Job, purse: Purse) -> Claim:
+        least_s, known_s = self._least_s, self._known_s(job)
         if known_s is None:
-            return Claim(purse, least_s, least_s, ASSUMED_S + stop_s, unknown=True)
-        return Claim(purse, max(known_s, least_s), least_s, known_s + stop_s + LAUNCH_S)
+            return Claim(purse, least_s, least_s, ASSUMED_S + self.stop_s, unknown=True)
+        return Claim(purse, max(known_s, least_s), least_s, known_s + self.stop_s + LAUNCH_S)
+
+    def _purse(self, job: Job) -> Purse:
+        owners, rate = tuple(owner for owner in owners_of(job) if owner in self.bounds), rate_of(job)
+        found = self._purses.get((owners, rate))
+        if found is None:
+            found = self._purses[owners, rate] = Purse(owners, rate)
+        return found
+
+    @property
+    def _least_s(self) -> float:
+        return max(2 * self.stop_s, LEAST_S)
 
 
 class Accounts:
