@@ -229,7 +229,7 @@ class _Planning:
     def _not_planned(self, wanted: Collection[int] | None) -> Iterable[NotPlanned]:
         """What has not started when nothing more can."""
         choice, now = self._choice, self._scene.now
-        reasons = choice.explain(self._scene.room(choice.workload)(now), now, MOST)
+        reasons = choice.explain(self.found.room(now), now, MOST)
         for job in choice.workload.jobs.values():
             left = job.id not in self.spans and job.id not in self._left_out
             if left and job.state in (JobState.QUEUED, JobState.HELD) and (wanted is None or job.id in wanted):

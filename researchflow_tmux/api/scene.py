@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from researchflow_tmux.adapters.live_file import Live
 from researchflow_tmux.adapters.room_settings import foreseeable
 from researchflow_tmux.api.durations import Durations
@@ -126,7 +128,7 @@ def _charge(accounting: Accounting, workload: Workload, charged: dict[AttemptKey
         began = now if attempt.grant is None else attempt.grant.at
         outcome = Exited(code=0, succeeded=True)
         ended = Ended(outcome=outcome, started_at=began, ended_at=now, ran_s=(now - began).total_seconds())
-        accounting.settle(attempt, ended)
+        accounting.settle(replace(attempt, boot_id=""), ended)  # it is not known how long ago that was
     charged.update(workload.attempts)
 
 

@@ -46,6 +46,8 @@ class Foreseen(msgspec.Struct):
     decisions: int
     complete: bool
     """All that could start has started."""
+    room: Callable[[datetime], Capacity]
+    """What may be used at a time after that."""
 
 
 def go_on(
@@ -100,7 +102,7 @@ class _Course:
         began = decisions = 0
         while left is None or left:
             if most is not None and began >= most:
-                return Foreseen(self._stays, decisions, complete=False)
+                return Foreseen(self._stays, decisions, complete=False, room=self._room)
             started, again = self._decide()
             decisions += 1
             began += len(started)
@@ -108,7 +110,7 @@ class _Course:
                 left -= started
             if not again and not self._pass_time():
                 break
-        return Foreseen(self._stays, decisions, complete=left is None)
+        return Foreseen(self._stays, decisions, complete=left is None, room=self._room)
 
     def _decide(self) -> tuple[set[int], bool]:
         """One decision; the jobs that start by it, and whether to decide again at once."""

@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol, TypeVar
 
 import pytest
+from msgspec.structs import replace
 
+from researchflow_tmux.adapters.clock import SystemClock
 from researchflow_tmux.adapters.tmux import Output
+from researchflow_tmux.domain.accounts import Grant, Rate
 from researchflow_tmux.domain.attempt import Attempt, Ended, Exited, Killed
 from researchflow_tmux.domain.errors import LaunchError
 from researchflow_tmux.domain.job import Job
@@ -71,6 +75,10 @@ class Stage(Protocol):
         """A job whose config is gone."""
         ...
 
+    def clock(self) -> tuple[str, datetime, float]:
+        """The boot, and what its clocks say."""
+        ...
+
 
 class TmuxStage:
     def __init__(self, server: Server, root: Path) -> None:
@@ -102,15 +110,19 @@ class TmuxStage:
     def lose_config(self, job_id: int) -> Job:
         return make_job(job_id, QUICK, config_path=f"{self.bed.paths.root}/gone.yml", key="gone.yml")
 
+    def clock(self) -> tuple[str, datetime, float]:
+        now = SystemClock()
+        return now.boot_id, now.now(), now.monotonic()
+
     def close(self) -> None:
         self.bed.close()
 
 
 class MemoryStage:
     def __init__(self) -> None:
-        self.clock = VirtualClock()
+        self.virtual = VirtualClock()
         self.scripts = Scripts()
-        self.memory = MemoryHost(self.clock, "ws1", self.scripts)
+        self.memory = MemoryHost(self.virtual, "ws1", self.scripts)
         self.host: SessionHost = self.memory
 
     def attempt(self, job: Job, number: int = 1, session: str | None = None) -> Attempt:
@@ -121,7 +133,7 @@ class MemoryStage:
             seen = self.host.observe(attempt)
             if isinstance(seen, kind):
                 return seen
-            self.clock.advance(0.1)
+            self.virtual.advance(0.1)
         raise AssertionError(f"{attempt.key} is {seen}, not {kind.__name__}")
 
     def foreign(self, name: str) -> None:
@@ -140,6 +152,9 @@ class MemoryStage:
     def lose_config(self, job_id: int) -> Job:
         self.memory.faults.vanished.add(f"j{job_id}")
         return make_job(job_id, QUICK)
+
+    def clock(self) -> tuple[str, datetime, float]:
+        return self.virtual.boot_id, self.virtual.now(), self.virtual.monotonic()
 
     def close(self) -> None:
         pass
@@ -261,6 +276,34 @@ def test_a_stop_before_the_launch_is_not_forgotten(stage: Stage) -> None:
     stage.host.launch(attempt)
     assert isinstance(stage.wait(attempt, Ended).outcome, Killed)
     assert stage.host.destroy(attempt) == ()
+
+
+def granted(attempt: Attempt, stage: Stage, seconds: float | None) -> Attempt:
+    """The attempt with so many seconds of a budget from now on."""
+    boot_id, at, since_s = stage.clock()
+    grant = Grant(owners=("project a",), rate=Rate(gpus=1), at=at, since_s=since_s, seconds=seconds)
+    return replace(attempt, grant=grant, boot_id=boot_id)
+
+
+def test_what_is_granted_beforehand_ends_an_attempt_in_time(stage: Stage) -> None:
+    job = stage.job(1, LONG)
+    attempt, _ = stage.host.prepare(granted(stage.attempt(job), stage, 20.0), job, CAPTURED)
+    assert stage.host.grant(attempt)
+    assert isinstance(stage.host.launch(attempt), Launched)
+    stage.wait(attempt, ClaimHeld)
+    assert stage.host.grant(granted(attempt, stage, 1.0)), "less than it takes to stop: at once"
+    ended = stage.wait(attempt, Ended)
+    assert isinstance(ended.outcome, Killed)
+    assert ended.outcome.by == "budget"
+    assert ended.ran_s is not None
+
+
+def test_more_can_be_granted_while_it_runs_and_any_amount(stage: Stage, start: Callable[..., Attempt]) -> None:
+    attempt = start(stage.job(1, LONG))
+    stage.wait(attempt, ClaimHeld)
+    for seconds in (600.0, 900.0, None):
+        assert stage.host.grant(granted(attempt, stage, seconds))
+        assert isinstance(stage.host.observe(attempt), ClaimHeld)
 
 
 def test_a_dead_runner_leaves_a_free_claim(stage: Stage, start: Callable[..., Attempt]) -> None:

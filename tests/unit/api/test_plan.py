@@ -293,6 +293,22 @@ def test_what_runs_goes_by_its_progress(bench: Bench) -> None:
     assert seconds(view, jobs["b"].start_high_at) > seconds(view, jobs["b"].start_at)
 
 
+@pytest.mark.parametrize("policy", ["queue", "balanced"])
+def test_caps_and_budgets_hold_ahead(tmp_path: Path, policy: str) -> None:
+    bench = Bench(tmp_path, policy)
+    with open(tmp_path / "scheduler_config.yml", "a") as file:
+        file.write("projects: {a: {max_gpus: 1}, b: {gpu_hours: 1.5, period: total}}\n")
+    for name in ("a1", "a2"):
+        bench.limited(name, 100.0, project="a")
+    for name in ("b1", "b2"):
+        bench.limited(name, 3600.0, project="b")
+    view = bench.plan()
+    jobs = by_name(view)
+    assert seconds(view, jobs["a2"].start_at) >= 99.0, "one at a time"
+    assert {each.name for each in view.not_planned} == {"b2"}, "what b1 uses is used up"
+    assert "GPU-hours needed" in view.not_planned[0].reason
+
+
 def test_what_will_not_start_is_told_with_its_reason(bench: Bench) -> None:
     bench.took(10.0, 10.0, 10.0)
     bench.add("wide", gpus=9)
