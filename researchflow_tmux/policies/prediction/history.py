@@ -26,6 +26,9 @@ LAST = 32
 LAST_RESIDUALS = 400
 ASSUMED_S = 3600.0
 """What a policy counts with for a job of which nothing is known and that has no time limit. Never shown as known."""
+AT_FIRST = {"arguments": 1.25, "script": 2.0, "any GPUs": 3.0, "user": 4.0, "all": 4.0}
+"""By kind of level: while too few predictions of it came true to say how wrong they are, the interval that is shown
+reaches at least to this factor on either side. Three alike say little about a fourth, and nothing about a stranger."""
 AT_LIMIT = 0.999
 """A success that took so much of its time limit was cut off by it."""
 
@@ -53,6 +56,8 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True):
     """Durations on that level."""
     residuals: tuple[float, ...] = ()
     """What the interval is made of, ascending: ln(actual / predicted) of earlier predictions."""
+    least: float = 0.0
+    """As a logarithm: how far it reaches at least on either side, see AT_FIRST."""
 
     def upper_s(self, part: float) -> float:
         """What is not exceeded with this probability."""
@@ -68,10 +73,11 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True):
             return msgspec.structs.replace(
                 self, p50_s=elapsed_s * OVERRUN, low_s=elapsed_s, high_s=elapsed_s * 2.0 * OVERRUN, residuals=(0.0,)
             )
-        middle_s, low_s, high_s = (
-            _times(self.p50_s, each) for each in (_half(left), lower(left, LOW), upper(left, HIGH))
-        )
         shift = _half(left)
+        middle_s = _times(self.p50_s, shift)
+        low = min(lower(left, LOW), shift - self.least)
+        low_s = max(_times(self.p50_s, low), min(elapsed_s, middle_s))
+        high_s = _times(self.p50_s, max(upper(left, HIGH), shift + self.least))
         wrong = tuple(one - shift for one in left)
         return msgspec.structs.replace(self, p50_s=middle_s, low_s=low_s, high_s=high_s, residuals=wrong)
 
@@ -154,14 +160,17 @@ class History:
         kind = str(level[0])
         p50_s = middle(taken)
         pools = (list(self._wrong.get(pool, ())) for pool in (level, kind))
-        wrong = sorted(pooled(*pools)) or sorted(residual(one, p50_s) for one in taken)
+        known = sorted(pooled(*pools))
+        wrong = known or sorted(residual(one, p50_s) for one in taken)
+        least = 0.0 if known else math.log(AT_FIRST[kind])
         return Prediction(
             p50_s=p50_s,
-            low_s=min(_times(p50_s, lower(wrong, LOW)), p50_s),
-            high_s=max(_times(p50_s, upper(wrong, HIGH)), p50_s),
+            low_s=min(_times(p50_s, min(lower(wrong, LOW), -least)), p50_s),
+            high_s=max(_times(p50_s, max(upper(wrong, HIGH), least)), p50_s),
             kind=kind,
             known=len(taken),
             residuals=tuple(wrong),
+            least=least,
         )
 
 

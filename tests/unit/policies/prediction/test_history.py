@@ -93,6 +93,18 @@ def test_the_interval_is_made_of_what_was_wrong_before() -> None:
     assert found.high_s / found.low_s < 4.1, "no wider than what there was"
 
 
+def test_three_alike_say_little_about_a_fourth_and_less_about_a_stranger() -> None:
+    history = learned(100.0, 100.0, 100.0)
+    near, far = predicted(history), predicted(history, "python eval.py")
+    assert near.low_s == pytest.approx(80.0)
+    assert near.high_s == pytest.approx(125.0)
+    assert far.low_s == pytest.approx(25.0)
+    assert far.high_s == pytest.approx(400.0)
+    assert near.after(90.0).low_s == pytest.approx(90.0)
+    assert far.after(90.0).high_s == pytest.approx(400.0)
+    assert history.of(job()).p80_s == 100.0, "a policy goes by what was seen"
+
+
 def test_a_script_with_few_runs_borrows_intervals_from_others() -> None:
     history = History()
     for number in range(200):
