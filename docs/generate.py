@@ -58,7 +58,7 @@ JSON_OUTPUTS: tuple[tuple[str, str, tuple[type[msgspec.Struct], ...]], ...] = (
     (
         "rfsched.status/1",
         "status --json",
-        (views.StatusView, views.JobView, views.UsageView, views.GpuView, views.SchedulerView),
+        (views.StatusView, views.JobView, views.UsageView, views.GpuView, views.SchedulerView, views.AccountView),
     ),
     ("rfsched.plan/1", "plan --json", (PlanView, PlannedJob, PlannedGroup, NotPlanned)),
     ("rfsched.accuracy/1", "plan --accuracy --json: `accuracy`, a list of", (Accuracy,)),
