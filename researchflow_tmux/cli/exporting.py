@@ -110,7 +110,7 @@ def utilisation(chosen: Chosen, /, width: int, **given: Any) -> None:
     """  # noqa: D301 - as above
     from researchflow_tmux.api.exports import utilisation_export
 
-    _export(chosen, lambda past: utilisation_export(past, width=width), **given)
+    _export(chosen, lambda past: utilisation_export(past, width=width), expecting=(), **given)
 
 
 @export.command(short_help="Who had how much of the GPUs, beside the weights.")
@@ -124,7 +124,7 @@ def shares(chosen: Chosen, /, width: int, **given: Any) -> None:
     """  # noqa: D301 - as above
     from researchflow_tmux.api.exports import shares_export
 
-    _export(chosen, lambda past: shares_export(past, width=width), **given)
+    _export(chosen, lambda past: shares_export(past, width=width), expecting=(), **given)
 
 
 @export.command(short_help="GPU-hours, waits, failures, wasted work.")
@@ -141,7 +141,7 @@ def report(chosen: Chosen, /, width: int, **given: Any) -> None:
     """  # noqa: D301 - as above
     from researchflow_tmux.api.exports import report_export
 
-    _export(chosen, lambda past: report_export(past, width=width), default="txt", **given)
+    _export(chosen, lambda past: report_export(past, width=width), default="txt", expecting=("html",), **given)
 
 
 def _export(
@@ -157,8 +157,12 @@ def _export(
     group: str | None,
     force: bool,
     default: str | None = None,
+    expecting: tuple[str, ...] = FORMATS,
 ) -> None:
-    """Gather, make, write; `default` = the format on standard output when no file is named."""
+    """Gather, make, write.
+
+    `default` = the format on standard output when no file is named; `expecting` = those that show what was expected.
+    """
     from researchflow_tmux.adapters.clock import SystemClock
     from researchflow_tmux.api import exporting, hindsight
     from researchflow_tmux.api.since import moment_of
@@ -177,7 +181,7 @@ def _export(
         since=None if since is None else moment_of(since, now),
         until=None if until is None else moment_of(until, now),
     )
-    made = make(hindsight.past_of(chosen.workspace(), wanted))
+    made = make(hindsight.past_of(chosen.workspace(), wanted, expect=form in expecting))
     content = _text(made, printed=path in (None, "-")) if form == "txt" and made.tables is not None else made.made(form)
     if path is None or path == "-":
         sys.stdout.flush()

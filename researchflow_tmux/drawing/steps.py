@@ -14,9 +14,8 @@ def outlines(profile: Profile, axis: TimeAxis, ground: float, scale: float) -> l
     """The shapes of the known stretches, `scale` pixels for each unit above `ground`; each stands on the ground."""
     found: list[list[tuple[float, float]]] = []
     shape: list[tuple[float, float]] = []
-    untils = [*(at for at, _ in profile[1:]), axis.end]
-    for (at, value), until in zip(profile, untils, strict=False):
-        begin, end = axis.place(at), axis.place(until)
+    places = [*(axis.place(at) for at, _ in profile), axis.right]
+    for (_, value), begin, end in zip(profile, places, places[1:], strict=False):
         if value is None:
             if shape:
                 found.append([*shape, (shape[-1][0], ground)])

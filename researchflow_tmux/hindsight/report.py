@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta, tzinfo
+from typing import NamedTuple
 
 import msgspec
 
@@ -71,14 +72,39 @@ class Report(msgspec.Struct, kw_only=True, rename={"schema_name": "schema"}):
     """Jobs that wait now."""
 
 
-class Piece(msgspec.Struct, frozen=True):
-    """A part of a span that counts for one key."""
+class Piece(NamedTuple):
+    """A part of a span that counts for one key, with what it comes to."""
 
     span: Span
     since: datetime
     until: datetime
     gpus: float
     """GPUs that count."""
+    within_s: float
+    """Seconds for which it ran in this time."""
+    wasted_s: float
+    """Of these, those that were wasted."""
+    cpu_s: float | None
+    """CPU time that it used in this time."""
+    wait_s: float | None
+    """How long it had waited; None = it did not start in this time, or it is unknown."""
+
+
+def piece(span: Span, since: datetime, until: datetime, wasted_s: Mapping[AttemptKey, float]) -> Piece:
+    """What lies between two moments; waste and CPU time are taken to be spread evenly."""
+    within_s, ran_s, phase = span.seconds_within(since, until), span.ran_s, span.attempt.phase
+    part = within_s / ran_s if ran_s > 0 else 0.0
+    cpu_s = phase.cpu_s if isinstance(phase, Ended) else None
+    return Piece(
+        span=span,
+        since=since,
+        until=until,
+        gpus=span.gpus,
+        within_s=within_s,
+        wasted_s=wasted_s.get(span.attempt.key, 0.0) * part,
+        cpu_s=None if cpu_s is None else cpu_s * part,
+        wait_s=span.wait_s if since <= span.begin <= until else None,
+    )
 
 
 def report(
@@ -94,7 +120,7 @@ def report(
     """Count it all. Days are those of `zone` (None = of this machine)."""
     last = min(window.until, window.now)
     seen = [span for span in spans if span.begin <= last and span.end >= window.since]
-    pieces = [Piece(span, window.since, last, span.gpus) for span in seen]
+    pieces = [piece(span, window.since, last, wasted_s) for span in seen]
     outcomes: defaultdict[str, int] = defaultdict(int)
     for span in seen:
         outcomes[span.kind] += 1
@@ -104,38 +130,25 @@ def report(
         workspace=workspace,
         since=window.since,
         until=last,
-        total=tally("all", pieces, wasted_s),
+        total=tally("all", pieces),
         outcomes=dict(sorted(outcomes.items(), key=lambda each: -each[1])),
-        projects=_by(pieces, lambda piece: piece.span.job.spec.project or NO_PROJECT, wasted_s),
-        users=_by(pieces, lambda piece: piece.span.job.spec.user or NO_USER, wasted_s),
-        gpus=_by_gpu(pieces, wasted_s),
+        projects=_by(pieces, lambda each: each.span.job.spec.project or NO_PROJECT),
+        users=_by(pieces, lambda each: each.span.job.spec.user or NO_USER),
+        gpus=_by_gpu(pieces),
         days=_by_day(pieces, wasted_s, zone),
         shares=shares(seen, weights, window),
         waiting=waiting,
     )
 
 
-def tally(key: str, pieces: Sequence[Piece], wasted_s: Mapping[AttemptKey, float]) -> Tally:
+def tally(key: str, pieces: Sequence[Piece]) -> Tally:
     """What these pieces come to; several of one attempt are one attempt."""
-    spans = {piece.span.attempt.key: piece.span for piece in pieces}
+    spans = {each.span.attempt.key: each.span for each in pieces}
     jobs: dict[int, Job] = {span.job.id: span.job for span in spans.values()}
-    gpu_s = wasted_gpu_s = cpu_s = 0.0
-    cpu_known = False
-    for piece in pieces:
-        within_s = piece.span.seconds_within(piece.since, piece.until)
-        gpu_s += within_s * piece.gpus
-        part = within_s / piece.span.ran_s if piece.span.ran_s > 0 else 0.0
-        wasted_gpu_s += wasted_s.get(piece.span.attempt.key, 0.0) * part * piece.gpus
-        used_s = _cpu_s(piece.span)
-        if used_s is not None:
-            cpu_s, cpu_known = cpu_s + used_s * part, True
-    waits = sorted(
-        {
-            piece.span.attempt.key: wait
-            for piece in pieces
-            if piece.since <= piece.span.begin <= piece.until and (wait := piece.span.wait_s) is not None
-        }.values()
-    )
+    gpu_s = sum(each.within_s * each.gpus for each in pieces)
+    wasted_gpu_s = sum(each.wasted_s * each.gpus for each in pieces)
+    cpu_s = [each.cpu_s for each in pieces if each.cpu_s is not None]
+    waits = sorted({each.span.attempt.key: each.wait_s for each in pieces if each.wait_s is not None}.values())
     return Tally(
         key=key,
         jobs=len(jobs),
@@ -145,7 +158,7 @@ def tally(key: str, pieces: Sequence[Piece], wasted_s: Mapping[AttemptKey, float
         failed_attempts=sum(_failed(span) for span in spans.values()),
         retries=sum(_retry(span) for span in spans.values()),
         gpu_hours=round(gpu_s / 3600, 4),
-        cpu_hours=round(cpu_s / 3600, 4) if cpu_known else None,
+        cpu_hours=round(sum(cpu_s) / 3600, 4) if cpu_s else None,
         wasted_gpu_hours=round(wasted_gpu_s / 3600, 4),
         wait_mean_s=round(sum(waits) / len(waits), 3) if waits else None,
         wait_p50_s=round(rank(waits, 0.5), 3) if waits else None,
@@ -168,41 +181,35 @@ def _retry(span: Span) -> bool:
     return number > 1 and number != span.job.succeeded_attempt + 1
 
 
-def _cpu_s(span: Span) -> float | None:
-    phase = span.attempt.phase
-    return phase.cpu_s if isinstance(phase, Ended) else None
-
-
-def _by(pieces: Iterable[Piece], key: Callable[[Piece], str], wasted_s: Mapping[AttemptKey, float]) -> list[Tally]:
+def _by(pieces: Iterable[Piece], key: Callable[[Piece], str]) -> list[Tally]:
     of: defaultdict[str, list[Piece]] = defaultdict(list)
-    for piece in pieces:
-        of[key(piece)].append(piece)
-    found = [tally(name, own, wasted_s) for name, own in of.items()]
-    return sorted(found, key=lambda each: (-each.gpu_hours, each.key))
+    for each in pieces:
+        of[key(each)].append(each)
+    return sorted((tally(name, own) for name, own in of.items()), key=lambda each: (-each.gpu_hours, each.key))
 
 
-def _by_gpu(pieces: Iterable[Piece], wasted_s: Mapping[AttemptKey, float]) -> list[Tally]:
+def _by_gpu(pieces: Iterable[Piece]) -> list[Tally]:
     of: defaultdict[tuple[int, str], list[Piece]] = defaultdict(list)
-    for piece in pieces:
-        for gpu in piece.span.attempt.allocation.gpus:
-            of[(gpu.index, f"GPU {gpu.index}")].append(Piece(piece.span, piece.since, piece.until, gpu.share or 1.0))
-        if not piece.span.attempt.allocation.gpus:
-            of[(1 << 30, CPU)].append(piece)
-    return [tally(name, of[(place, name)], wasted_s) for place, name in sorted(of)]
+    for each in pieces:
+        gpus = each.span.attempt.allocation.gpus
+        for gpu in gpus:
+            of[(gpu.index, f"GPU {gpu.index}")].append(each._replace(gpus=gpu.share or 1.0))
+        if not gpus:
+            of[(1 << 30, CPU)].append(each)
+    return [tally(name, of[(place, name)]) for place, name in sorted(of)]
 
 
 def _by_day(pieces: Iterable[Piece], wasted_s: Mapping[AttemptKey, float], zone: tzinfo | None) -> list[Tally]:
     of: defaultdict[str, list[Piece]] = defaultdict(list)
-    for piece in pieces:
-        begin, end = max(piece.span.begin, piece.since), min(piece.span.end, piece.until)
+    for each in pieces:
+        begin, end = max(each.span.begin, each.since), min(each.span.end, each.until)
         while True:
             midnight = _next_midnight(begin, zone)
-            day = f"{begin.astimezone(zone):%Y-%m-%d}"
-            of[day].append(Piece(piece.span, begin, min(midnight, end), piece.gpus))
+            of[f"{begin.astimezone(zone):%Y-%m-%d}"].append(piece(each.span, begin, min(midnight, end), wasted_s))
             if midnight >= end:
                 break
             begin = midnight
-    return [tally(day, of[day], wasted_s) for day in sorted(of)]
+    return [tally(day, of[day]) for day in sorted(of)]
 
 
 def _next_midnight(at: datetime, zone: tzinfo | None) -> datetime:

@@ -12,6 +12,7 @@ import msgspec
 from tests.benchmarks import (
     bench_planner,
     bench_policy,
+    exporting,
     job_files,
     predictions,
     python_api,
@@ -24,7 +25,7 @@ from tests.benchmarks import (
 )
 from tests.benchmarks.measure import FOLDER, Measure, load, machine
 
-GROUPS = "ABCDEFGHJPRTUW"
+GROUPS = "ABCDEFGHJPRTUWX"
 PLANNER = "P,R,T"
 """What `--only planner` means."""
 
@@ -33,7 +34,7 @@ def main() -> None:
     """Measure, print, and write JSON."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     parser.add_argument(
-        "--only", default=GROUPS, help="comma-separated groups, of A,B,C,D,E,F,G,H,J,P,R,T,U,W, or planner"
+        "--only", default=GROUPS, help="comma-separated groups, of A,B,C,D,E,F,G,H,J,P,R,T,U,W,X, or planner"
     )
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--quick", action="store_true", help="fewer jobs, a third of the time")
@@ -60,6 +61,7 @@ def main() -> None:
         ("T", predictions),
         ("U", sampling),
         ("W", watching),
+        ("X", exporting),
     ):
         if group in wanted:
             lines += show(module.measures(quick=args.quick))
