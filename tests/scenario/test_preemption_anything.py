@@ -156,7 +156,7 @@ class Preempting(RuleBasedStateMachine):
 
 TestPreempting = Preempting.TestCase
 TestPreempting.settings = settings(
-    max_examples=20,
+    max_examples=14,
     stateful_step_count=20,
     deadline=None,
     derandomize=True,
