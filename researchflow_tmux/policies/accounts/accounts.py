@@ -101,7 +101,7 @@ class Claims:
         self.stop_s = stop_s
         self._known_s = known_s
         self._purses: dict[tuple[tuple[Owner, ...], Rate], Purse] = {}
-        self._alike: dict[tuple[str | None, str | None, int], tuple[ResourceRequest, Claim | None]] = {}
+        self._alike: dict[tuple[str | None, str | None, int], tuple[ResourceRequest, Purse, Claim | None]] = {}
 
     def of(self, job: Job) -> Claim:
         """What one job asks for."""
@@ -111,15 +111,15 @@ class Claims:
         key = (job.spec.project, job.spec.user, id(needs))
         found = self._alike.get(key)
         if found is None or found[0] is not needs:
-            found = (needs, self._of(job))
+            purse = self._purse(job)
+            found = (needs, purse, self._of(job, purse))
             if len(self._alike) < MOST_ALIKE:
                 self._alike[key] = found
-        claim = found[1]
-        return claim if claim is not None else self._guessed(job, self._purse(job))
+        _, purse, claim = found
+        return claim if claim is not None else self._guessed(job, purse)
 
-    def _of(self, job: Job) -> Claim | None:
+    def _of(self, job: Job, purse: Purse) -> Claim | None:
         """The claim of all jobs that are alike in who pays and in what they ask for; None = it differs."""
-        purse = self._purse(job)
         if not any(self.bounds[owner].uses_budget(purse.rate) for owner in purse.owners):
             return Claim(purse, unknown=True) if purse.owners else NOTHING_ASKED
         limit_s = job.spec.request.time_limit_s
