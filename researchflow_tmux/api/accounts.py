@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime
 
-from researchflow_tmux.adapters import machine_projects
 from researchflow_tmux.adapters.clock import SystemClock
 from researchflow_tmux.adapters.planning import bounds, claims_of, history
 from researchflow_tmux.adapters.register import FileRegister
@@ -41,6 +40,8 @@ def accounting_of(
 
 def _hear_of_others(found: Accounting, meta: Mapping[str, str]) -> None:
     """What other workspaces of the machine use of the same accounts, as the register says now."""
+    from researchflow_tmux.adapters import machine_projects  # reads settings: who only asks needs none of that
+
     machine = machine_projects.load(os.environ)
     shared = machine_projects.shared_owners(machine)
     if not shared:
