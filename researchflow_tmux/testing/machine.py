@@ -245,7 +245,8 @@ class Machine:
     def _wait(self, timeout_s: float) -> None:
         assert timeout_s <= self.rules.sweep_s + 1e-6, f"a wait of {timeout_s} s would skip a sweep"
         now = self.virtual.now()
-        until = now + timedelta(seconds=timeout_s)
+        least_s = 1e-6 if timeout_s > 0 else 0.0  # the clock has no smaller step
+        until = now + timedelta(seconds=max(timeout_s, least_s))
         ends = self.host.next_end()
         watched = self.waiter.watches(self.host.runners())  # an end wakes only who watches
         if ends is not None and watched and not self.deaf:

@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from researchflow_tmux.domain.decisions import Decision
 from researchflow_tmux.domain.errors import PolicyError
 from researchflow_tmux.domain.plugin import Answer, Hooks, Question
 from researchflow_tmux.domain.reasons import ReasonCode
 from researchflow_tmux.engine.planning.guest import MOST_JOBS, Guest
 from researchflow_tmux.engine.planning.index import Index
 from researchflow_tmux.engine.planning.planner import Planner
+from researchflow_tmux.engine.planning.replaying import differences
 from researchflow_tmux.testing import World
 from tests.scenario.invariants import check_workload
 
@@ -63,6 +66,10 @@ class Hosting(World):
 
 def by_name(job: Any) -> Any:
     return -ord(job.name[0])
+
+
+def by_number(job: Any) -> Any:
+    return (-job.gpus, job.id)
 
 
 def test_its_order_is_the_order(rfsched_world: Make) -> None:
@@ -326,3 +333,44 @@ def test_no_policy_oversubscribes_or_loses_a_job(
     world.run_until_idle("30d")
     assert set(world.states().values()) == {"succeeded"}
     check_workload(world.engine.workload)
+
+
+JOB = st.fixed_dictionaries(
+    {
+        "gpus": st.integers(0, 3),
+        "takes": st.integers(1, 40).map(lambda tens: tens * 600),
+        "priority": st.integers(-1, 1),
+        "project": st.sampled_from([None, "p", "q"]),
+        "deadline": st.sampled_from([None, None, "2h", "9h"]),
+        "time_limit": st.sampled_from([None, "4h"]),
+        "preemptible": st.booleans(),
+        "share": st.sampled_from([None, 0.5]),
+        "retries": st.integers(0, 1),
+        "fails": st.sampled_from([0, 0, [True, False]]),
+    }
+)
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    policy=st.sampled_from(["balanced", "makespan", "fifo", "queue", by_number]),
+    jobs=st.lists(JOB, min_size=1, max_size=8),
+    gap_s=st.integers(0, 4000),
+    pinned=st.booleans(),
+)
+def test_whatever_is_asked_of_it_every_decision_is_made_again_the_same(
+    policy: Any, jobs: list[dict[str, Any]], gap_s: int, pinned: bool
+) -> None:
+    projects = {"p": {"weight": 2.0, "max_gpus": 2}}
+    world = World(gpus=3, jobs_per_gpu=1, policy=policy, projects=projects, record=True)
+    for number, asked in enumerate(jobs):
+        where: dict[str, Any] = {"pinned": (number % 3,)} if pinned and asked["gpus"] == 1 else {}
+        world.submit(f"j{number}", **asked, **where)
+        world.advance(gap_s)
+    world.at(world.now_s + 5000, lambda: world.gpu_fills(0))
+    world.at(world.now_s + 9000, lambda: world.gpu_returns(0))
+    world.advance("12h")
+    assert world.decisions
+    for decision in world.decisions:
+        kept = msgspec.json.decode(msgspec.json.encode(decision), type=Decision)
+        assert differences(kept) == [], kept
