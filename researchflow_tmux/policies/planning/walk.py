@@ -289,9 +289,9 @@ class Walk:
     def _keeps_off(self, entry: Entry) -> bool:
         """Whether the job leaves scarce GPUs to others: it can do without, is not urgent, and has not waited for C."""
         need = entry.need
-        if not need.gpus or need.must or need.may is not None or need.groups or entry is self._urgent:
+        if not self._kept.scarce or not need.gpus or need.must or need.may is not None or entry is self._urgent:
             return False
-        if not self._kept.scarce or self._it.now_s - entry.ready_s > self._it.policy.cap_s:
+        if self._it.now_s - entry.ready_s > self._it.policy.cap_s:
             return False
         return self.floor.gpus - len(self._kept.scarce) >= need.gpus
 
