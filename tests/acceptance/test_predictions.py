@@ -52,8 +52,8 @@ def test_the_end_of_what_runs_and_the_start_of_what_waits_are_foreseen(new_works
     assert jobs["reports"]["progress_pct"] >= 2.0
     found = plan(ws)
     assert (found["reports"]["source"], found["prints"]["source"]) == ("progress", "log")
-    first = min(found[name]["eta_at"] for name in ("reports", "prints"))
-    assert found["next"]["start_at"][:19] >= first[:19], "it waits for one of the two"
+    first = min(found[name]["eta_low_at"] for name in ("reports", "prints"))
+    assert found["next"]["start_high_at"][:19] >= first[:19], "it waits for one of the two"
     assert found["next"]["gpus"] != []
     assert "likely to start ≈ " in ws.ok("why", "next")
     assert "should end ≈ " in ws.ok("why", "reports")
