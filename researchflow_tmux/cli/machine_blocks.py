@@ -19,7 +19,8 @@ def picture(view: MachineView, now: datetime) -> list[Block]:
         rows += [_row(each, now) for each in view.workspaces]
         blocks.append(Table(rows, give=(0,), right=frozenset((3, 4, 5))))
     else:
-        blocks.append(line(f"no scheduler has said anything so far in {view.register}"))
+        blocks.append(line(f"no scheduler of this machine's GPUs has said anything so far ({view.register})"))
+        blocks.append(line("workspaces with simulated GPUs keep to themselves", "dim"))
     gpus = [gpu for gpu in view.gpus if gpu.takers or gpu.index is not None]
     if gpus:
         rows = [tuple(Cell(head, "dim") for head in ("GPU", "FREE", "WHO HAS IT"))]

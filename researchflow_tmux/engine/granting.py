@@ -118,12 +118,13 @@ class Granting:
         if excess_s > 0:
             return min(has_s, max(elapsed_s + stop_s + LEAST_S, has_s - excess_s))
         left_s = has_s - elapsed_s - stop_s - LEAD_S
-        if isinstance(attempt.phase, Stopping) or (left_s > 0 and has_s >= claim.want_s):
+        wanted_s = 0.0 if claim.unknown else claim.want_s
+        if isinstance(attempt.phase, Stopping) or (left_s > 0 and has_s >= wanted_s):
             self._due_s = min(self._due_s, left_s if left_s > 0 else float("inf"))
             return has_s
         limited = self._it.workload.jobs[attempt.job_id].spec.request.time_limit_s is not None
         more_s = 0.0 if limited else max(elapsed_s * GROWTH, MORE_S)
-        want_s = max(claim.want_s, elapsed_s + stop_s + LEAD_S + more_s)
+        want_s = max(wanted_s, elapsed_s + stop_s + LEAD_S + more_s)
         begins = grant.at + timedelta(seconds=has_s)
         got_s = accounts.affordable_s(owners, grant.rate, begins, want_s - has_s) if want_s > has_s else 0.0
         if got_s < LEAST_S and grant.seconds is not None:

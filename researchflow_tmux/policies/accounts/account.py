@@ -178,7 +178,9 @@ class Account:
         )
         budget = getattr(self.bounds, name)
         until = "" if self.span.ends is None else f" until {self.span.ends.astimezone(self.zone):%Y-%m-%d}"
-        left = f"{self.left(name):.4g} of {budget:.4g} left{until}"
+        granted = getattr(self._granted.get(self.span.key, NO_HOURS), name)
+        running = f" ({granted:.4g} granted to what runs)" if granted > EPSILON_H else ""
+        left = f"{self.left(name):.4g} of {budget:.4g} left{until}{running}"
         text = f"{self.owner} has {left}, {getattr(needed, name):.4g} {UNITS[name]} needed ({name}_hours)"
         return Reason(code=ReasonCode.BUDGET, text=text, until=self.span.ends)
 

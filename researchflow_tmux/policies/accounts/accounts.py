@@ -27,6 +27,8 @@ ASSUMED_S = 3600.0
 LAUNCH_S = 60.0
 """Granted on top: a grant counts from its decision on, and what was not used is given back."""
 LEAST_S = 1.0
+AT_MOST = 0.25
+"""The part of what is left that a job of which nothing is known is granted at once: others want to start as well."""
 MOST_ALIKE = 20_000
 """Kinds of jobs of which the claim is remembered: many jobs are alike, and share the very object that says so."""
 
@@ -276,7 +278,10 @@ class Accounts:
         assert self.now is not None
         if not claim.want_s:
             return None
-        return self.affordable_s(claim.owners, claim.rate, self.now, claim.want_s)
+        if not claim.unknown:
+            return self.affordable_s(claim.owners, claim.rate, self.now, claim.want_s)
+        part_s = AT_MOST * self.affordable_s(claim.owners, claim.rate, self.now, claim.want_s / AT_MOST)
+        return max(part_s, self.affordable_s(claim.owners, claim.rate, self.now, claim.least_s))
 
     def _not_known(self, account: Account) -> Reason | None:
         why = self._unknown.get(account.owner)

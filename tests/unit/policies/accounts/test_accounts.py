@@ -152,8 +152,13 @@ def test_of_a_job_of_which_nothing_is_known_only_so_much_must_be_there_as_to_do_
     assert refused(found, job()) is None
     grant = found.book(job())
     assert grant is not None
-    assert grant.seconds == pytest.approx(0.03 * 3600.0)
-    assert refused(found, job(2)) is not None, "nothing is left for a second one"
+    assert grant.seconds == pytest.approx(2 * STOP_S), "so much it needs to do something"
+    assert refused(found, job(2)) is not None, "too little is left for a second one"
+    some = accounts(vision=Bounds(gpu=10.0), use=used(gpu=8.0))
+    booked = [some.book(job(each)) for each in range(3)]
+    assert [each.seconds for each in booked if each is not None] == pytest.approx([1800.0, 1350.0, 1012.5]), (
+        "each a quarter of what is left"
+    )
     plenty = accounts(vision=Bounds(gpu=10.0)).book(job())
     assert plenty is not None
     assert plenty.seconds == ASSUMED_S + STOP_S
