@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
 import msgspec
@@ -65,7 +65,7 @@ def set_allowance(
         new=name not in known[section],
         values=values,
         running=running,
-        notes=_notes(workspace, name, section, known[section], machine=machine),
+        notes=_notes(workspace, name, section, known[section], values, machine=machine),
     )
 
 
@@ -146,7 +146,9 @@ def _write(path: str, data: bytes, *, machine: bool) -> None:
         raise ConfigError([Problem(message=f"cannot be written: {error.strerror}", file=path, hint=hint)]) from None
 
 
-def _notes(workspace: Workspace, name: str, section: str, known: Sequence[str], *, machine: bool) -> list[str]:
+def _notes(
+    workspace: Workspace, name: str, section: str, known: Sequence[str], keys: Collection[str], *, machine: bool
+) -> list[str]:
     found = []
     if name not in known:
         close = difflib.get_close_matches(name, known, n=1)
@@ -155,6 +157,6 @@ def _notes(workspace: Workspace, name: str, section: str, known: Sequence[str], 
     shared = workspace.loaded.machine
     if not machine and shared is not None and name in getattr(shared, section):
         found.append(f"{name} is in {shared.path}: here it can be lowered for this workspace; --machine changes it")
-    if section == "projects" and workspace.settings.policy == "queue":
+    if not {"weight", "deadline"}.isdisjoint(keys) and workspace.settings.policy == "queue":
         found.append("weights and deadlines matter only when a `policy` is chosen, such as `balanced`")
     return found
