@@ -71,6 +71,8 @@ class Commons:
         self._yielding = Yielding()
         self._booked = False
         """Our page is ahead of the workload: what starts is in it already."""
+        self.untold: str | None = None
+        """Why others could not be told how we stand, when that was last tried; None = they were."""
         self._others: Others = NOBODY
         self._seen: Sequence[Seen] = ()
         self._last: tuple[list[object], datetime, Others] | None = None
@@ -81,6 +83,11 @@ class Commons:
         self._said_s = float("-inf")
         self._due_s = float("inf")
         """When to look again by ourselves, monotonic."""
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The accounts that are shared."""
+        return self._pages.names
 
     def due_s(self) -> float:
         """Seconds until it should be looked at again though nothing happened."""
@@ -95,6 +102,8 @@ class Commons:
             return
         trouble = self._register.lock(GATE_S)
         self._booked = False
+        if trouble is None and self.untold is not None:
+            trouble = self._told_again(now)
         try:
             self._look(now, trouble)
             yield
@@ -132,10 +141,8 @@ class Commons:
         ours = [start for start in starts if self._pages.concerns(start)]
         if not ours:
             return list(starts)
-        try:
-            self._register.publish(self._pages.with_starts(ours, now))
-        except OSError as error:
-            self._unknown(f"our own page cannot be written: {error.strerror or error}", now)
+        if not self._published(self._pages.with_starts(ours, now)):
+            self._unknown(self.untold or "", now)
             return [start for start in starts if start not in ours]
         self._booked, self._said = True, None
         return list(starts)
@@ -149,15 +156,26 @@ class Commons:
         said = self._pages.facts(page)
         if said == self._said and since_s < REPUBLISH_S:
             return
+        if self._published(page):
+            self._said, self._said_s = said, self._it.clock.monotonic()
+        elif self._pages.shared:
+            self._unknown(self.untold or "", now)
+
+    # -- inside --------------------------------------------------------------------------------------------------------
+
+    def _published(self, page: Page) -> bool:
         try:
             self._register.publish(page)
         except OSError as error:
-            if self._pages.shared:
-                self._unknown(f"our own page cannot be written: {error.strerror or error}", now)
-            return
-        self._said, self._said_s = said, self._it.clock.monotonic()
+            self.untold = f"our own page cannot be written: {error.strerror or error}"
+            return False
+        self.untold = None
+        return True
 
-    # -- inside --------------------------------------------------------------------------------------------------------
+    def _told_again(self, now: datetime) -> str | None:
+        """Try once more to say how we stand; why it fails again."""
+        self._published(self._pages.page(now))
+        return self.untold
 
     def _look(self, now: datetime, trouble: str | None) -> None:
         try:

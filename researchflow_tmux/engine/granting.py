@@ -6,6 +6,7 @@ parts, each durable before the runner hears of it, and what nobody granted nobod
 
 from __future__ import annotations
 
+from collections.abc import Container
 from datetime import datetime, timedelta
 
 from msgspec.structs import replace
@@ -41,12 +42,15 @@ class Granting:
         """Jobs that wait for budget after they were stopped."""
         self._told: dict[AttemptKey, float | None] = {}
         """What each runner was told last."""
+        self._raised: dict[AttemptKey, Grant] = {}
+        """What was granted before the last look, where that granted more."""
         self._due_s = float("inf")
         context.workload.watchers.append(self._see)
 
     def look(self, now: datetime) -> None:
         """Change grants by what there is now, and queue what there is budget for again."""
         self._due_s = float("inf")
+        self._raised = {}
         if not self.active:
             return
         live = [attempt for attempt in self._it.workload.attempts.values() if not isinstance(attempt.phase, Ended)]
@@ -57,6 +61,14 @@ class Granting:
             self._adjust(attempt, accounts, now)
         self._bring_back(accounts, now)
         self._mind_periods(accounts, now)
+
+    def take_back(self, owners: Container[str], now: datetime) -> None:
+        """Undo what the last look granted more on these accounts: nobody else could be told of it."""
+        for key, before in self._raised.items():
+            attempt = self._it.workload.attempts.get(key)
+            if attempt is not None and any(owner in owners for owner in before.owners):
+                self._it.apply(AttemptGranted(job_id=attempt.job_id, number=attempt.number, grant=before), now)
+        self._raised = {}
 
     def due_s(self) -> float:
         """Seconds until the next look is due, as of the last one."""
@@ -93,6 +105,9 @@ class Granting:
                     account.grant(change)
             grant = replace(grant, seconds=seconds)
         if grant != attempt.grant:
+            before = attempt.grant
+            if before is not None and before.seconds is not None and (grant.seconds or 0.0) > before.seconds:
+                self._raised[attempt.key] = before
             granted = AttemptGranted(job_id=attempt.job_id, number=attempt.number, grant=grant)
             self._it.apply(granted, now)
 

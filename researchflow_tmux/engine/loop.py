@@ -116,6 +116,8 @@ class Engine:
         with nullcontext() if self.commons is None else self.commons.turn(now):
             self.granting.look(now)
             decided = self._decide(now) if self.halted() is None else None
+        if self.commons is not None and self.commons.untold is not None:
+            self.granting.take_back(self.commons.names, now)
         if decided is not None:
             self._prepare(*decided, now)
         for news in (*self.room.take_news(), *self.choice.take_news()):

@@ -39,7 +39,7 @@ class Pages:
         """The shared ones."""
         self._it = context
         self._planner = planner
-        self._names = frozenset(map(str, shared))
+        self.names = frozenset(map(str, shared))
 
     def page(self, now: datetime) -> Page:
         """As the workload stands."""
@@ -68,7 +68,7 @@ class Pages:
 
     def concerns(self, start: Start) -> bool:
         """Whether a start is on a shared account."""
-        return start.grant is not None and not self._names.isdisjoint(start.grant.owners)
+        return start.grant is not None and not self.names.isdisjoint(start.grant.owners)
 
     def with_starts(self, starts: Sequence[Start], now: datetime) -> Page:
         """As it stands when these have started."""
@@ -82,7 +82,7 @@ class Pages:
             hours = {}
             if grant.seconds is not None:
                 hours = spread(grant.rate, grant.at, grant.seconds, self._it.accounting.zone)
-            owners = tuple(owner for owner in grant.owners if owner in self._names)
+            owners = tuple(owner for owner in grant.owners if owner in self.names)
             for owner in owners:
                 uses[owner] = uses.get(owner, NO_USE).plus(AccountUse(running=grant.rate, granted=hours))
             tag = f"{self._it.rules.workspace_id}/{start.job.id}.{start.job.attempts + 1}"
@@ -94,11 +94,11 @@ class Pages:
         """Those on shared accounts."""
         for attempt in self._it.workload.attempts.values():
             grant, phase = attempt.grant, attempt.phase
-            if grant is None or self._names.isdisjoint(grant.owners) or isinstance(phase, Ended):
+            if grant is None or self.names.isdisjoint(grant.owners) or isinstance(phase, Ended):
                 continue
             yield LiveAttempt(
                 tag=self._it.tag(attempt),
-                owners=tuple(owner for owner in grant.owners if owner in self._names),
+                owners=tuple(owner for owner in grant.owners if owner in self.names),
                 rate=grant.rate,
                 uuids=self._leased_of(attempt.allocation),
                 runner_pid=None if isinstance(phase, Planned) else phase.runner_pid,

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 SAVE_S = 5.0
 REAP_S = 2.0
 """For the last signal, for collecting what it ends, and for the record."""
+_MOST = 1e15
 
 
 def save_s(grace_s: float) -> float:
@@ -44,7 +45,7 @@ class Grant:
     def __init__(self, attempt_dir: str, granted: dict[str, Any] | None, grace_s: float) -> None:
         self._dir = attempt_dir
         self._stop_s = stop_s(grace_s)
-        self._seconds: float | None = None
+        self._seconds: float | None = None if granted is None else 0.0  # also if it turns out to say nothing
         self._since: tuple[float, float] | None = None
         self._began = 0.0  # monotonic: the clock on the wall may be set while the job runs
         self._take(granted)
@@ -69,9 +70,12 @@ class Grant:
         if granted is None:
             self._seconds = None
             return
-        seconds, at, since_s = (granted.get(name) for name in ("seconds", "at", "since_s"))
-        if not all(isinstance(value, int | float) for value in (seconds, at, since_s)):
+        if not isinstance(granted, dict):
             return
+        values: list[Any] = [granted.get(name) for name in ("seconds", "at", "since_s")]
+        if not all(isinstance(value, int | float) and abs(value) < _MOST for value in values):
+            return  # among others NaN, and what is infinite
+        seconds, at, since_s = values
         if (at, since_s) != self._since:
             self._since = (at, since_s)
             same_boot = granted.get("boot_id") == kernel.boot_id()

@@ -28,6 +28,8 @@ _KILL_POLL_S = 0.05
 _DYING_S = 0.2
 _KILL_PATIENCE_S = 30.0
 _REFRESH_S = 60.0
+_LONGEST_WAIT_S = 86400.0
+"""poll() takes no more than 24 days."""
 _RUNNING, _SAVING, _TERMINATING, _KILLING, _OVER = range(5)
 
 
@@ -160,7 +162,7 @@ class Supervisor:
         for fd, mask in wanted:
             poller.register(fd, mask)
         times = [*self._deadlines.values(), *([] if until is None else [until])]
-        timeout = max(0.0, min(times) - now) * 1000 + 1 if times else None
+        timeout = min(max(0.0, min(times) - now), _LONGEST_WAIT_S) * 1000 + 1 if times else None
         for fd, events in poller.poll(timeout):
             self._ready(fd, events)
 

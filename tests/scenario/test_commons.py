@@ -159,6 +159,30 @@ def test_a_budget_that_both_share_is_never_granted_twice() -> None:
     assert b.states()["long"] in ("running", "succeeded"), "what was not used is given back"
 
 
+def test_nobody_is_granted_more_who_cannot_tell_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = Machine(Bounds(gpu=1.0, period="total"))
+    a, b = machine.worlds
+    a.scripts.set("long", Script(duration_s=None))
+    a.add("long", project="vision")
+    machine.run(2.0)
+    publish = machine.register.publish
+
+    def full(page: Page) -> None:
+        if page.workspace_id == "a":
+            raise OSError(122, "Disk quota exceeded")
+        publish(page)
+
+    monkeypatch.setattr(machine.register, "publish", full)
+    first = a.taken_hours()
+    machine.run(880.0, step_s=5.0)
+    assert a.taken_hours() == first, "what it was granted before still holds"
+    b.add("long", project="vision", needs={"time_limit_s": 2000.0})
+    machine.run(20.0)
+    assert b.states() == {"long": "running"}, "the others go by what they were told"
+    assert sum("Disk quota exceeded" in text for text in a.notices()) == 1
+    assert len([text for text in a.notices() if "granted" in text]) <= 2, a.notices()
+
+
 def test_garbage_of_another_workspace_is_said_once_and_only_limited_accounts_wait() -> None:
     machine = Machine(Bounds(gpus=1), gpus=3)
     a, b = machine.worlds

@@ -27,6 +27,8 @@ ASSUMED_S = 3600.0
 LAUNCH_S = 60.0
 """Granted on top: a grant counts from its decision on, and what was not used is given back."""
 LEAST_S = 1.0
+MOST_S = 366 * 86400.0
+"""No job asks for more at once, whatever its time limit is: more is granted while it runs."""
 AT_MOST = 0.25
 """The part of what is left that a job of which nothing is known is granted at once: others want to start as well."""
 MOST_ALIKE = 20_000
@@ -127,6 +129,7 @@ class Claims:
         limit_s = job.spec.request.time_limit_s
         if limit_s is None:
             return None
+        limit_s = min(limit_s, MOST_S)
         need_s = max(limit_s, min(limit_s + self.stop_s, self._least_s))
         return Claim(purse, need_s, need_s, limit_s + self.stop_s + LAUNCH_S)
 
@@ -134,6 +137,7 @@ class Claims:
         least_s, known_s = self._least_s, self._known_s(job)
         if known_s is None:
             return Claim(purse, least_s, least_s, ASSUMED_S + self.stop_s, unknown=True)
+        known_s = min(known_s, MOST_S)
         return Claim(purse, max(known_s, least_s), least_s, known_s + self.stop_s + LAUNCH_S)
 
     def _purse(self, job: Job) -> Purse:

@@ -15,6 +15,8 @@ from tests.unit.runner.runner_harness import Attempt, Attempts
 
 GRACE_S = 0.4
 STOP_S = grants.stop_s(GRACE_S)
+_HUGE = f'{{"seconds": {"9" * 400}, "at": 1, "since_s": 1}}'
+_ENDLESS = '{"seconds": Infinity, "at": 1, "since_s": 1}'
 SAVES = """
 import os, signal
 signal.signal(signal.SIGUSR1, lambda *_: os.write(1, b"saved\\n"))
@@ -106,6 +108,28 @@ def test_what_cannot_be_read_changes_nothing(attempts: Attempts) -> None:
     Path(attempt.dir, "grant").write_text("{")
     os.kill(attempt.runner_pid(), signal.SIGWINCH)
     assert attempt.record()["succeeded"] is True
+
+
+@pytest.mark.parametrize("grant", ['"x"', "[]", "5", '{"seconds": NaN, "at": 1, "since_s": 1}', _HUGE, _ENDLESS])
+def test_what_makes_no_sense_changes_nothing(attempts: Attempts, grant: str) -> None:
+    attempt = attempts.sh("echo up; sleep 0.3", grant=granted(60.0))
+    Path(attempt.dir, "grant").write_text(f'{{"grant": {grant}}}')
+    assert attempt.run()["succeeded"] is True
+    assert grants.Grant(attempt.dir, granted(60.0), GRACE_S).stop_at() == pytest.approx(
+        time.monotonic() + 60.0 - STOP_S, abs=1.0
+    )
+
+
+def test_a_spec_that_does_not_say_how_much_grants_nothing(attempts: Attempts) -> None:
+    assert killed_for_budget(attempts.sh("echo ran", grant={"seconds": "many"}).run())
+
+
+def test_more_than_poll_can_wait_for(attempts: Attempts) -> None:
+    month_s = 31 * 86400.0
+    attempt = attempts.sh("exit 0", grant=granted(month_s), time_limit_s=month_s)
+    attempt.spec["completion"] = {}
+    _write(attempt)
+    assert attempt.run()["succeeded"] is True
 
 
 def test_making_room_takes_no_longer_than_the_grant(attempts: Attempts) -> None:

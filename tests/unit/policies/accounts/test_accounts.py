@@ -17,7 +17,7 @@ from researchflow_tmux.domain.projects import Project, User
 from researchflow_tmux.domain.reasons import ReasonCode
 from researchflow_tmux.domain.resources import ResourceRequest
 from researchflow_tmux.policies.accounts.account import Bounds, bounds_of
-from researchflow_tmux.policies.accounts.accounts import ASSUMED_S, LAUNCH_S, Accounts, Claims
+from researchflow_tmux.policies.accounts.accounts import ASSUMED_S, LAUNCH_S, MOST_S, Accounts, Claims
 from researchflow_tmux.policies.accounts.periods import spread
 from researchflow_tmux.policies.accounts.settling import settled
 from tests.unit.engine import samples
@@ -286,3 +286,14 @@ def test_no_period_is_charged_more_than_it_was_granted(started_s: float, ran_s: 
     granted = spread(grant.rate, grant.at, 3600.0, UTC)
     for key, hours in settled(grant, ended, float("inf"), UTC).items():
         assert hours.gpu <= granted.get(key, Hours()).gpu + 1e-9, "but for a microsecond at midnight"
+
+
+@pytest.mark.parametrize("limit_s", [5e9, 1e12, 1e300])
+@pytest.mark.parametrize("period", ["day", "month"])
+def test_a_time_limit_of_ages_is_granted_a_year_at_once(limit_s: float, period: str) -> None:
+    found = accounts(vision=Bounds(gpu=1000.0, period=period))  # type: ignore[arg-type]
+    one = job(time_limit_s=limit_s)
+    assert refused(found, one) is None
+    grant = found.book(one)
+    assert grant is not None
+    assert grant.seconds == MOST_S + STOP_S + LAUNCH_S
