@@ -11,6 +11,7 @@ import msgspec
 from researchflow_tmux.adapters import machine_projects, yaml_tree
 from researchflow_tmux.adapters.config_checks import SETTINGS_CHECKS, warnings_of
 from researchflow_tmux.adapters.config_fields import Reader, Special
+from researchflow_tmux.adapters.files import read_at_most
 from researchflow_tmux.adapters.hook_config import read_hooks
 from researchflow_tmux.adapters.machine_projects import MachineWide
 from researchflow_tmux.adapters.project_config import read_projects, read_users
@@ -48,8 +49,7 @@ def load_settings(path: str, environ: Environ[str, str] | None = None) -> Loaded
 def read_bytes(path: str) -> bytes:
     """The bytes of a config (never endlessly many). Raises ConfigError in plain words."""
     try:
-        with open(path, "rb") as file:
-            return file.read(yaml_tree.MAX_BYTES + 1)
+        return read_at_most(path, yaml_tree.MAX_BYTES + 1)
     except FileNotFoundError:
         hint = "`rfsched setup DIRECTORY` makes a workspace; inside one, any command finds its config"
         raise ConfigError([Problem(message="there is no such file", file=path, hint=hint)]) from None

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from researchflow_tmux.adapters import yaml_tree
 from researchflow_tmux.adapters.config_fields import Reader
+from researchflow_tmux.adapters.files import read_at_most
 from researchflow_tmux.adapters.project_config import read_projects, read_users
 from researchflow_tmux.adapters.yaml_nodes import Mapping as YamlMapping
 from researchflow_tmux.domain.accounts import Owner
@@ -81,8 +82,7 @@ def load(environ: Mapping[str, str]) -> MachineWide | None:
     if path is None:
         return None
     try:
-        with open(path, "rb") as file:
-            data = file.read(yaml_tree.MAX_BYTES + 1)
+        data = read_at_most(path, yaml_tree.MAX_BYTES + 1)
     except OSError as error:
         named = f"{VARIABLE} names it; unset it, or make the file" if environ.get(VARIABLE) else None
         raise ConfigError(

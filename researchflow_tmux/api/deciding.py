@@ -88,7 +88,8 @@ def words(decision: Decision, one: Considered) -> str:
         case "drain":
             return f"{first} was put off too long, so nothing without a time limit passes"
         case "cap":
-            return f"{one.project or 'its project'} has as many as it may"
+            whose = f"project {one.project} or its user" if one.project else "its user or project"
+            return f"{whose} has as much as it may"
         case _:
             return f"not started: {one.answer}"
 

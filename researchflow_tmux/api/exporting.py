@@ -53,7 +53,7 @@ class Export(NamedTuple):
         maker = makers.get(form)
         if maker is None:
             have = [name for name, each in {**makers, "png": self.svg, "txt": self.tables}.items() if each is not None]
-            raise UsageError(f"a {self.what} cannot be made {form}", hint="choose one of " + ", ".join(have))
+            raise UsageError(f"{self.what} cannot be exported as {form}", hint="choose one of " + ", ".join(have))
         return maker().encode("utf-8", "replace")
 
     def _vega(self) -> str:

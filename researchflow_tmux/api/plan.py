@@ -202,7 +202,9 @@ class _Planning:
             source=length.source,
             progress_pct=None if length.fraction is None else round(100.0 * length.fraction, 1),
             deadline=deadline,
-            late=None if deadline is None or eta_at is None else eta_at > deadline,
+            late=None
+            if deadline is None or (eta_at is None and deadline > self._scene.now)
+            else (eta_at or self._scene.now) > deadline,
             by_order=stay is None,
         )
 

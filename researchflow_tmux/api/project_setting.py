@@ -14,6 +14,7 @@ from researchflow_tmux.adapters import machine_projects
 from researchflow_tmux.adapters.config_file import parse_settings, read_bytes
 from researchflow_tmux.adapters.deadlines import parse_deadline
 from researchflow_tmux.adapters.files import write_atomic
+from researchflow_tmux.adapters.machine_projects import MachineWide
 from researchflow_tmux.adapters.project_edit import edit
 from researchflow_tmux.api import asking
 from researchflow_tmux.api.workspace import Workspace
@@ -52,7 +53,8 @@ def set_allowance(
     before = _content(path, machine=machine)
     known = _known(before, path, machine=machine)
     changed = edit(before, path, section, name, values)
-    _check(before, changed, path, machine=machine)
+    _check(changed, path, machine=machine)
+    shared = None if machine else machine_projects.load(os.environ)
     _write(path, changed, machine=machine)
     workspace.forget_settings()
     running = asking.scheduler(workspace.paths) is not None
@@ -65,7 +67,7 @@ def set_allowance(
         new=name not in known[section],
         values=values,
         running=running,
-        notes=_notes(workspace, name, section, known[section], values, machine=machine),
+        notes=_notes(workspace, name, section, known[section], values, shared),
     )
 
 
@@ -117,22 +119,12 @@ def _known(data: bytes, path: str, *, machine: bool) -> Mapping[str, Sequence[st
     return {"projects": list(found.projects), "users": list(found.users)}
 
 
-def _check(before: bytes, after: bytes, path: str, *, machine: bool) -> None:
-    known = {problem.message for problem in _problems(before, path, machine=machine)}
-    new = [each for each in _problems(after, path, machine=machine) if each.message not in known]
-    if new:
-        raise ConfigError(new)
-
-
-def _problems(data: bytes, path: str, *, machine: bool) -> tuple[Problem, ...]:
-    try:
-        if machine:
-            machine_projects.parse(data, path)
-        else:
-            parse_settings(data, path)
-    except ConfigError as error:
-        return error.problems
-    return ()
+def _check(data: bytes, path: str, *, machine: bool) -> None:
+    """Raises ConfigError with every problem of what the file would be: of those that it has now, too."""
+    if machine:
+        machine_projects.parse(data, path)
+    else:
+        parse_settings(data, path)
 
 
 def _write(path: str, data: bytes, *, machine: bool) -> None:
@@ -147,15 +139,20 @@ def _write(path: str, data: bytes, *, machine: bool) -> None:
 
 
 def _notes(
-    workspace: Workspace, name: str, section: str, known: Sequence[str], keys: Collection[str], *, machine: bool
+    workspace: Workspace,
+    name: str,
+    section: str,
+    known: Sequence[str],
+    keys: Collection[str],
+    shared: MachineWide | None,
 ) -> list[str]:
+    """`shared` = the machine's projects, if it is not they that were changed."""
     found = []
     if name not in known:
         close = difflib.get_close_matches(name, known, n=1)
         meant = f" (did you mean {close[0]!r}?)" if close else ""
         found.append(f"there was no {section.removesuffix('s')} {name!r} so far{meant}")
-    shared = workspace.loaded.machine
-    if not machine and shared is not None and name in getattr(shared, section):
+    if shared is not None and name in getattr(shared, section):
         found.append(f"{name} is in {shared.path}: here it can be lowered for this workspace; --machine changes it")
     if not {"weight", "deadline"}.isdisjoint(keys) and workspace.settings.policy == "queue":
         found.append("weights and deadlines matter only when a `policy` is chosen, such as `balanced`")

@@ -206,7 +206,7 @@ def _advice_waiting(job: Job, shown: JobView, view: StatusView, name: str) -> It
     elif shown.reason_code == "backoff":
         yield f"try now instead: `rfsched requeue {name}`"
     elif shown.reason_code == "impossible":
-        yield f"it waits in case the machine changes; else `rfsched cancel {name}`, then ask for less"
+        yield f"it waits in case the machine or its limits change; else `rfsched cancel {name}`, then ask for less"
     elif shown.reason_code in ADVICE:
         yield ADVICE[shown.reason_code]
     elif shown.reason_code == "capacity" and job.spec.priority == 0:

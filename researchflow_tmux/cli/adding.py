@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from researchflow_tmux.cli.jobargs import complete_jobs, jobs_argument, pass_chosen
+from researchflow_tmux.cli.jobargs import Number, complete_jobs, jobs_argument, pass_chosen
 from researchflow_tmux.cli.main import Chosen
 from researchflow_tmux.cli.output import count, json_option, names, print_json
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from researchflow_tmux.domain.arrays import Indices
     from researchflow_tmux.domain.job import Job
 
-PART = click.FloatRange(0, 1, min_open=True)
-PERCENT = click.FloatRange(0, 100, min_open=True)
+PART = Number(0, 1, min_open=True)
+PERCENT = Number(0, 100, min_open=True)
 F = TypeVar("F", bound=Callable[..., Any])
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # The command's own options are the command's: parsing ends at its first word.

@@ -11,6 +11,18 @@ from researchflow_tmux.cli.main import Chosen
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+
+class Number(click.FloatRange):
+    """A number in a range; click lets `nan` pass, which is in none."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The number. Raises click.BadParameter."""
+        number: float = super().convert(value, param, ctx)
+        if number != number:  # nan alone is not itself
+            self.fail(f"{value} is not a number", param, ctx)
+        return number
+
+
 pass_chosen = click.make_pass_decorator(Chosen)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from researchflow_tmux.cli.jobargs import Number
 from researchflow_tmux.cli.output import count, duration, json_option
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from researchflow_tmux.simulation.replay.figures import Figures
     from researchflow_tmux.simulation.replay.trace import Trace
 
-PART = click.FloatRange(0.0, 1.0)
+PART = Number(0.0, 1.0)
 SCHEMA = "rfsched.simulate/1"
 PATIENCE_S = 60.0
 """For a policy of the user's: nothing waits for its answers here."""

@@ -71,7 +71,7 @@ def simulated_gpus(text: str) -> list[GpuDevice]:
 def _item(item: str, text: str) -> tuple[int, str | None, float | None]:
     """How many, of which type, and how large if that is said."""
     match = _ITEM.fullmatch(item)
-    if match is None or not any(letter.isalnum() for letter in match["kind"]) or item.isdecimal():
+    if match is None or not match["kind"].strip()[:1].isalnum() or item.isdecimal():
         raise ValueError(f"expected {WORDS}, got {text!r}")
     number, kind = int(match["number"] or 1), match["kind"].strip()
     if not any(letter.isdecimal() for letter in kind):

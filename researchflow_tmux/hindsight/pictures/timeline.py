@@ -20,8 +20,7 @@ def timeline_svg(data: Timeline, *, width: float = 1200.0, zone: tzinfo | None =
 
 def description(data: Timeline, zone: tzinfo | None = None) -> str:
     """In words, for those who do not see it."""
-    bars = [bar for lane in data.lanes for bar in lane.bars]
-    states = [bar.state for bar in bars]
+    states = list({(bar.job, bar.attempt): bar.state for lane in data.lanes for bar in lane.bars}.values())
     said = ", ".join(f"{states.count(state)} {look(state).words}" for state in dict.fromkeys(states))
     return (
         f"{counted(data.attempts, 'attempt')} of {counted(data.jobs, 'job')} in {counted(len(data.lanes), 'lane')}, "

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 
 from researchflow_tmux.domain.hardware import parse_types
 from researchflow_tmux.policies.hardware import named
-from researchflow_tmux.simulation.replay.figures import BACKLOG, OfType, Ran, mean, part, percentile
+from researchflow_tmux.simulation.replay.figures import BACKLOG, OfType, Piece, Ran, mean, part, percentile
 
 
 def by_type(ran: Sequence[Ran], kinds: Mapping[int, str]) -> list[OfType]:
     """One row for each type, and one for all GPUs and the jobs that run on any; `kinds` = the type by index.
 
-    Nothing where all GPUs are alike. A job that was stopped in between counts on the GPUs that it had at last.
+    Nothing where all GPUs are alike.
     """
     names = list(dict.fromkeys(kinds.values()))
     return [_of_type(ran, kinds, name) for name in [*names, ""]] if len(names) > 1 else []
@@ -20,10 +20,10 @@ def by_type(ran: Sequence[Ran], kinds: Mapping[int, str]) -> list[OfType]:
 
 def _of_type(ran: Sequence[Ran], kinds: Mapping[int, str], name: str) -> OfType:
     here = [index for index, kind in kinds.items() if not name or kind == name]
-    uses = [(one, len(set(one.on).intersection(here))) for one in ran]
+    uses = [(piece, len(set(piece.on).intersection(here))) for one in ran for piece in one.pieces]
     needing = [one for one in ran if one.job.gpus and _needs(one.job.gpu_type, name)]
     last_s = max((one.job.submit_s for one in ran), default=0.0)
-    done = sum(used * max(min(piece.end_s, last_s) - piece.start_s, 0.0) for one, used in uses for piece in one.pieces)
+    done = sum(used * max(min(piece.end_s, last_s) - piece.start_s, 0.0) for piece, used in uses)
     busy, backlog_s = _while_waiting(ran, uses, BACKLOG)
     wanted, wanted_s = _while_waiting(needing, uses, 1)
     waits = sorted(one.wait_s for one in needing)
@@ -45,12 +45,11 @@ def _needs(wanted: str, name: str) -> bool:
     return len(types) == 1 and named(types[0], name) if name else not types
 
 
-def _while_waiting(waiting: Sequence[Ran], uses: Sequence[tuple[Ran, int]], least: int) -> tuple[float, float]:
+def _while_waiting(waiting: Sequence[Ran], uses: Sequence[tuple[Piece, int]], least: int) -> tuple[float, float]:
     """GPU-seconds in use while at least so many of `waiting` waited to start, and for how many seconds they did."""
     changes = [(one.job.submit_s, 1, 0) for one in waiting] + [(one.start_s, -1, 0) for one in waiting]
-    for one, used in uses:
-        changes += [(piece.start_s, 0, used) for piece in one.pieces]
-        changes += [(piece.end_s, 0, -used) for piece in one.pieces]
+    for piece, used in uses:
+        changes += [(piece.start_s, 0, used), (piece.end_s, 0, -used)]
     busy = span_s = last_s = 0.0
     pending = in_use = 0
     for at_s, waits, more in sorted(changes):

@@ -22,6 +22,8 @@ class Piece(NamedTuple):
     end_s: float
     lost_s: float
     """Of its time, what the next attempt had to do again: since its last checkpoint."""
+    on: tuple[int, ...] = ()
+    """Indices of its GPUs."""
 
 
 class Ran(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,7 +45,7 @@ class Ran(msgspec.Struct, frozen=True, kw_only=True):
     def pieces(self) -> list[Piece]:
         """When it was on GPUs."""
         last_s = self.start_s if self.resumed_s is None else self.resumed_s
-        return [*self.stopped, Piece(last_s, self.end_s, 0.0)]
+        return [*self.stopped, Piece(last_s, self.end_s, 0.0, self.on)]
 
     @property
     def wait_s(self) -> float:

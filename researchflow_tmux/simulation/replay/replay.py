@@ -179,7 +179,9 @@ class _Machine:
             outcome = payload.ended.outcome
             if isinstance(outcome, Killed) and outcome.by == PREEMPTED:
                 lost_s = self._lengths.stopped(job.name, end_s - start_s)
-                self._stopped.setdefault(payload.job_id, []).append(Piece(start_s, end_s, lost_s))
+                self._stopped.setdefault(payload.job_id, []).append(
+                    Piece(start_s, end_s, lost_s, self._on[payload.job_id])
+                )
                 return
             stopped = tuple(self._stopped.pop(payload.job_id, ()))
             first_s = stopped[0].start_s if stopped else start_s

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from researchflow_tmux.adapters.files import write_atomic
+from researchflow_tmux.adapters.files import read_at_most, write_atomic
 
 
 @pytest.mark.parametrize("durable", [True, False])
@@ -47,3 +47,16 @@ def test_a_relative_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.chdir(tmp_path)
     write_atomic("file", "x")
     assert (tmp_path / "file").read_text() == "x"
+
+
+def test_what_is_no_file_is_neither_replaced_nor_waited_for(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(OSError, match="not a regular file"):
+        write_atomic(str(pipe), "x")
+    assert pipe.is_fifo()
+    with pytest.raises(OSError, match="named pipe"):
+        read_at_most(str(pipe), 10)
+    (tmp_path / "file").write_text("content")
+    assert read_at_most(str(tmp_path / "file"), 4) == b"cont"
+    assert read_at_most("/dev/null", 4) == b""

@@ -32,8 +32,8 @@ def one(answer: str, **fields: Any) -> Considered:
         (one("capacity", gpus=0), "no place for a CPU job"),
         (one("would_delay"), "would delay wide"),
         (one("drain"), "wide was put off too long, so nothing without a time limit passes"),
-        (one("cap", project="p"), "p has as many as it may"),
-        (one("cap"), "its project has as many as it may"),
+        (one("cap", project="p"), "project p or its user has as much as it may"),
+        (one("cap"), "its user or project has as much as it may"),
         (one("something_new"), "not started: something_new"),
     ],
 )

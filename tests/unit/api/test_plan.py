@@ -263,6 +263,12 @@ def test_a_deadline_that_will_be_missed_is_told(bench: Bench) -> None:
     assert [each.late for each in bench.plan().jobs] == [True, False]
 
 
+def test_a_deadline_that_is_over_is_missed_however_long_it_takes(bench: Bench) -> None:
+    bench.add("over", deadline=NOW - timedelta(seconds=50))
+    bench.add("open", deadline=NOW + timedelta(hours=9))
+    assert [(each.eta_at, each.late) for each in bench.plan().jobs] == [(None, True), (None, None)]
+
+
 def test_a_changed_priority_is_seen_at_once(bench: Bench) -> None:
     bench.took(100.0, 100.0, 100.0)
     for name in ("a", "b", "c"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -92,6 +93,25 @@ def test_all_problems_at_once_and_the_file_stays(
         put(ws, "p", *words)
     assert all(each in str(caught.value) for each in said)
     assert (tmp_path / "scheduler_config.yml").read_bytes() == before
+
+
+def test_a_file_that_is_something_else_stays(ws: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = tmp_path / "scheduler_config.yml"
+    before = other.read_bytes()
+    monkeypatch.setenv("RFSCHED_PROJECTS", str(other))
+    with pytest.raises(ConfigError, match="unknown key `task_name`"):
+        put(ws, "p", "weight=1", machine=True)
+    with pytest.raises(ConfigError, match="unknown key `task_name`"):
+        put(ws, "p", "weight=1")
+    assert other.read_bytes() == before
+    os.mkfifo(tmp_path / "pipe")
+    monkeypatch.setenv("RFSCHED_PROJECTS", str(tmp_path / "pipe"))
+    with pytest.raises(ConfigError, match="named pipe"):
+        put(ws, "p", "weight=1", machine=True)
+    monkeypatch.setenv("RFSCHED_PROJECTS", str(tmp_path / "missing" / "x.yml"))
+    with pytest.raises(ConfigError, match="No such file"):
+        put(ws, "p", "weight=1")
+    assert other.read_bytes() == before
 
 
 def test_a_file_that_cannot_be_written_is_named(ws: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

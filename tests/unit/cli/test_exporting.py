@@ -85,9 +85,9 @@ def test_only_the_time_that_is_meant(workspace: Path, capsys: pytest.CaptureFixt
         (["timeline", "x.svg", "nosuchjob"], "no job 'nosuchjob'"),
         (["timeline", "x.svg", "--since", "whenever"], "is no time"),
         (["timeline", "x.svg", "--since", "1h", "--until", "2h"], "ends before it begins"),
-        (["timeline", "x.txt"], "cannot be made txt"),
+        (["timeline", "x.txt"], "timeline cannot be exported as txt"),
         (["timeline", "x.pdf"], "x.pdf: the name does not say in which format"),
-        (["graph", "x.vl.json"], "cannot be made vega"),
+        (["graph", "x.vl.json"], "graph cannot be exported as vega"),
         (["timeline", "/nowhere/x.svg"], "cannot be written"),
     ],
 )

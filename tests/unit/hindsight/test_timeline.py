@@ -122,6 +122,13 @@ def test_the_window_reaches_to_what_is_expected_but_not_out_of_sight() -> None:
     assert window([], [], NOW) == Window(since=ago(60), until=NOW, now=NOW)
 
 
+def test_an_attempt_on_several_gpus_is_counted_once() -> None:
+    one = attempt(1, begin=ago(50), end=ago(30), gpus=(0, 1))
+    data = made(Past({1: job(1)}, [one], {}))
+    assert len(data.lanes) == 2
+    assert description(data, UTC).endswith(": 1 succeeded.")
+
+
 def test_the_queue_is_counted_as_it_grows_and_shrinks() -> None:
     jobs = {1: job(1)}
     seen = window(spans_of(jobs, [attempt(1, begin=ago(60))], NOW), [], NOW)

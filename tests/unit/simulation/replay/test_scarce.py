@@ -8,9 +8,11 @@ import pytest
 
 from researchflow_tmux.domain.simulated_gpus import simulated_gpus
 from researchflow_tmux.policies.planning.orders import POLICIES
+from researchflow_tmux.simulation.replay.by_type import by_type as of_types
 from researchflow_tmux.simulation.replay.comparing import Run, run
-from researchflow_tmux.simulation.replay.figures import OfType
+from researchflow_tmux.simulation.replay.figures import OfType, Piece, Ran
 from researchflow_tmux.simulation.replay.synthetic import daily
+from researchflow_tmux.simulation.replay.trace import TraceJob
 
 SEEDS = (0, 1)
 
@@ -46,6 +48,16 @@ def test_choosy_jobs_wait_less_others_do_not_wait_longer_and_nothing_is_wasted(p
         assert (each["A100"].utilisation_when_wanted or 0) > 0.8
         assert each["A100"].utilisation_under_backlog is None or each["A100"].utilisation_under_backlog > 0.8
     assert all(each["T4"].jobs == 0 and each["A100"].jobs > 40 for each in kept)
+
+
+def test_a_job_that_was_stopped_counts_where_it_was() -> None:
+    jobs = (
+        TraceJob(name="a", submit_s=0.0, duration_s=20.0, gpus=1),
+        TraceJob(name="b", submit_s=20.0, duration_s=1.0),
+    )
+    first = Ran(job=jobs[0], start_s=0.0, end_s=20.0, stopped=(Piece(0.0, 10.0, 0.0, (0,)),), resumed_s=10.0, on=(1,))
+    rows = of_types([first, Ran(job=jobs[1], start_s=20.0, end_s=21.0, on=(1,))], {0: "A100", 1: "T4"})
+    assert {row.gpu_type: row.utilisation for row in rows} == {"A100": 0.5, "T4": 0.5, "any": 0.5}
 
 
 def test_figures_by_type_add_up() -> None:
