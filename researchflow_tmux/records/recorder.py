@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from researchflow_tmux.adapters.clock import SystemClock
+from researchflow_tmux.adapters.rounds import Round, Rounds
 from researchflow_tmux.adapters.sqlite_reader import SqliteReader
 from researchflow_tmux.domain.errors import RfschedError
 from researchflow_tmux.domain.workspace import WorkspacePaths
@@ -25,55 +26,46 @@ class Recorder:
     def __init__(self, paths: WorkspacePaths, tell: Callable[[str], None], *, retry_s: float = RETRY_S) -> None:
         """`tell(text)` is called, in the recorder's thread, when recording stops working and when it works again."""
         self._paths = paths
-        self._tell = tell
-        self._retry_s = retry_s
-        self._poked = threading.Event()
-        self._ending = threading.Event()
+        self._rounds = Rounds(
+            "recorder",
+            self._opened,
+            tell=tell,
+            broken="runs cannot be recorded for now",
+            again="runs are recorded again, with those that were left out",
+            pause_s=PAUSE_S,
+            retry_s=retry_s,
+        )
         self._started: dict[tuple[int, int], str] = {}
         self._lock = threading.Lock()
-        self._thread: threading.Thread | None = None
-        self._trouble: str | None = None
+        self._remembered = False
         self._code = CodeNotes()
 
     def attempt_started(self, job_id: int, number: int, workdir: str) -> None:
         """An attempt has just started: look at its code soon."""
         with self._lock:
             self._started[job_id, number] = workdir
-        self._poke()
+        self._rounds.poke()
 
     def attempt_ended(self) -> None:
         """There is something to record."""
-        self._poke()
+        self._rounds.poke()
 
     def close(self, timeout_s: float = 5.0) -> None:
         """Finish what is there; what takes longer is recorded by whoever comes next."""
-        self._ending.set()
-        self._poked.set()
-        if self._thread is not None:
-            self._thread.join(timeout_s)
+        self._rounds.close(timeout_s)
 
-    def _poke(self) -> None:
-        self._poked.set()
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._work, name="recorder", daemon=True)
-            self._thread.start()
-
-    def _work(self) -> None:
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[Round]:
         opener = Opener(self._paths)
-        retry_s = self._guarded(self._remember_running)
-        while True:
-            self._poked.wait(retry_s)
-            self._poked.clear()
-            ending = self._ending.is_set()  # asked first: what comes later has poked again
-            retry_s = self._guarded(lambda: self._look(opener))
-            if ending:
-                break
-            self._ending.wait(PAUSE_S)
+        yield lambda: self._look(opener)
         with contextlib.suppress(RfschedError, OSError):  # nothing is lost: every record is stored already
             opener.close()
 
     def _look(self, opener: Opener) -> float | None:
         """One round; seconds until the next one, None = when somebody pokes."""
+        if not self._remembered:
+            self._remember_running()
+            self._remembered = True
         self._note_code()
         # Once more before anything is recorded: a short job may have started and ended in the meantime.
         done = catch_up(self._paths, opener=opener, before=self._note_code)
@@ -93,18 +85,3 @@ class Recorder:
         with self._lock:
             for key in keys:
                 self._started.setdefault(key, jobs[key[0]].spec.workdir)
-
-    def _guarded(self, step: Callable[[], float | None]) -> float | None:
-        """Do a step; say once what keeps it from working, and once when it works again."""
-        try:
-            wait_s = step()
-        except Exception as error:  # noqa: BLE001 - whatever it is, jobs go on and the next look may succeed
-            words = str(error) if isinstance(error, RfschedError | OSError) else f"{type(error).__name__}: {error}"
-            if self._trouble is None:
-                self._tell(f"runs cannot be recorded for now: {words}; it is tried again every {self._retry_s:g} s")
-            self._trouble = words
-            return self._retry_s
-        if self._trouble is not None:
-            self._tell("runs are recorded again, with those that were left out")
-            self._trouble = None
-        return wait_s

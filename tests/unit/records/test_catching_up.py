@@ -204,16 +204,19 @@ def test_a_full_disk_is_said_once_and_what_is_missing_is_caught_up(paths: Worksp
     assert all(run.series(results_dir(paths)) for run in read_runs(results_dir(paths)))
 
 
+def recorders() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "recorder"]
+
+
 def test_the_recorder_waits_for_its_turn(paths: WorkspacePaths) -> None:
     samples.history(paths, range(1, 2))
     recorder = Recorder(paths, print)
     with catching_up._turn(paths, 0.0):
         recorder.attempt_ended()
-        eventually(lambda: recorder._thread is not None and recorder._thread.is_alive())
+        eventually(recorders)
     eventually(lambda: recorded(paths) == Counter(["1.1"]))
     recorder.close()
-    assert recorder._thread is not None
-    assert not recorder._thread.is_alive()
+    assert not recorders()
 
 
 def test_what_is_poked_just_before_the_end_is_recorded(paths: WorkspacePaths) -> None:
