@@ -164,7 +164,12 @@ class Context:
             settle_dependents(Book(self.workload, now), job.id)
 
     def _told(self, outcome: Outcome, stopping: Stopping | None) -> Outcome:
-        """The outcome with the name of the job that it made room for."""
+        """The outcome with the name of the job that it made room for.
+
+        A runner that could not read who asked (the disk was full) only knows of a signal.
+        """
+        if isinstance(outcome, Killed) and outcome.by == "signal" and stopping is not None and stopping.by == PREEMPTED:
+            outcome = replace(outcome, by=PREEMPTED)
         urgent = None if stopping is None or stopping.room_for is None else self.workload.jobs.get(stopping.room_for)
         if urgent is None or not isinstance(outcome, Killed) or outcome.by != PREEMPTED:
             return outcome

@@ -54,6 +54,20 @@ def test_one_that_was_through_has_succeeded_and_one_that_is_cancelled_meanwhile_
     assert (world.starts("a"), world.starts("c")) == (1, 1)
 
 
+def test_one_whose_runner_could_not_read_who_asked_has_made_room_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World({"a": [Script(duration_s=None, stop_delay_s=3.0), Script(duration_s=5.0)]}, gpus=1)
+    world.add("a")
+    world.run(2.0)
+    world.add("b")
+    world.run(1.0)
+    stop = world.host.stop
+    monkeypatch.setattr(world.host, "stop", lambda attempt, _by, reason: stop(attempt, "signal", reason))
+    stop_for(world, "a", "b")
+    world.run_until(lambda: world.job("a").preemptions == 1)
+    world.finish()
+    assert (world.starts("a"), world.state("a")) == (2, JobState.SUCCEEDED)
+
+
 # -- with a policy that decides whom to stop ---------------------------------------------------------------------------
 
 MAY_STOP = {"preemptible": True}
