@@ -14,7 +14,8 @@ from researchflow_tmux.adapters.places import absolute, resolve_places
 from researchflow_tmux.adapters.sources import JobDraft, ScanResult
 from researchflow_tmux.adapters.sources.defaults import digest_of_script, wishes
 from researchflow_tmux.adapters.sources.selection import Selected, choose, matching, read_pins
-from researchflow_tmux.domain.errors import ConfigError, Problem
+from researchflow_tmux.adapters.sqlite_reader import SqliteReader
+from researchflow_tmux.domain.errors import ConfigError, Problem, RfschedError
 from researchflow_tmux.domain.workspace import JobSection, Settings, WorkspacePaths
 
 SOURCE = "config"
@@ -40,6 +41,19 @@ def scan(
         The good jobs in order, with every problem of the others. Nothing is raised for a bad config.
     """
     return _Scan(paths, settings, os.environ if env is None else env).run(names, pins)
+
+
+CONFIG_DIR = Settings(task_name="t").config_dir
+"""Where nothing is set."""
+
+
+def _has_jobs(database: str) -> bool:
+    """Whether anything was ever queued in the workspace."""
+    try:
+        with SqliteReader(database) as reader:
+            return any(reader.counts_by_state().values())
+    except (RfschedError, OSError):
+        return False
 
 
 class _Scan:
@@ -82,6 +96,9 @@ class _Scan:
         if os.path.isdir(self.places.job_dir) and not found:
             return []  # jobs come from there
         if not os.path.isdir(directory):
+            if self.settings.config_dir == CONFIG_DIR and _has_jobs(self.paths.database):  # they came in another way
+                self.warnings[f"the config directory {directory} does not exist: no configs to queue"] = None
+                return []
             hint = "create it, or set config_dir in scheduler_config.yml"
             return [Problem(message=f"the config directory {directory} does not exist", hint=hint)]
         if not found:

@@ -144,7 +144,8 @@ class _Explaining:
         used = index.usage.used(entry.project, self._now.timestamp()) / GPU_HOUR_S
         weight = index.usage.weight(entry.project)
         project = f"of project {entry.project}" if entry.project else "of those of no project"
-        text = f"{place} {project}, which used {used:.3g} GPU-hours lately at weight {weight:g}"
+        had = f"{used:.3g} GPU-hours lately (its running jobs to their end)"
+        text = f"{place} {project}, which had {had} at weight {weight:g}"
         return Reason(code=ReasonCode.BEHIND, text=text)
 
     def _late(self, entry: Entry, reason: Reason) -> Reason:

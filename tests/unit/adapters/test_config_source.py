@@ -17,6 +17,7 @@ from researchflow_tmux.adapters.sources.selection import natural_key, read_pins,
 from researchflow_tmux.domain.job import JobSpec
 from researchflow_tmux.domain.resources import ResourceRequest
 from researchflow_tmux.domain.workspace import Settings, WorkspacePaths
+from tests.pasts import past
 
 
 class Workspace:
@@ -155,6 +156,17 @@ def test_what_concerns_all_configs_is_said_once(ws: Workspace, settings: dict[st
     ws.config("b.yml")
     (problem,) = ws.scan(**settings).problems
     assert words in str(problem)
+
+
+def test_who_only_adds_jobs_needs_no_directory_of_configs(ws: Workspace) -> None:
+    (ws.root / "configs").rmdir()
+    assert "configs does not exist" in str(ws.scan().problems[0])
+    (ws.root / ".rfsched").mkdir(mode=0o700)
+    past(3, running=False).write(ws.paths.database)
+    result = ws.scan()
+    assert (result.drafts, result.problems) == ((), ())
+    assert "no configs to queue" in result.warnings[0]
+    assert "nowhere does not exist" in str(ws.scan(config_dir="nowhere").problems[0])
 
 
 def test_an_empty_directory_is_worth_a_word_and_no_problem(ws: Workspace) -> None:

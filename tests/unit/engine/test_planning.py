@@ -294,7 +294,10 @@ def test_the_place_in_the_project_and_what_that_used() -> None:
     scene.add(2, project="a", queued_s=1)
     scene.add(3, project="b", queued_s=2)
     scene.add(4, project="a", queued_s=3)
-    assert scene.why(4) == (ReasonCode.BEHIND, "number 2 of project a, which used 0.999 GPU-hours lately at weight 2")
+    assert scene.why(4) == (
+        ReasonCode.BEHIND,
+        "number 2 of project a, which had 0.999 GPU-hours lately (its running jobs to their end) at weight 2",
+    )
 
 
 def test_a_full_project_and_one_that_can_never_have_so_many() -> None:
