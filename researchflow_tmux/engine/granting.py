@@ -12,14 +12,17 @@ from datetime import datetime, timedelta
 from msgspec.structs import replace
 
 from researchflow_tmux.domain.accounts import Grant, Hours, Owner, added, hours_of, owner_of
-from researchflow_tmux.domain.attempt import Attempt, AttemptKey, Ended, Stopping
+from researchflow_tmux.domain.attempt import Attempt, AttemptKey, Ended, Running, Stopping
 from researchflow_tmux.domain.events import AttemptGranted, AttemptPlanned, JobChanged, JobRespecified, Payload
 from researchflow_tmux.domain.job import JobState
 from researchflow_tmux.domain.reasons import Reason, ReasonCode
+from researchflow_tmux.engine.by_hand import stop_attempt
 from researchflow_tmux.engine.context import Context
+from researchflow_tmux.engine.workload import Book
 from researchflow_tmux.policies.accounts.account import RESOURCES
 from researchflow_tmux.policies.accounts.accounts import Accounts, Claim
 from researchflow_tmux.policies.accounts.periods import spread
+from researchflow_tmux.policies.retry import BUDGET
 
 LEAD_S = 20.0
 """So long before its runner would begin to end it, an attempt is granted more."""
@@ -27,6 +30,8 @@ MORE_S = 300.0
 """How much at least, if there is so much."""
 GROWTH = 0.25
 """The part of what it has run so far by which a grant grows."""
+OVERDUE_S = 5.0
+"""An attempt that runs for so long after its grant is told to end: its runner is one of an old version."""
 LEAST_S = 1.0
 """A smaller change is none."""
 
@@ -110,6 +115,11 @@ class Granting:
                 self._raised[attempt.key] = before
             granted = AttemptGranted(job_id=attempt.job_id, number=attempt.number, grant=grant)
             self._it.apply(granted, now)
+        elapsed_s = self._it.accounting.elapsed_s(attempt) if attempt.grant == grant else 0.0
+        overdue = grant.seconds is not None and grant.seconds + OVERDUE_S < elapsed_s < float("inf")
+        if overdue and isinstance(attempt.phase, Running):
+            job = self._it.workload.jobs[attempt.job_id]
+            stop_attempt(Book(self._it.workload, now), job, by=BUDGET, grace_s=self._it.rules.stop_grace_s)
 
     def _seconds(
         self,

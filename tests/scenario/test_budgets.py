@@ -167,6 +167,19 @@ def test_a_budget_that_comes_while_a_job_runs_holds_for_it_from_then_on() -> Non
     assert world.state("long") is JobState.ACTIVE, "without a budget it goes on"
 
 
+def test_a_runner_of_an_old_version_that_knows_no_grants_is_told_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = BudgetWorld({}, scripts={"long": ENDLESS})
+    world.counted = False
+    world.begin("long", project="a")
+    world.run(60.0)
+    monkeypatch.setattr(world.host, "grant", lambda _attempt: True)
+    world.limit(A, total(0.1))
+    world.run_until(lambda: world.state("long") is JobState.HELD)
+    since_named = really_used(world, A)["total"] - 60.0 / HOUR
+    assert since_named <= 0.1 + 60.0 / HOUR, "it is told once its grant is over"
+    assert world.job("long").retries_used == 0
+
+
 def test_a_project_and_a_user_both_pay() -> None:
     accounts = {A: total(10.0), ANN: total(0.1)}
     world = BudgetWorld(accounts, scripts={"mine": ENDLESS, "theirs": Script(duration_s=60.0)})
