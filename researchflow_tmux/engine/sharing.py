@@ -16,7 +16,10 @@ from researchflow_tmux.domain.job import Job
 MOST = 20_000
 """Different values that are remembered. What comes later is likely another for every job, and would only take room."""
 
-_ALIKE = ("source", "workdir", "env_digest", "output_dir", "group", "request", "array", "completion", "when", "success")
+_ALIKE = (
+    *("source", "workdir", "env_digest", "output_dir", "group", "request", "array", "completion", "when", "success"),
+    *("user", "project", "deadline"),
+)
 """Fields that many jobs have in common."""
 _MAPPINGS = ("env", "digests", "labels", "variables")
 
