@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from researchflow_tmux.domain.attempt import Exited, Stopping
+from researchflow_tmux.domain.attempt import Exited, OutOfMemory, Stopping
 from researchflow_tmux.domain.events import GpuChanged, GpuIdle
+from researchflow_tmux.domain.hardware import hardware
 from researchflow_tmux.domain.job import JobState
 from researchflow_tmux.engine.decide import explain
 from researchflow_tmux.simulation.script import Script
-from tests.scenario.invariants import check_history
+from tests.scenario.invariants import check_history, check_invariants
 from tests.scenario.world import World
 
 ENDLESS = Script(duration_s=None)
@@ -353,3 +354,15 @@ def test_a_crash_while_a_lost_gpu_is_cleared_runs_nothing_twice(point: str) -> N
 def changes(world: World) -> list[str]:
     events = [event.payload for event in world.store.events()]
     return [f"{each.gpu.index} {each.text}" for each in events if isinstance(each, GpuChanged)]
+
+
+@pytest.mark.parametrize("policy", ["balanced", "easy_fifo", "sjf"])
+def test_a_job_that_needs_more_memory_after_it_ran_out_of_it_gets_what_choosy_jobs_leave(policy: str) -> None:
+    world = World(kinds="2xA100,2xT4", policy=policy)
+    full = OutOfMemory(where="gpu", line="out of memory", evidence="log", code=1)
+    world.scripts.set("grows", Script(duration_s=2.0, outcome=full), Script(duration_s=5.0))
+    world.add("grows", retries=1)
+    world.add("never", gpus=3, needs={"hardware": hardware(min_gpu_memory="40GiB")})
+    world.run(60.0)
+    assert world.states() == {"grows": "succeeded", "never": "queued"}
+    check_invariants(world)

@@ -264,6 +264,7 @@ class Planner:
             if shelf.need.may is not None
             and shelf.need.gpus > 1
             and shelf.need.may & floor.free.keys() <= kept.scarce
+            and floor.could_ever_fit(shelf.need)
             and not floor.fits(shelf.need)
             and room.accounts.refuses(index.classes.entries[shelf.keys[0][-1]].claim) is None
         ]

@@ -156,8 +156,8 @@ class Walk:
     def refused(self, offer: Offer, *, alone: bool) -> None:
         """It may not start; `alone` = something of its own is in the way, else of all that ask for the same."""
         entry = offer.entry
-        if not alone and offer.avoid & self._kept.uuids:  # it may have what choosy jobs leave
-            self._pass(entry, Why.KEPT, early=self._frontier.head != entry.id)
+        if offer.avoid & self._kept.uuids:  # it may have what choosy jobs leave
+            self._pass(entry, Why.KEPT, early=alone or self._frontier.head != entry.id)
             return
         self._step(entry)
         if not alone:
