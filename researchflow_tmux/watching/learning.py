@@ -43,6 +43,8 @@ class Learning:
 
     def expect(self, news: deque[Job]) -> None:
         """Predict the jobs that came, as long as there are any in `news`. Raises sqlite3.Error."""
+        if self.history.empty:
+            news.clear()
         while news:
             expected = {}
             for _ in range(min(len(news), AT_ONCE)):

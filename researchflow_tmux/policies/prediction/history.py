@@ -100,6 +100,11 @@ class History:
         """By the level that speaks, as of the last lesson."""
         self._estimates: dict[Level, Estimate] = {}
 
+    @property
+    def empty(self) -> bool:
+        """Nothing was learned yet: nothing is known of any job."""
+        return not self._taken
+
     def of(self, job: Job) -> Estimate:
         """The quantiles of what its like took; else its time limit; else an hour."""
         limit_s = job.spec.request.time_limit_s

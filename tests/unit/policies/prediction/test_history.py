@@ -157,3 +157,10 @@ def test_lessons_that_were_kept_make_the_same_history() -> None:
 def _mark(number: int) -> Fingerprint:
 
     return fingerprint(job("python train.py" if number % 3 else "python other.py").spec)
+
+
+def test_a_history_is_empty_until_something_succeeded() -> None:
+    history = History()
+    assert history.empty
+    history.learn(job(), 60.0)
+    assert not history.empty
