@@ -106,7 +106,7 @@ def accounts_table(view: StatusView) -> list[Block]:
             )
         )
     used = [at for at in range(6) if at == 0 or any(row[at].text for row in rows[1:])]
-    return [Table([tuple(row[at] for at in used) for row in rows])]
+    return [line(), Table([tuple(row[at] for at in used) for row in rows])]
 
 
 def _budget_words(hours: HoursView, unit: str) -> str:
