@@ -149,7 +149,10 @@ def lines(*accounts: AccountView) -> list[str]:
 
 def test_the_status_shows_what_is_left_of_each_budget() -> None:
     hours = HoursView(used=81.23, granted=12.4, limit=100.0)
-    found = lines(view(gpu_hours=hours), view(kind="user", name="ann", weight=None, share_of_use=None, max_gpus=None))
+    blank, *found = lines(
+        view(gpu_hours=hours), view(kind="user", name="ann", weight=None, share_of_use=None, max_gpus=None)
+    )
+    assert not blank
     assert found[0].split() == ["PROJECTS", "WEIGHT", "LATELY", "GPUS", "BUDGET", "USED", "UNTIL"]
     assert "vision" in found[1]
     assert "81.2 of 100 GPU-h, 12.4 more granted" in found[1]

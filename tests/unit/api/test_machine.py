@@ -105,7 +105,7 @@ def test_a_dead_workspace_of_ones_own_is_counted_by_its_state_and_a_removed_one_
 def test_the_command_works_outside_a_workspace_and_takes_no_jobs(leases: Path) -> None:
     runner = CliRunner()
     done = runner.invoke(cli, ["status", "--all"])
-    assert (done.exit_code, "no scheduler has said anything" in done.output) == (0, True)
+    assert (done.exit_code, "has said anything so far" in done.output) == (0, True)
     found = json.loads(runner.invoke(cli, ["status", "--all", "--json"]).output)
     assert (found["schema"], found["workspaces"]) == ("rfsched.machine/1", [])
     refused = runner.invoke(cli, ["status", "--all", "exp1"])
